@@ -1,0 +1,1 @@
+"""Back-ends: from x-vectors to scores (stage 6)."""

@@ -1,0 +1,1 @@
+"""Where jobs run. Imported by steps/ and the command line alone."""

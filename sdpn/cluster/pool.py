@@ -1,0 +1,48 @@
+"""Jobs on this machine: a pool of processes."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from sdpn.errors import SdpnError
+
+
+def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple], nj: int) -> Iterator[Any]:
+    """Yield `function(*job)` for every job, in the order in which they finish, `nj` processes at a time.
+
+    `function` stands at the top level of a module and returns something small. With nj = 1, or one job, everything
+    runs in this process. Workers compute with one thread each.
+
+    Raises:
+        SdpnError: a worker was killed from outside (usually for want of memory).
+        Exception: whatever `function` raised first; the jobs not yet started are dropped.
+    """
+    if nj == 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield function(*job)
+        return
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(min(nj, len(jobs)), mp_context=context, initializer=_one_thread) as pool:
+        futures = [pool.submit(function, *job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise SdpnError(
+                "a worker process was killed (out of memory?): run the same command again, with a smaller --nj"
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(1)

@@ -1,0 +1,191 @@
+"""Configuration: dataclasses read from YAML, every key checked once, at the door.
+
+A configuration is a frozen dataclass whose fields are declared with `value`, so that what is allowed stands beside
+what it is. `read` fills it from a YAML file and from overrides given on the command line; `options` turns its fields
+into command-line options (`batch_size` becomes `--batch-size`), Kaldi's way of overriding a setting.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import yaml
+
+from sdpn.errors import SdpnError
+
+T = TypeVar("T")
+
+
+def value(
+    default: Any = MISSING,
+    help: str = "",
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    one_of: tuple | None = None,
+) -> Any:
+    """Declare a field: its default, one line of help, and what is allowed (for a list: of every element)."""
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below, "one_of": one_of}
+    metadata = {"help": help, **{name: limit for name, limit in limits.items() if limit is not None}}
+    if isinstance(default, (list, dict)) or (callable(default) and default is not MISSING):
+        factory = default if callable(default) else lambda: type(default)(default)
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def read(path: str | Path | None, cls: type[T], overrides: dict[str, Any] | None = None) -> T:
+    """Read `path` (YAML) as a `cls`; keys of `overrides` that are not None take the place of the file's.
+
+    A class may define `check(self)`, which raises ValueError with a sentence where fields do not fit together.
+
+    Raises:
+        SdpnError: the file is missing or is not YAML, a key is unknown or missing, a value has the wrong type or
+            is not allowed. The sentence names the file, the key and what is allowed.
+    """
+    tree: Any = {}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise SdpnError(f"{path}: there is no such configuration file") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SdpnError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise SdpnError(f"{path}: expected `key: value` lines")
+    tree = dict(tree)
+    given = {key: override for key, override in (overrides or {}).items() if override is not None}
+    return _build(cls, {**tree, **given}, str(path or "command line"), "")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain dictionary of a configuration: what `read` would read back."""
+    return dataclasses.asdict(config)
+
+
+def options(cls: type) -> Callable:
+    """A decorator that gives a click command one option for every plain field of `cls`, with no default.
+
+    The command receives them as keyword arguments named like the fields, None where not given; `given` picks them.
+    """
+
+    def decorate(command: Callable) -> Callable:
+        hints = typing.get_type_hints(cls)
+        for field in reversed(dataclasses.fields(cls)):
+            kind = _click_type(hints[field.name], field)
+            if kind is not None:
+                name = "--" + field.name.replace("_", "-")
+                settings = {"type": kind, "default": None, "help": field.metadata.get("help", "")}
+                command = click.option(name, field.name, **settings)(command)
+        return command
+
+    return decorate
+
+
+def given(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those of a command's `arguments` that name fields of `cls` and were given."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {name: argument for name, argument in arguments.items() if name in names and argument is not None}
+
+
+def _click_type(hint: Any, field: dataclasses.Field) -> Any:
+    plain = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not types.NoneType]
+    if typing.get_origin(hint) not in (None, typing.Union, types.UnionType) or len(plain) != 1:
+        return None
+    if "one_of" in field.metadata and plain[0] is str:
+        return click.Choice(field.metadata["one_of"])
+    return {int: int, float: float, str: str, bool: bool}.get(plain[0])
+
+
+def _build(cls: type, tree: dict, file: str, prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in tree:
+        if key not in fields:
+            allowed = ", ".join(sorted(fields))
+            raise SdpnError(f"{file}: unknown key '{prefix}{key}'; allowed here: {allowed}")
+    values = {}
+    for name, field in fields.items():
+        key = prefix + name
+        if name in tree:
+            values[name] = _convert(tree[name], hints[name], field, file, key)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise SdpnError(f"{file}: the key '{key}' is missing; {_allowed(hints[name], field)}")
+    config = cls(**values)
+    if hasattr(config, "check"):
+        try:
+            config.check()
+        except ValueError as error:
+            raise SdpnError(f"{file}: {prefix}{error}") from None
+    return config
+
+
+def _convert(raw: Any, hint: Any, field: dataclasses.Field, file: str, key: str) -> Any:
+    def refuse() -> typing.NoReturn:
+        raise SdpnError(f"{file}: '{key}' is {raw!r}; {_allowed(hint, field)}")
+
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(raw, dict):
+            raise SdpnError(f"{file}: '{key}' is {raw!r}; expected keys below it")
+        return _build(hint, raw, file, key + ".")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if raw is None and types.NoneType in arguments:
+            return None
+        rest = [argument for argument in arguments if argument is not types.NoneType]
+        return _convert(raw, rest[0], field, file, key)
+    if origin in (list, tuple):
+        if not isinstance(raw, (list, tuple)):
+            refuse()
+        wanted = len(arguments) if origin is tuple and Ellipsis not in arguments else None
+        if wanted is not None and len(raw) != wanted:
+            refuse()
+        return origin(_convert(item, arguments[0], field, file, f"{key}[{i}]") for i, item in enumerate(raw))
+    if hint is float and isinstance(raw, (int, float)) and not isinstance(raw, bool):
+        raw = float(raw)
+    elif hint is float and isinstance(raw, str):  # YAML reads 1e-5 (no point) as text
+        try:
+            raw = float(raw)
+        except ValueError:
+            refuse()
+    elif hint in (int, str, bool) and type(raw) is not hint:
+        refuse()
+    limits = field.metadata
+    if "one_of" in limits and raw not in limits["one_of"]:
+        refuse()
+    if isinstance(raw, (int, float)) and not isinstance(raw, bool):
+        inside = (
+            raw == raw
+            and raw >= limits.get("at_least", raw)
+            and raw <= limits.get("at_most", raw)
+            and ("above" not in limits or raw > limits["above"])
+            and ("below" not in limits or raw < limits["below"])
+        )
+        if not inside:
+            refuse()
+    return raw
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _allowed(hint: Any, field: dataclasses.Field) -> str:
+    if "one_of" in field.metadata:
+        return "allowed: " + ", ".join(str(choice) for choice in field.metadata["one_of"])
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (list, tuple):
+        kind = _KINDS.get(arguments[0], "value")
+        count = len(arguments) if origin is tuple and Ellipsis not in arguments else None
+        text = f"a list of {count} values, each {kind}" if count else f"a list, each {kind}"
+    elif origin in (typing.Union, types.UnionType):
+        text = " or ".join("null" if one is types.NoneType else _KINDS.get(one, "a value") for one in arguments)
+    else:
+        text = _KINDS.get(hint, "a value")
+    words = {"at_least": "at least", "above": "above", "at_most": "at most", "below": "below"}
+    limits = [f"{word} {field.metadata[name]:g}" for name, word in words.items() if name in field.metadata]
+    return "expected " + " ".join([text, " and ".join(limits)]).strip()

@@ -1,0 +1,95 @@
+"""How a step speaks: plain lines, a progress bar on a terminal, one sentence for an error."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from tqdm import tqdm
+
+from sdpn.errors import SdpnError
+from sdpn.files import sentence
+
+
+def say(text: str) -> None:
+    """Print one line at once, also into a log file."""
+    print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one line of warning on standard error."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """A progress bar on a terminal; elsewhere a plain line each time another tenth is done.
+
+    Example::
+
+        with Progress("fbank", total=1200, unit="utterances") as progress:
+            progress.advance(50)
+    """
+
+    def __init__(self, title: str, total: int, unit: str):
+        self.title, self.total, self.unit = title, total, unit
+        self.done = 0
+        self._tenth = 0
+        self._start = time.monotonic()
+        self._bar = tqdm(total=total, desc=title, unit=f" {unit}", leave=False) if sys.stderr.isatty() else None
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count `amount` more; `note` stands behind the figures."""
+        self.done += amount
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(amount)
+        elif self.done * 10 // max(self.total, 1) > self._tenth:
+            self._tenth = self.done * 10 // max(self.total, 1)
+            seconds = time.monotonic() - self._start
+            say(f"  {self.title}: {self.done}/{self.total} {self.unit}, {seconds:.0f} s {note}".rstrip())
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Say at the end of the block that `what` is done and how long it took."""
+    start = time.monotonic()
+    yield
+    say(f"  {what} ({time.monotonic() - start:.1f} s)")
+
+
+def run(command: Callable) -> None:
+    """Run a click command as a program: a user's mistake is one sentence on standard error and status 1.
+
+    Wrong usage keeps click's own sentence and its status 2; an unexpected exception keeps its traceback.
+    """
+    try:
+        status = command.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        fail("interrupted: run the same command again to go on", 130)
+    except KeyboardInterrupt:
+        fail("interrupted: run the same command again to go on", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except SdpnError as error:
+        fail(str(error), 1)
+    except OSError as error:
+        reason = sentence(error)
+        if reason is None:
+            raise
+        fail(reason, 1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def fail(reason: str, status: int) -> None:
+    """Print one sentence on standard error and leave with `status`."""
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    sys.exit(status)

@@ -1,0 +1,56 @@
+"""What stage 0 prepared: the sets of a data folder, their roles, and their trial lists."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sdpn.errors import SdpnError
+from sdpn.files import write_json
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The roles of the sets in a data folder, as `corpus.json` keeps them.
+
+    Attributes:
+        name: the corpus, e.g. "toy" or "folder".
+        train: the training set, the one without speaker labels after stage 1.
+        evals: the evaluation sets, in the order of the results table.
+        trials: the trial lists: name of `trials/<name>.txt` -> the evaluation set whose utterances it names.
+        noises: the noise sets by kind, of "noise" and "music"; a kind that the corpus lacks is absent.
+        rir: the set of room impulse responses, or None.
+        options: what stage 0 was asked for (seed, folders), to tell one corpus from another.
+    """
+
+    name: str
+    train: str
+    evals: list[str]
+    trials: dict[str, str]
+    noises: dict[str, str] = field(default_factory=dict)
+    rir: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sets(self) -> list[str]:
+        """Every set, training first."""
+        return [self.train, *self.evals, *self.noises.values(), *([self.rir] if self.rir else [])]
+
+    def write(self, data_dir: str | Path) -> Path:
+        """Write `data_dir/corpus.json`, the last act of stage 0; return its path."""
+        path = Path(data_dir) / "corpus.json"
+        write_json(path, dataclasses.asdict(self))
+        return path
+
+    @staticmethod
+    def read(data_dir: str | Path) -> "Corpus":
+        """Read `data_dir/corpus.json`.
+
+        Raises:
+            SdpnError: stage 0 has not been run on this folder.
+        """
+        path = Path(data_dir) / "corpus.json"
+        if not path.exists():
+            raise SdpnError(f"{path} is missing: run stage 0 first")
+        return Corpus(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,1 @@
+"""Evaluation: error rates and the tables that show them (stage 6)."""

@@ -1,0 +1,66 @@
+"""x-vectors on disk: Kaldi vectors in one ark with a sorted scp, and the number of frames of each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+
+from sdpn.errors import SdpnError
+from sdpn.files import atomic_path, write_text
+
+
+@dataclass(frozen=True)
+class XVectors:
+    """The x-vectors of a set.
+
+    Attributes:
+        ids: utterance ids, sorted in the C locale (by their UTF-8 bytes).
+        vectors: (n_utterances, n_dimensions) float32, rows in the order of `ids`.
+        num_frames: (n_utterances,) int64, the frames each vector was made from.
+    """
+
+    ids: list[str]
+    vectors: np.ndarray
+    num_frames: np.ndarray
+
+
+def write_xvectors(directory: str | Path, xvectors: XVectors) -> list[Path]:
+    """Write `xvector.ark`, `xvector.scp` and `utt2num_frames` into `directory`; return their paths.
+
+    The vectors are Kaldi's (one dimension, not 1 x D matrices), sorted by id in the C locale.
+    """
+    directory = Path(directory)
+    order = sorted(range(len(xvectors.ids)), key=lambda row: xvectors.ids[row].encode())
+    ark, scp, frames = directory / "xvector.ark", directory / "xvector.scp", directory / "utt2num_frames"
+    lines = []
+    with atomic_path(ark) as temporary, open(temporary, "wb") as opened:
+        for row in order:
+            name = xvectors.ids[row]
+            kaldiio.save_ark(opened, {name: np.asarray(xvectors.vectors[row], dtype=np.float32)})
+            size = 10 + 4 * xvectors.vectors.shape[1]  # "\0B", "FV ", the size byte, the dimension, the values
+            lines.append(f"{name} {ark}:{opened.tell() - size}\n")
+    write_text(frames, "".join(f"{xvectors.ids[row]} {int(xvectors.num_frames[row])}\n" for row in order))
+    write_text(scp, "".join(lines))
+    return [ark, frames, scp]
+
+
+def read_xvectors(directory: str | Path) -> XVectors:
+    """Read what `write_xvectors` wrote.
+
+    Raises:
+        SdpnError: the folder holds no x-vectors, or not all have the same dimension.
+    """
+    directory = Path(directory)
+    scp = directory / "xvector.scp"
+    if not scp.exists():
+        raise SdpnError(f"{scp} is missing: run stage 5 first")
+    ids, rows = [], []
+    with open(directory / "xvector.ark", "rb") as opened:
+        for name, vector in kaldiio.load_ark(opened):
+            ids.append(name)
+            rows.append(vector)
+    if len({row.shape for row in rows}) != 1 or rows[0].ndim != 1:
+        raise SdpnError(f"{directory}/xvector.ark: the vectors are not all of one dimension")
+    frames = dict(line.rsplit(" ", 1) for line in (directory / "utt2num_frames").read_text("utf-8").splitlines())
+    return XVectors(ids, np.stack(rows), np.array([int(frames[name]) for name in ids], dtype=np.int64))

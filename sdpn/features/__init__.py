@@ -1,0 +1,1 @@
+"""Features: log-mel filterbanks, cached on disk and memory-mapped (stage 2)."""

@@ -1,0 +1,116 @@
+"""Files that are either whole or not there: temporary names, renames, locks and digests."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sdpn.errors import SdpnError
+
+_SENTENCES = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+    errno.EACCES: "permission denied: choose another folder or change its permissions",
+    errno.EPERM: "permission denied: choose another folder or change its permissions",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EFBIG: "the file size limit is reached: raise it (ulimit -f) and run the same command again",
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n) and run the same command again",
+}
+
+
+def sentence(error: OSError) -> str | None:
+    """One sentence for an operating system's refusal that a user can mend; None for any other error."""
+    if error.errno not in _SENTENCES:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{_SENTENCES[error.errno]}"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` when the block ends, remove it when it fails.
+
+    A reader therefore sees the old file or the new one, never a half-written one, also after SIGKILL or a full
+    disk. The temporary name keeps the suffix, because some writers choose their format by it.
+
+    Raises:
+        SdpnError: the disk is full, or the folder may not be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = sentence(error)
+        if reason is None:
+            raise
+        raise SdpnError(f"cannot write {path}: {_SENTENCES[error.errno]}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` (UTF-8) to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON to `path` atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def remove_partial(directory: str | Path) -> None:
+    """Remove the temporary files that a killed run left in `directory`. Call it while holding `exclusive`."""
+    for leftover in Path(directory).glob(".*.partial-*"):
+        leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(directory: str | Path) -> Iterator[None]:
+    """Hold `directory` for this process alone; the lock goes with the process, also when it is killed.
+
+    Raises:
+        SdpnError: another process holds it, or the folder may not be written.
+    """
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = open(directory / ".lock", "w")  # noqa: SIM115  (held over the yield below)
+    except OSError as error:
+        reason = sentence(error)
+        if reason is None:
+            raise
+        raise SdpnError(f"cannot write into {directory}: {_SENTENCES[error.errno]}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SdpnError(f"another run is writing into {directory}: wait for it or stop it first") from None
+        remove_partial(directory)
+        yield
+
+
+def digest(*parts: Any) -> str:
+    """A short hexadecimal SHA-256 of the parts: bytes as they are, anything else as canonical JSON."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, ensure_ascii=False).encode()
+        total.update(len(data).to_bytes(8, "little"))
+        total.update(data)
+    return total.hexdigest()[:32]
+
+
+def file_digest(path: str | Path) -> str:
+    """A short hexadecimal SHA-256 of a file's content."""
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:32]

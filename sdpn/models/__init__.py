@@ -1,0 +1,1 @@
+"""Networks: encoders from log-mel features to embeddings, and the projection head (stage 4)."""

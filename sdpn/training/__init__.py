@@ -1,0 +1,1 @@
+"""Training: losses, prototypes, the EMA teacher, schedules, checkpoints (stage 4)."""
