@@ -85,7 +85,7 @@ def run(command: Callable) -> None:
         reason = sentence(error)
         if reason is None:
             raise
-        fail(reason, 1)
+        fail(f"{error.filename}: {reason}" if error.filename else reason, 1)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -2,10 +2,12 @@
 
 import errno
 import fcntl
+import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,13 @@ _SENTENCES = {
 
 def sentence(error: OSError) -> str | None:
     """One sentence for an operating system's refusal that a user can mend; None for any other error."""
-    if error.errno not in _SENTENCES:
+    number = error.errno
+    if number is None:  # HDF5 hides the number in its message
+        found = re.search(r"errno = (\d+)", str(error))
+        number = int(found[1]) if found else None
+    if number not in _SENTENCES:
         return None
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{_SENTENCES[error.errno]}"
+    return _SENTENCES[number]
 
 
 @contextmanager
@@ -36,13 +41,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` when the block ends, remove it when it fails.
 
     A reader therefore sees the old file or the new one, never a half-written one, also after SIGKILL or a full
-    disk. The temporary name keeps the suffix, because some writers choose their format by it.
+    disk. The temporary name keeps the suffixes, because some writers choose their format by them.
 
     Raises:
         SdpnError: the disk is full, or the folder may not be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    stem, dot, suffixes = path.name.partition(".")
+    temporary = path.with_name(f".{stem}.partial-{os.getpid()}{dot}{suffixes}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -53,7 +59,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         reason = sentence(error)
         if reason is None:
             raise
-        raise SdpnError(f"cannot write {path}: {_SENTENCES[error.errno]}") from error
+        raise SdpnError(f"cannot write {path}: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -67,6 +73,20 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_jsonl_gz(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write one JSON object a line, gzipped, to `path` atomically.
+
+    There is no time stamp inside, so equal records give equal bytes.
+    """
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+    ):
+        for record in records:
+            packed.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
 
 
 def remove_partial(directory: str | Path) -> None:
@@ -90,7 +110,7 @@ def exclusive(directory: str | Path) -> Iterator[None]:
         reason = sentence(error)
         if reason is None:
             raise
-        raise SdpnError(f"cannot write into {directory}: {_SENTENCES[error.errno]}") from error
+        raise SdpnError(f"cannot write into {directory}: {reason}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

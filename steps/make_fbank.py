@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""Stage 2: fbank of the training and evaluation sets, cached.
+
+    steps/make_fbank.py --nj 8 --feats-type ark data
+
+reads data/<set>/cuts.jsonl.gz and writes data/<set>/{feats.scp,feats.*.ark} (or feats.*.h5), the index over them
+and cuts_feats.jsonl.gz. What is done already and has not changed is kept.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from sdpn import config
+from sdpn.cluster.pool import run_jobs
+from sdpn.console import run, say, timed
+from sdpn.corpus.layout import Corpus
+from sdpn.features.config import FbankConfig
+
+
+@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--config", "config_file", default="conf/fbank.yaml", show_default=True, help="settings (YAML)")
+@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
+@config.options(FbankConfig)
+def main(data: Path, config_file: str, nj: int, **overrides) -> None:
+    settings = config.read(config_file, FbankConfig, config.given(FbankConfig, overrides))
+    corpus = Corpus.read(data)
+    from sdpn.features.sets import make_set
+
+    sets = [corpus.train, *corpus.evals]
+    form = f"{settings.feats_type}, compression: {settings.compress}"
+    say(f"fbank of {', '.join(sets)}: {settings.num_mel_bins} bins, {settings.sampling_rate} Hz, {form}, {nj} jobs")
+    with timed(f"fbank of {len(sets)} sets cached in {data}"):
+        for name in sets:
+            make_set(data / name, settings, partial(run_jobs, nj=nj))
+
+
+if __name__ == "__main__":
+    run(main)
