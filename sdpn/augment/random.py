@@ -1,0 +1,42 @@
+"""Random numbers by counter: a pure function of a key and a position, whatever was drawn before.
+
+The generator is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014):
+its state after n steps is key + n * 0x9E3779B97F4A7C15, so any number of the stream is reached at once.
+"""
+
+import numba
+import numpy as np
+from scipy.special import ndtri
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+
+NORMALS = ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)
+"""65536 equally likely values of a standard normal variable: 16 random bits choose one."""
+
+
+@numba.njit(cache=True, inline="always")
+def bits(key, position):
+    """64 random bits: number `position` of the stream of `key` (both uint64)."""
+    state = key + (position + np.uint64(1)) * _GOLDEN
+    state = (state ^ (state >> np.uint64(30))) * _FIRST
+    state = (state ^ (state >> np.uint64(27))) * _SECOND
+    return state ^ (state >> np.uint64(31))
+
+
+@numba.njit(cache=True)
+def view_key(seed, epoch, utterance, view):
+    """The key of one view: `utterance` is the 64-bit key of its id, the others are counted from 0."""
+    key = bits(np.uint64(seed), np.uint64(epoch))
+    key = bits(key ^ np.uint64(utterance), np.uint64(view))
+    return key
+
+
+@numba.njit(cache=True)
+def uniforms(key, count):
+    """The first `count` numbers of the stream of `key`, uniform on [0, 1), float64."""
+    drawn = np.empty(count)
+    for position in range(count):
+        drawn[position] = (bits(np.uint64(key), np.uint64(position)) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+    return drawn

@@ -1,0 +1,113 @@
+"""Waveforms that stage 3 makes features of: reverberated utterances and babble."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.signal import fftconvolve
+
+from sdpn.augment.config import AugmentConfig
+from sdpn.errors import SdpnError
+from sdpn.features.audio import load_samples
+from sdpn.features.index import utterance_key
+
+
+def reverberate(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:
+    """Convolve with a room impulse response; the direct path stays in place and the energy stays what it was.
+
+    Args:
+        samples: (n_samples,) float32.
+        rir: (n_taps,) float32; its largest tap is taken for the direct path.
+
+    Returns:
+        (n_samples,) float32, aligned with `samples` to the sample.
+    """
+    direct = int(np.argmax(np.abs(rir)))
+    wet = fftconvolve(samples, rir)[direct : direct + len(samples)]
+    energy, wanted = float(np.square(wet).sum()), float(np.square(samples, dtype=np.float64).sum())
+    if energy > 0:
+        wet *= np.sqrt(wanted / energy)
+    return wet.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Reverberated:
+    """Loads an utterance as one of the rooms would render it; which room depends on (seed, copy, utterance id) alone.
+
+    Attributes:
+        rirs: Lhotse cuts of room impulse responses.
+        max_taps: responses are cut off there.
+        seed: of the run.
+        copy: number of the copy, from 1.
+    """
+
+    rirs: Sequence[Any]
+    max_taps: int
+    seed: int
+    copy: int
+
+    def __call__(self, cut: Any) -> np.ndarray:
+        chooser = np.random.default_rng([self.seed, self.copy, utterance_key(cut.id)])
+        room = self.rirs[int(chooser.integers(len(self.rirs)))]
+        try:
+            rir = load_samples(room)[: self.max_taps]
+        except SdpnError as error:
+            raise SdpnError(f"room {room.id}: {error}") from None
+        if not np.any(rir):
+            raise SdpnError(f"room {room.id} is silent")
+        return reverberate(load_samples(cut), rir)
+
+
+@dataclass(frozen=True)
+class BabbleClip:
+    """A clip of several talkers at once.
+
+    Attributes:
+        id: of the clip.
+        num_samples: its length.
+        talkers: Lhotse cuts of the utterances in it.
+        starts: for each talker the share of the utterance at which the clip begins; it goes round at the end.
+    """
+
+    id: str
+    num_samples: int
+    talkers: tuple[Any, ...]
+    starts: tuple[float, ...]
+
+    def to_dict(self) -> dict:
+        """What tells this clip from another."""
+        talkers = [cut.to_dict() for cut in self.talkers]
+        return {"id": self.id, "num_samples": self.num_samples, "talkers": talkers, "starts": list(self.starts)}
+
+
+def plan_babble(cuts: Sequence[Any], config: AugmentConfig, sampling_rate: int, seed: int) -> Iterator[BabbleClip]:
+    """Choose the talkers of every babble clip among the training utterances."""
+    fewest, most = config.babble_talkers
+    for number in range(1, config.babble_clips + 1):
+        chooser = np.random.default_rng([seed, number])
+        count = min(int(chooser.integers(fewest, most + 1)), len(cuts))
+        chosen = chooser.choice(len(cuts), size=count, replace=False)
+        yield BabbleClip(
+            f"babble-{number:05d}",
+            round(config.babble_seconds * sampling_rate),
+            tuple(cuts[row] for row in chosen),
+            tuple(float(start) for start in chooser.random(count)),
+        )
+
+
+def load_babble(clip: BabbleClip) -> np.ndarray:
+    """The (num_samples,) float32 samples of a babble clip: its talkers at equal power, the sum at their mean power."""
+    total = np.zeros(clip.num_samples, dtype=np.float64)
+    powers = []
+    for cut, start in zip(clip.talkers, clip.starts, strict=True):
+        whole = load_samples(cut)
+        first = int(start * len(whole))
+        part = np.take(whole, np.arange(first, first + clip.num_samples), mode="wrap")
+        power = float(np.square(part, dtype=np.float64).mean())
+        if power > 0:
+            total += part / np.sqrt(power)
+            powers.append(power)
+    if not powers:
+        raise SdpnError("all its talkers are silent")
+    return (total * np.sqrt(np.mean(powers) / len(powers))).astype(np.float32)

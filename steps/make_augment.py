@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Stage 3: reverberated copies of the training set, and the banks of noise, music and babble, cached as fbank.
+
+    steps/make_augment.py --nj 8 --reverb-copies 1 data
+
+reads the cuts of stage 1 and writes data/augment/{noise,music,babble,reverb1,...}, each in the form of stage 2.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from sdpn import config
+from sdpn.augment.config import AugmentConfig
+from sdpn.cluster.pool import run_jobs
+from sdpn.console import run, say, timed
+from sdpn.corpus.layout import Corpus
+
+
+@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--config", "config_file", default="conf/augment.yaml", show_default=True, help="settings (YAML)")
+@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of rooms and babble")
+@config.options(AugmentConfig)
+def main(data: Path, config_file: str, nj: int, seed: int, **overrides) -> None:
+    settings = config.read(config_file, AugmentConfig, config.given(AugmentConfig, overrides))
+    corpus = Corpus.read(data)
+    from sdpn.augment.make import make_banks
+
+    say(f"augmentation of {corpus.train}: {settings.reverb_copies} reverberated copies, noise banks, {nj} jobs")
+    with timed(f"augmentation cached in {data}/augment"):
+        make_banks(data, corpus, settings, seed, partial(run_jobs, nj=nj))
+
+
+if __name__ == "__main__":
+    run(main)
