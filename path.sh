@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# The environment, to be sourced: `. ./path.sh`. It builds .venv on first use and afterwards only puts it on PATH.
+#   PYTHON=python3.12   the Python to build it with (3.11 or newer)
+#   SDPN_TORCH=...      what pip is asked for, to have another torch than the one below
+
+sdpn_root=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)
+
+sdpn_python() { # the first Python that is new enough
+    local candidate
+    for candidate in ${PYTHON:-} python3.11 python3.12 python3.13 python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "error: no Python 3.11 or newer found: install it, or name it with PYTHON=/path/to/python3" >&2
+    return 1
+}
+
+sdpn_build() ( # under a lock, since the jobs of an array may all come here at once
+    torch=${SDPN_TORCH:-torch==2.13.0}
+    stamp="$torch $(cksum <"$sdpn_root/setup.py") $sdpn_root"
+    [ "$(cat "$sdpn_root/.venv/.stamp" 2>/dev/null)" != "$stamp" ] || exit 0
+    python=$(sdpn_python) && cd "$sdpn_root" && mkdir -p .venv || exit 1
+    exec 9>.venv/.lock
+    ! command -v flock >/dev/null || flock 9
+    [ "$(cat .venv/.stamp 2>/dev/null)" != "$stamp" ] || exit 0
+    echo "path.sh: building .venv with $python (on first use, or after setup.py changed; it takes some minutes)" >&2
+    # Debian keeps ensurepip in a package of its own, so pip comes from the index where it is not at hand
+    "$python" -m venv .venv >/dev/null 2>&1 || "$python" -m venv --without-pip .venv || exit 1
+    .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python local/bootstrap_pip.py || exit 1
+    index=() # without an NVIDIA GPU, the CPU build of torch spares gigabytes of CUDA
+    if ! command -v nvidia-smi >/dev/null; then
+        cpu=https://download.pytorch.org/whl/cpu
+        if .venv/bin/python local/bootstrap_pip.py --reachable "$cpu/torch/"; then index=(--extra-index-url "$cpu"); fi
+    fi
+    .venv/bin/python -m pip install -q --disable-pip-version-check "${index[@]}" "$torch" -e ".[toy,test,plots]" >&2 || exit 1
+    echo "$stamp" >.venv/.stamp
+)
+
+if sdpn_build; then
+    case ":$PATH:" in
+    *":$sdpn_root/.venv/bin:"*) ;;
+    *) export PATH="$sdpn_root/.venv/bin:$PATH" ;;
+    esac
+else
+    echo "error: .venv could not be built: mend what is said above and source path.sh again" >&2
+    false
+fi
