@@ -125,9 +125,9 @@ def _build(cls: type, tree: dict, file: str, prefix: str) -> Any:
     return config
 
 
-def _convert(raw: Any, hint: Any, field: dataclasses.Field, file: str, key: str) -> Any:
+def _convert(raw: Any, hint: Any, field: dataclasses.Field, file: str, key: str, declared: Any = None) -> Any:
     def refuse() -> typing.NoReturn:
-        raise SdpnError(f"{file}: '{key}' is {raw!r}; {_allowed(hint, field)}")
+        raise SdpnError(f"{file}: '{key}' is {raw!r}; {_allowed(declared or hint, field)}")
 
     if dataclasses.is_dataclass(hint):
         if not isinstance(raw, dict):
@@ -138,7 +138,11 @@ def _convert(raw: Any, hint: Any, field: dataclasses.Field, file: str, key: str)
         if raw is None and types.NoneType in arguments:
             return None
         rest = [argument for argument in arguments if argument is not types.NoneType]
-        return _convert(raw, rest[0], field, file, key)
+        return _convert(raw, rest[0], field, file, key, declared=hint)
+    if origin is dict:
+        if not isinstance(raw, dict) or not all(isinstance(name, str) for name in raw):
+            refuse()
+        return {name: _convert(item, arguments[1], field, file, f"{key}.{name}") for name, item in raw.items()}
     if origin in (list, tuple):
         if not isinstance(raw, (list, tuple)):
             refuse()
@@ -182,6 +186,8 @@ def _allowed(hint: Any, field: dataclasses.Field) -> str:
         kind = _KINDS.get(arguments[0], "value")
         count = len(arguments) if origin is tuple and Ellipsis not in arguments else None
         text = f"a list of {count} values, each {kind}" if count else f"a list, each {kind}"
+    elif origin is dict:
+        text = f"`name: value` lines below it, each value {_KINDS.get(arguments[1], 'a value')}"
     elif origin in (typing.Union, types.UnionType):
         text = " or ".join("null" if one is types.NoneType else _KINDS.get(one, "a value") for one in arguments)
     else:

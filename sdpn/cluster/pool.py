@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -40,9 +41,7 @@ def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple], nj: int) -> It
 
 
 def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for what the job itself imports
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)

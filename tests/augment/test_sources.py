@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import soundfile
+from lhotse import Recording
+
+from sdpn.augment.config import AugmentConfig
+from sdpn.augment.sources import Reverberated, load_babble, plan_babble, reverberate
+from sdpn.errors import SdpnError
+
+
+def write_cut(folder, name, samples):
+    soundfile.write(folder / f"{name}.flac", samples, 16000)
+    cut = Recording.from_file(folder / f"{name}.flac").to_cut()
+    cut.id = name
+    return cut
+
+
+def test_reverberation_is_convolution_with_the_direct_path_in_place_and_the_energy_kept():
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal(3000).astype(np.float32)
+    rir = rng.standard_normal(400) * np.exp(-np.arange(400) / 60) * 0.3
+    rir[25] = 3.0
+    wet = reverberate(samples, rir)
+    expected = np.array(
+        [sum(rir[k] * samples[n + 25 - k] for k in range(400) if 0 <= n + 25 - k < 3000) for n in range(3000)]
+    )
+    expected *= np.sqrt((samples**2).sum() / (expected**2).sum())
+    np.testing.assert_allclose(wet, expected, atol=1e-4)
+    assert np.argmax(np.correlate(wet, samples, mode="full")) == len(samples) - 1
+
+
+def test_the_room_depends_on_seed_copy_and_utterance_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    cut = write_cut(tmp_path, "speech", 0.1 * rng.standard_normal(8000))
+    rooms = [write_cut(tmp_path, f"room{i}", np.r_[0.9, 0.02 * rng.standard_normal(100 * (i + 1))]) for i in range(8)]
+    base = Reverberated(rooms, 32000, 1, 1)(cut)
+    np.testing.assert_array_equal(base, Reverberated(rooms, 32000, 1, 1)(cut))
+    others = [Reverberated(rooms, 32000, seed, copy)(cut) for seed, copy in ((1, 2), (1, 3), (2, 1), (3, 1))]
+    assert not all(np.array_equal(base, other) for other in others)
+
+
+def test_a_silent_room_is_refused(tmp_path):
+    cut = write_cut(tmp_path, "speech", np.ones(8000) * 0.1)
+    room = write_cut(tmp_path, "room", np.zeros(1000))
+    with pytest.raises(SdpnError, match="room room is silent"):
+        Reverberated([room], 32000, 1, 1)(cut)
+
+
+def test_babble_has_several_talkers_at_equal_power(tmp_path):
+    time = np.arange(16000) / 16000
+    cuts = [
+        write_cut(tmp_path, f"u{i}", 0.1 * (i + 1) / 8 * np.sin(2 * np.pi * 250 * (i + 1) * time)) for i in range(8)
+    ]
+    config = AugmentConfig(babble_clips=5, babble_seconds=1.0)
+    clips = list(plan_babble(cuts, config, 16000, seed=1))
+    assert len({clip.id for clip in clips}) == 5
+    for clip in clips:
+        assert 3 <= len(clip.talkers) <= 7
+        spectrum = np.abs(np.fft.rfft(load_babble(clip)))
+        heights = [spectrum[250 * (int(cut.id[1:]) + 1)] for cut in clip.talkers]
+        np.testing.assert_allclose(heights, heights[0], rtol=0.05)
+
+
+def test_babble_is_the_same_for_the_same_seed(tmp_path):
+    cuts = [write_cut(tmp_path, f"u{i}", np.full(9000, 0.1)) for i in range(4)]
+    plans = [
+        [clip.to_dict() for clip in plan_babble(cuts, AugmentConfig(babble_clips=6), 16000, seed)] for seed in (1, 1, 2)
+    ]
+    assert plans[0] == plans[1] != plans[2]

@@ -1,0 +1,142 @@
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from functools import partial
+
+import pytest
+
+from sdpn.cluster.pool import run_jobs
+from sdpn.errors import SdpnError
+from sdpn.features.cache import fill
+from sdpn.features.config import FbankConfig
+from sdpn.features.index import FeatureIndex
+from tests.features.conftest import Tone, load_tone, run_here
+
+CONFIG = FbankConfig(shard_size=3)
+
+
+def content(directory):
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def counting(made):
+    def run(function, jobs):
+        for job in jobs:
+            made.append(job[0].path.name)
+            yield function(*job)
+
+    return run
+
+
+def test_a_second_run_makes_nothing(make_cache, capsys):
+    make_cache(CONFIG)
+    made = []
+    before = content(make_cache(CONFIG, run=counting(made)))
+    assert made == []
+    assert "nothing to do, all 4 shards are done" in capsys.readouterr().out
+    assert content(make_cache(CONFIG)) == before
+
+
+def test_the_number_of_jobs_changes_no_byte(make_cache, tmp_path):
+    one, two = make_cache(CONFIG, "one"), make_cache(CONFIG, "two", run=partial(run_jobs, nj=3))
+    assert content(one) == {name: data.replace(b"/two/", b"/one/") for name, data in content(two).items()}
+
+
+def test_only_missing_and_stale_shards_are_made_again_and_the_reason_is_said(make_cache, tones, capsys):
+    directory = make_cache(CONFIG)
+    before = content(directory)
+    (directory / "feats.0002.ark").unlink()
+    made = []
+    assert content(make_cache(CONFIG, run=counting(made))) == before
+    assert made == ["feats.0002.ark"]
+    assert "1 of 4 shards are made again: feats.0002.ark is missing" in capsys.readouterr().out
+    made.clear()
+    make_cache(CONFIG, items=[*tones[:-1], Tone("utt99", 9000)], run=counting(made))
+    assert made == ["feats.0004.ark"]
+    made.clear()
+    make_cache(FbankConfig(shard_size=3, low_freq=50.0), run=counting(made))
+    assert len(made) == 4
+    assert "3 of 4 shards are made again: options changed" in capsys.readouterr().out
+
+
+def test_changing_the_container_leaves_no_file_of_the_other(make_cache):
+    make_cache(CONFIG)
+    directory = make_cache(FbankConfig(shard_size=5, feats_type="hdf5"))
+    assert sorted(path.name for path in directory.glob("feats.*")) == ["feats.0001.h5", "feats.0002.h5"]
+
+
+def test_broken_items_are_left_out_counted_and_listed(make_cache, tones, capsys):
+    items = [*tones, Tone("bad1", 8000), Tone("tiny", 100)]
+    directory = make_cache(CONFIG, items=items)
+    assert len(FeatureIndex.open(directory)) == len(tones)
+    listed = (directory / "skipped_fbank.txt").read_text()
+    assert listed == "bad1\tthe audio is empty\ntiny\t100 samples are shorter than one frame (400)\n"
+    assert "2 utterances left out" in capsys.readouterr().err
+    make_cache(CONFIG)
+    assert not (directory / "skipped_fbank.txt").exists()
+
+
+def test_no_usable_item_at_all_is_refused(make_cache):
+    with pytest.raises(SdpnError, match="none of the 2 utterances is usable"):
+        make_cache(CONFIG, items=[Tone("bad1", 8000), Tone("bad2", 8000)])
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_half_written_stays(make_cache):
+    directory = make_cache(CONFIG)
+    expected = content(directory)
+    for path in directory.glob("feats.*.ark"):
+        path.unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(SdpnError, match=r"cannot write .*feats.0001.ark: the file size limit"):
+            make_cache(CONFIG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(directory.glob("*.ark")) and not list(directory.glob(".feats*"))
+    assert content(make_cache(CONFIG)) == expected
+
+
+def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(make_cache, tmp_path, tones):
+    expected = content(make_cache(CONFIG, "entire"))
+    script = textwrap.dedent(
+        f"""
+        import os, signal
+        from pathlib import Path
+        from sdpn.features.cache import fill
+        from sdpn.features.config import FbankConfig
+        from tests.features.conftest import Tone, load_tone, run_here
+        tones = [Tone(f"utt{{i:02d}}", 8000 + 1600 * (i % 4)) for i in range(10)]
+        def load(tone):
+            if tone.id == "utt07":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return load_tone(tone)
+        fill(Path({str(tmp_path / "killed")!r}), tones, load, FbankConfig(shard_size=3), {{}}, run_here)
+        """
+    )
+    killed = subprocess.run([sys.executable, "-c", script], cwd=os.getcwd())
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "killed" / "feats.0002.ark").exists()
+    assert not (tmp_path / "killed" / "feats.0003.ark").exists()
+    made = []
+    fill(tmp_path / "killed", tones, load_tone, CONFIG, {}, counting(made))
+    assert made == ["feats.0003.ark", "feats.0004.ark"]
+    again = {name: data.replace(b"/killed/", b"/entire/") for name, data in content(tmp_path / "killed").items()}
+    assert again == expected
+
+
+def test_an_unwritable_folder_is_a_sentence(tmp_path, tones, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with pytest.raises(SdpnError, match="permission denied"):
+        fill(tmp_path / "forbidden", tones, load_tone, CONFIG, {}, run_here)

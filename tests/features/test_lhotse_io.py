@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+import soundfile
+from lhotse import CutSet, Recording
+
+from sdpn.features.config import FbankConfig
+from sdpn.features.index import FeatureIndex
+from sdpn.features.sets import make_set
+from sdpn.files import write_jsonl_gz
+from tests.features.conftest import Tone, load_tone, run_here
+
+
+@pytest.fixture
+def directory(tmp_path):
+    cuts = []
+    for name in ("b", "a"):
+        soundfile.write(tmp_path / f"{name}.flac", load_tone(Tone(name, 12345)), 16000)
+        cut = Recording.from_file(tmp_path / f"{name}.flac").to_cut()
+        cut.id = name
+        cuts.append(cut)
+    write_jsonl_gz(tmp_path / "set" / "cuts.jsonl.gz", (cut.to_dict() for cut in cuts))
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("feats_type", ["ark", "hdf5"])
+def test_cuts_load_their_features_through_lhotse(directory, feats_type):
+    make_set(directory, FbankConfig(feats_type=feats_type), run_here)
+    index = FeatureIndex.open(directory)
+    cuts = {cut.id: cut for cut in CutSet.from_file(directory / "cuts_feats.jsonl.gz")}
+    assert set(cuts) == {"a", "b"}
+    for name, cut in cuts.items():
+        np.testing.assert_array_equal(cut.load_features(), index.read(index.ids.index(name)))
+    part = cuts["a"].truncate(offset=0.2, duration=0.3)
+    np.testing.assert_array_equal(part.load_features(), index.read(0, 20, 50))
+
+
+def test_audio_that_changed_makes_its_shard_stale(directory, tmp_path, capsys):
+    make_set(directory, FbankConfig(), run_here)
+    soundfile.write(tmp_path / "a.flac", load_tone(Tone("other", 12345)), 16000)
+    make_set(directory, FbankConfig(), run_here)
+    assert "1 of 1 shards are made again: inputs changed" in capsys.readouterr().out

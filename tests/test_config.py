@@ -1,0 +1,83 @@
+from dataclasses import dataclass, field
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from sdpn import config
+from sdpn.errors import SdpnError
+
+
+@dataclass(frozen=True)
+class Room:
+    width: float = config.value(3.0, above=0)
+
+
+@dataclass(frozen=True)
+class Example:
+    epochs: int = config.value(10, "how long", at_least=1)
+    rate: float = config.value(0.1, above=0, at_most=1)
+    kind: str = config.value("a", one_of=("a", "b"))
+    snr: tuple[float, float] = config.value((0.0, 15.0))
+    limit: int | None = config.value(None)
+    room: Room = field(default_factory=Room)
+
+    def check(self) -> None:
+        if self.snr[0] > self.snr[1]:
+            raise ValueError("snr is reversed")
+
+
+def read(tmp_path, text, **overrides):
+    path = tmp_path / "example.yaml"
+    path.write_text(text)
+    return config.read(path, Example, overrides)
+
+
+def test_values_come_from_the_file_then_from_the_command_line(tmp_path):
+    example = read(tmp_path, "epochs: 3\nrate: 1e-3\nsnr: [5, 10]\nroom:\n  width: 2\n", epochs=7, kind=None)
+    assert example == Example(epochs=7, rate=1e-3, snr=(5.0, 10.0), room=Room(2.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("epoch: 3", "unknown key 'epoch'; allowed here: epochs, kind, limit, rate, room, snr"),
+        ("room: {size: 3}", "unknown key 'room.size'"),
+        ("epochs: 2.5", "'epochs' is 2.5; expected a whole number at least 1"),
+        ("epochs: true", "'epochs' is True; expected a whole number"),
+        ("epochs: 0", "'epochs' is 0; expected a whole number at least 1"),
+        ("rate: .nan", "'rate' is nan; expected a number above 0 and at most 1"),
+        ("rate: fast", "'rate' is 'fast'; expected a number"),
+        ("kind: c", "'kind' is 'c'; allowed: a, b"),
+        ("snr: [1]", "'snr' is [1]; expected a list of 2 values, each a number"),
+        ("snr: [9, 1]", "snr is reversed"),
+        ("room: {width: -1}", "'room.width' is -1.0; expected a number above 0"),
+        ("limit: x", "'limit' is 'x'; expected a whole number or null"),
+        ("- a list", "expected `key: value` lines"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_file_key_and_what_is_allowed(tmp_path, text, sentence):
+    with pytest.raises(SdpnError) as error:
+        read(tmp_path, text)
+    assert sentence in str(error.value)
+    assert "example.yaml" in str(error.value)
+
+
+def test_a_missing_file_is_a_sentence(tmp_path):
+    with pytest.raises(SdpnError, match="there is no such configuration file"):
+        config.read(tmp_path / "none.yaml", Example)
+
+
+def test_every_plain_field_is_a_command_line_option():
+    seen = {}
+
+    @click.command()
+    @config.options(Example)
+    def command(**arguments):
+        seen.update(config.given(Example, arguments))
+
+    outcome = CliRunner().invoke(command, ["--epochs", "4", "--limit", "2"])
+    assert outcome.exit_code == 0, outcome.output
+    assert seen == {"epochs": 4, "limit": 2}
+    assert CliRunner().invoke(command, ["--kind", "z"]).exit_code == 2

@@ -1,0 +1,69 @@
+import errno
+import multiprocessing
+
+import pytest
+
+from sdpn.errors import SdpnError
+from sdpn.files import atomic_path, digest, exclusive, write_jsonl_gz, write_text
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "scores.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.txt"]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    scores, hdf5 = tmp_path / "scores.txt", tmp_path / "feats.h5"
+    with pytest.raises(SdpnError, match=r"cannot write .*scores.txt: the disk is full"), atomic_path(scores):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(SdpnError, match="the disk is full"), atomic_path(hdf5):
+        raise OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')")
+
+
+def test_the_temporary_name_keeps_the_suffixes(tmp_path):
+    with atomic_path(tmp_path / "cuts.jsonl.gz") as temporary:
+        assert temporary.name.endswith(".jsonl.gz")
+        temporary.write_text("")
+
+
+def test_equal_records_give_equal_bytes(tmp_path):
+    for name in ("a.jsonl.gz", "b.jsonl.gz"):
+        write_jsonl_gz(tmp_path / name, ({"id": f"ü{i}"} for i in range(3)))
+    assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
+
+
+def _hold(directory, held, leave):
+    with exclusive(directory):
+        held.set()
+        leave.wait(10)
+
+
+def test_a_second_run_in_the_same_folder_says_so_and_stops(tmp_path):
+    context = multiprocessing.get_context("fork")
+    held, leave = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, held, leave))
+    other.start()
+    assert held.wait(10)
+    with pytest.raises(SdpnError, match="another run is writing into"), exclusive(tmp_path):
+        pass
+    leave.set()
+    other.join()
+    with exclusive(tmp_path):
+        pass
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path):
+    leftover = tmp_path / ".feats.partial-123.0001.ark"
+    leftover.write_text("half")
+    with exclusive(tmp_path):
+        assert not leftover.exists()
+
+
+def test_digests_tell_the_parts_apart():
+    assert digest("ab", "c") != digest("a", "bc")
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
