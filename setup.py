@@ -23,6 +23,7 @@ setup(
         "pyyaml>=6",  # every number a user may change stands in conf/*.yaml
         "tqdm>=4.66",  # progress bars on a terminal
         "tensorboard>=2.17",  # training curves in the tool that clusters already serve
+        "threadpoolctl>=3",  # pins BLAS to one thread where bytes must not depend on it; scikit-learn brings it anyway
         "urllib3>=2",  # lhotse 1.33 imports it without declaring it
     ],
     extras_require={

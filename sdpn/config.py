@@ -79,9 +79,10 @@ def options(cls: type) -> Callable:
         for field in reversed(dataclasses.fields(cls)):
             kind = _click_type(hints[field.name], field)
             if kind is not None:
-                name = "--" + field.name.replace("_", "-")
+                name = field.name.replace("_", "-")
+                names = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
                 settings = {"type": kind, "default": None, "help": field.metadata.get("help", "")}
-                command = click.option(name, field.name, **settings)(command)
+                command = click.option(names, field.name, **settings)(command)
         return command
 
     return decorate

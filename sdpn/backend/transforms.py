@@ -1,0 +1,171 @@
+"""Transforms of x-vectors, in scikit-learn's manner: `fit` on training vectors, then `transform` any.
+
+Every transform keeps what it learned in attributes that end in an underscore. `note_` is a sentence for the user
+where the data did not allow what was asked for, else empty.
+"""
+
+import numpy as np
+
+from sdpn.backend.vectors import as_classes, as_matrix, within_scatter_is_zero
+from sdpn.errors import SdpnError
+
+RANK_TOLERANCE = 1e-10  # of the largest variance: a direction with less holds nothing but rounding errors
+
+
+class MeanSubtract:
+    """Subtract the mean of the training vectors.
+
+    Attributes:
+        mean_: (n_dimensions,).
+    """
+
+    needs_classes = False
+    note_ = ""
+
+    def fit(self, X: np.ndarray) -> "MeanSubtract":
+        """Learn the mean of `X` (n_vectors, n_dimensions)."""
+        self.mean_ = as_matrix(X, "mean-subtract").mean(axis=0)
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        """(n_vectors, n_dimensions) -> the same shape."""
+        return as_matrix(X, "mean-subtract", len(self.mean_)) - self.mean_
+
+
+class LengthNorm:
+    """Scale every vector to the length sqrt(n_dimensions), as Kaldi's ivector-normalize-length does.
+
+    That length gives every dimension a variance of about 1, which is where the EM of `PLDA` starts from; the cosine
+    does not see it.
+    """
+
+    needs_classes = False
+    note_ = ""
+
+    def fit(self, X: np.ndarray) -> "LengthNorm":
+        """Learn the dimension of `X` (n_vectors, n_dimensions)."""
+        self.n_dimensions_ = as_matrix(X, "length-norm").shape[1]
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        """(n_vectors, n_dimensions) -> the same shape.
+
+        Raises:
+            SdpnError: a vector has length zero, and so no direction.
+        """
+        X = as_matrix(X, "length-norm", self.n_dimensions_)
+        return X * (np.sqrt(X.shape[1]) / lengths(X, "length-norm"))[:, None]
+
+
+class LDA:
+    """Linear discriminant analysis, through scikit-learn: the directions that tell the classes apart best.
+
+    The output has unit variance within the classes. (Fukunaga, Introduction to Statistical Pattern Recognition,
+    1990, chapter 10.)
+
+    Args:
+        dim: dimensions to keep; lowered to what the classes and the rank of the data allow.
+
+    Attributes:
+        mean_: (n_dimensions,), what is subtracted first.
+        projection_: (n_dimensions, n_kept).
+    """
+
+    needs_classes = True
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def fit(self, X: np.ndarray, classes: np.ndarray) -> "LDA":
+        """Learn from `X` (n_vectors, n_dimensions) with the class of each vector.
+
+        Raises:
+            SdpnError: fewer than two classes, or nothing varies within them.
+        """
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+        X = as_matrix(X, "lda")
+        classes = as_classes(classes, "lda", len(X))
+        if within_scatter_is_zero(X, classes):
+            raise SdpnError("lda: the vectors of every class are identical: nothing varies within a class")
+        limit = min(self.dim, classes.max(), X.shape[1])  # n_classes - 1 directions hold all the class means
+        fitted = LinearDiscriminantAnalysis(solver="svd", n_components=limit).fit(X, classes)
+        self.mean_ = fitted.xbar_
+        self.projection_ = fitted.scalings_[:, :limit]
+        kept = self.projection_.shape[1]
+        self.note_ = (
+            f"lda: {self.dim} dimensions asked for, {kept} kept: "
+            f"the data have {X.shape[1]} dimensions and {classes.max() + 1} classes"
+            if kept < self.dim
+            else ""
+        )
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        """(n_vectors, n_dimensions) -> (n_vectors, n_kept)."""
+        return (as_matrix(X, "lda", len(self.mean_)) - self.mean_) @ self.projection_
+
+
+class Whiten:
+    """Whitening by principal components: the training vectors come out with mean 0 and identity covariance.
+
+    Args:
+        dim: how many leading components to keep; None for all that the data span.
+
+    Attributes:
+        mean_: (n_dimensions,).
+        projection_: (n_dimensions, n_kept), the components divided by their standard deviations.
+    """
+
+    needs_classes = False
+
+    def __init__(self, dim: int | None = None):
+        self.dim = dim
+
+    def fit(self, X: np.ndarray) -> "Whiten":
+        """Learn mean and covariance of `X` (n_vectors, n_dimensions).
+
+        Raises:
+            SdpnError: all vectors are the same.
+        """
+        X = as_matrix(X, "whiten")
+        self.mean_ = X.mean(axis=0)
+        centred = X - self.mean_
+        variances, components = np.linalg.eigh(centred.T @ centred / max(len(X) - 1, 1))
+        variances, components = variances[::-1], components[:, ::-1]
+        if variances[0] <= np.finfo(np.float64).tiny:
+            raise SdpnError(f"whiten: all {len(X)} training vectors are the same")
+        rank = np.count_nonzero(variances > RANK_TOLERANCE * variances[0])
+        wanted = X.shape[1] if self.dim is None else self.dim
+        kept = min(rank, wanted)
+        components = components[:, :kept] * _signs(components[:, :kept])
+        self.projection_ = components / np.sqrt(variances[:kept])
+        self.note_ = (
+            f"whiten: {kept} of {wanted} dimensions kept: the training vectors span no more" if kept < wanted else ""
+        )
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        """(n_vectors, n_dimensions) -> (n_vectors, n_kept)."""
+        return (as_matrix(X, "whiten", len(self.mean_)) - self.mean_) @ self.projection_
+
+
+def lengths(X: np.ndarray, where: str) -> np.ndarray:
+    """The Euclidean length of each row of `X`.
+
+    Raises:
+        SdpnError: one of them is zero.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", X, X))
+    zero = np.count_nonzero(norms == 0)
+    if zero:
+        raise SdpnError(
+            f"{where}: {zero} of {len(X)} vectors have length zero, and so no direction (are they constant?)"
+        )
+    return norms
+
+
+def _signs(components: np.ndarray) -> np.ndarray:
+    """One sign for each column, such that its largest entry is positive: LAPACK's choice differs by version."""
+    largest = np.abs(components).argmax(axis=0)
+    return np.where(components[largest, np.arange(components.shape[1])] < 0, -1.0, 1.0)

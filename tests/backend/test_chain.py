@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from sdpn.backend.chain import STEPS, Chain
+from sdpn.backend.cosine import Cosine
+from sdpn.backend.plda import PLDA
+from sdpn.backend.transforms import LDA, LengthNorm, MeanSubtract, Whiten
+from sdpn.errors import SdpnError
+
+
+@pytest.fixture
+def vectors():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(120, 8)) + 2 * rng.normal(size=(12, 8))[np.arange(120) % 12] + 4
+
+
+def test_a_chain_is_its_steps_in_order():
+    chain = Chain("mean-subtract|  lda 150 | length-norm |plda iterations=5 length-norm=simple")
+    assert [type(step) for step in chain.transforms] == [MeanSubtract, LDA, LengthNorm]
+    assert chain.transforms[1].dim == 150
+    assert isinstance(chain.scorer, PLDA)
+    assert (chain.scorer.iterations, chain.scorer.length_norm) == (5, "simple")
+    assert chain.text == "mean-subtract | lda 150 | length-norm | plda iterations=5 length-norm=simple"
+    assert chain.needs_classes and not Chain("whiten 20 | cosine").needs_classes
+
+
+def test_every_step_can_be_written():
+    for name, step in STEPS.items():
+        value = " 3" if step.required else ""
+        chain = Chain(f"{name}{value}" + ("" if name in ("cosine", "plda") else " | cosine"))
+        assert isinstance((*chain.transforms, chain.scorer)[0], step.make)
+    assert Chain("whiten | cosine").transforms[0].dim is None
+    assert Chain("lda dim=7 | cosine").transforms[0].dim == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "mean-subtract | lad 150 | cosine",
+            "unknown step 'lad'.*allowed: mean-subtract, length-norm, lda, whiten, cos",
+        ),
+        ("mean-subtract || cosine", "unknown step ''"),
+        ("", "unknown step ''"),
+        ("mean-subtract | length-norm", "must have one scorer, as its last step: one of cosine, plda"),
+        ("cosine | length-norm", "must have one scorer, as its last step"),
+        ("cosine | plda", "must have one scorer, as its last step"),
+        ("lda | plda", "'lda' lacks its value; write it as `lda DIM`"),
+        ("lda 150 160 | plda", "'160' cannot stand in the step 'lda 150 160'"),
+        ("lda 0 | plda", "'0' in the step 'lda 0' must be a whole number, at least 1"),
+        ("lda 1.5 | plda", "must be a whole number"),
+        ("length-norm 3 | cosine", "'3' cannot stand in the step 'length-norm 3'; write it as `length-norm`"),
+        ("plda smoothing=1", r"'smoothing=1' cannot stand.*write it as `plda \[iterations=...\] \[length-norm=...\]`"),
+        ("plda length-norm=half", "must be kaldi or simple or none"),
+        ("plda 3", "'3' cannot stand in the step 'plda 3'"),
+    ],
+)
+def test_a_text_that_is_no_chain_is_refused_in_a_sentence(text, sentence):
+    with pytest.raises(SdpnError, match=sentence):
+        Chain(text)
+
+
+def test_every_step_is_fitted_on_what_the_steps_before_it_make(vectors):
+    classes = np.arange(120) % 12
+    chain = Chain("mean-subtract | lda 5 | length-norm | plda").fit(vectors, classes)
+    made = MeanSubtract().fit(vectors).transform(vectors)
+    made = LDA(5).fit(made, classes).transform(made)
+    made = LengthNorm().fit(made).transform(made)
+    np.testing.assert_allclose(chain.transform(vectors), PLDA().fit(made, classes).transform(made))
+
+
+def test_vectors_without_a_class_count_for_the_mean_but_not_for_lda(vectors):
+    classes = np.arange(120) % 12
+    classes[:30] = -1
+    chain = Chain("mean-subtract | lda 5 | cosine").fit(vectors, classes)
+    np.testing.assert_allclose(chain.transforms[0].mean_, vectors.mean(axis=0))
+    expected = LDA(5).fit(vectors[30:] - vectors.mean(axis=0), classes[30:])
+    np.testing.assert_allclose(chain.transforms[1].projection_, expected.projection_)
+
+
+def test_notes_of_the_steps_are_collected(vectors):
+    assert Chain("mean-subtract | cosine").fit(vectors).notes_ == []
+    notes = Chain("lda 150 | plda").fit(vectors, np.arange(120) % 12).notes_
+    assert len(notes) == 1 and notes[0].startswith("lda: 150 dimensions asked for, 8 kept")
+
+
+def test_a_chain_that_needs_classes_says_so(vectors):
+    with pytest.raises(SdpnError, match=r"the chain 'lda 5 \| cosine' needs the class of every training vector"):
+        Chain("lda 5 | cosine").fit(vectors)
+
+
+def test_whitened_cosine_sees_no_linear_change_of_the_vectors(vectors):
+    rng = np.random.default_rng(1)
+    changed = vectors @ rng.normal(size=(8, 8)) + rng.normal(size=8)
+
+    def scores(x):
+        chain = Chain("whiten | length-norm | cosine").fit(x)
+        assert isinstance(chain.scorer, Cosine) and isinstance(chain.transforms[0], Whiten)
+        return chain.scorer.score_matrix(chain.transform(x), chain.transform(x))
+
+    np.testing.assert_allclose(scores(changed), scores(vectors), atol=1e-8)

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from sdpn.backend import clustering
+from sdpn.backend.clustering import PseudoSpeakers, drop_small, silhouette
+from sdpn.errors import SdpnError
+
+
+def speakers(n_speakers, per_speaker, spread=0.5, seed=0):
+    """Vectors of speakers in 30 dimensions, shuffled, and who speaks."""
+    rng = np.random.default_rng(seed)
+    who = rng.permutation(np.repeat(np.arange(n_speakers), per_speaker))
+    return rng.normal(size=(n_speakers, 30))[who] + spread * rng.normal(size=(len(who), 30)) + 2, who
+
+
+def same_partition(a, b):
+    return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
+
+
+def test_speakers_are_found_without_being_told_how_many():
+    vectors, who = speakers(25, 12)
+    found = PseudoSpeakers().fit(vectors)
+    assert found.n_classes_ == 25
+    assert same_partition(found.labels_, who)
+    assert found.silhouettes_[25] == max(found.silhouettes_.values())
+
+
+def test_speakers_are_preferred_to_the_two_groups_they_fall_into():
+    vectors, who = speakers(24, 10)
+    vectors += 8 * np.where(who < 12, 1, -1)[:, None]  # two corpora, farther apart than any two speakers
+    found = PseudoSpeakers().fit(vectors)
+    assert same_partition(found.labels_, who)
+    assert found.silhouettes_[24] < silhouette(vectors, (who < 12).astype(int))
+
+
+def test_equal_seeds_give_equal_classes():
+    vectors, _ = speakers(20, 8, spread=2.0)
+    first, second = PseudoSpeakers(seed=3).fit(vectors), PseudoSpeakers(seed=3).fit(vectors)
+    np.testing.assert_array_equal(first.labels_, second.labels_)
+    assert first.silhouettes_ == second.silhouettes_
+
+
+def test_a_corpus_too_large_for_a_tree_of_its_vectors_is_clustered_all_the_same(monkeypatch):
+    monkeypatch.setattr(clustering, "LARGEST_TREE", 60)
+    vectors, who = speakers(12, 40)
+    found = PseudoSpeakers(12, seed=3).fit(vectors)
+    assert same_partition(found.labels_, who)
+    vectors, _ = speakers(12, 40, spread=3.0)
+    first, second, other = (PseudoSpeakers(20, seed=seed).fit(vectors).labels_ for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
+    with pytest.raises(SdpnError, match="80 clusters asked for, but at most 60 can be made of 480 vectors"):
+        PseudoSpeakers(80).fit(vectors)
+
+
+def test_the_length_and_the_mean_of_the_vectors_do_not_matter():
+    vectors, _ = speakers(10, 8)
+    vectors = vectors - vectors.mean(axis=0)
+    lengths = np.random.default_rng(1).uniform(0.5, 2, size=(len(vectors), 1))
+    longer = vectors * lengths
+    np.testing.assert_array_equal(
+        PseudoSpeakers(10).fit(vectors).labels_, PseudoSpeakers(10).fit(3 * vectors + 7).labels_
+    )
+    assert same_partition(PseudoSpeakers(10).fit(longer).labels_, PseudoSpeakers(10).fit(vectors).labels_)
+
+
+def test_a_given_number_is_taken_and_small_clusters_are_dropped():
+    vectors, who = speakers(8, 10)
+    alone = np.concatenate([vectors, vectors.mean(axis=0) + 50 * np.eye(30)[:2]])
+    found = PseudoSpeakers(10, min_size=3).fit(alone)
+    assert found.silhouettes_ == {}
+    assert found.n_classes_ == 8
+    np.testing.assert_array_equal(found.labels_[80:], [-1, -1])
+    assert same_partition(found.labels_[:80], who)
+    assert "2 vectors in clusters of fewer than 3 left out" in found.note_
+
+
+def test_merging_joins_the_parts_of_a_speaker():
+    vectors, who = speakers(6, 30)
+    merged = PseudoSpeakers(18, merge_to=6).fit(vectors)
+    assert merged.n_classes_ == 6 and same_partition(merged.labels_, who)
+    assert "18 clusters, merged to 6" in merged.note_
+
+
+def test_classes_are_numbered_by_first_appearance_without_gaps():
+    labels, n_classes = drop_small(np.array([7, 2, 7, 5, 2, 9, 2]), min_size=2)
+    np.testing.assert_array_equal(labels, [0, 1, 0, -1, 1, -1, 1])
+    assert n_classes == 2
+
+
+def test_silhouette_leaves_the_vector_itself_out():
+    rng = np.random.default_rng(2)
+    vectors, labels = rng.normal(size=(40, 3)), np.concatenate([np.arange(39) % 4, [4]])
+    expected = []
+    for i, own in enumerate(labels):
+        others = [v for j, v in enumerate(vectors) if labels[j] == own and j != i]
+        if not others:
+            expected.append(0.0)
+            continue
+        a = np.linalg.norm(vectors[i] - np.mean(others, axis=0))
+        b = min(np.linalg.norm(vectors[i] - vectors[labels == c].mean(axis=0)) for c in range(5) if c != own)
+        expected.append((b - a) / max(a, b))
+    assert silhouette(vectors, labels) == pytest.approx(np.mean(expected))
+
+
+def test_vectors_that_are_all_equally_far_apart_are_no_speakers():
+    with pytest.raises(SdpnError, match=r"leave [01] of at least 4 vectors"):
+        PseudoSpeakers().fit(np.eye(6))
+
+
+def test_more_clusters_than_vectors_are_refused():
+    with pytest.raises(SdpnError, match="50 clusters asked for, but at most 20 can be made of 20 vectors"):
+        PseudoSpeakers(50).fit(speakers(4, 5)[0])
+
+
+def test_clusters_that_are_all_small_are_refused():
+    with pytest.raises(SdpnError, match="10 clusters of 20 vectors leave 0 of at least 8 vectors"):
+        PseudoSpeakers(10, min_size=8).fit(speakers(10, 2)[0])

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from sdpn.errors import SdpnError
+from sdpn.evaluation.trials import TrialList
+
+
+def read(tmp_path, text):
+    path = tmp_path / "eval.txt"
+    path.write_text(text)
+    return TrialList.read(path, "eval")
+
+
+def test_trials_become_places_in_the_utterances(tmp_path):
+    trials = read(tmp_path, "b a target\na c nontarget\nc b nontarget\n")
+    assert trials.utterances == ["a", "b", "c"]
+    np.testing.assert_array_equal(trials.enroll, [1, 0, 2])
+    np.testing.assert_array_equal(trials.test, [0, 2, 1])
+    np.testing.assert_array_equal(trials.is_target, [True, False, False])
+    assert (trials.n_targets, trials.n_nontargets) == (1, 2)
+
+
+def test_rows_are_looked_up_by_name(tmp_path):
+    trials = read(tmp_path, "b a target\na c nontarget\n")
+    np.testing.assert_array_equal(trials.rows(["c", "x", "b", "a"], "exp/xvectors/eval"), [3, 2, 0])
+
+
+def test_unknown_utterances_are_counted_and_the_first_few_named(tmp_path):
+    trials = read(tmp_path, "".join(f"a u{i} {'nontarget' if i else 'target'}\n" for i in range(9)))
+    with pytest.raises(SdpnError, match=r"8 of its 10 .* exp/xvectors/eval: u1, u2, u3, u4, u5 and 3 more"):
+        trials.rows(["a", "u0"], "exp/xvectors/eval")
+
+
+@pytest.mark.parametrize(("label", "missing"), [("target", "nontarget"), ("nontarget", "target")])
+def test_a_list_with_one_label_alone_is_refused(tmp_path, label, missing):
+    with pytest.raises(SdpnError, match=f"all 2 trials are '{label}': error rates need '{missing}' trials too"):
+        read(tmp_path, f"a b {label}\na c {label}\n")
