@@ -9,8 +9,8 @@ from sdpn.corpus.layout import Corpus
 from sdpn.evaluation.systems import Scoring
 from sdpn.files import write_text
 
-COLUMNS = ("trials", "system", "back-end", "score normalization", "EER %", "minDCF(0.01)", "minDCF(0.05)")
-TEXT_COLUMNS = 4  # the columns before the figures
+COLUMNS = ("system", "back-end", "score normalization", "EER %", "minDCF(0.01)", "minDCF(0.05)", "trials")
+FIGURES = slice(3, 6)  # the columns aligned to the right
 
 
 def result_rows(exp_dir: Path, scorings: list[Scoring]) -> list[dict[str, Any]]:
@@ -42,7 +42,8 @@ def write_results(exp_dir: Path, corpus: Corpus, rows: list[dict[str, Any]]) -> 
 
 def markdown(corpus: Corpus, rows: list[dict[str, Any]]) -> str:
     """The table, and below it what the trial lists, back-ends and normalizations are."""
-    rule = ["---"] * TEXT_COLUMNS + ["---:"] * (len(COLUMNS) - TEXT_COLUMNS)
+    rule = ["---"] * len(COLUMNS)
+    rule[FIGURES] = ["---:"] * len(rule[FIGURES])
     table = ["| " + " | ".join(cells) + " |" for cells in [COLUMNS, rule, *(_cells(row) for row in rows)]]
     return "\n".join([f"# Results: {corpus.name}", "", *table, "", *(f"- {line}" for line in legend(rows)), ""])
 
@@ -52,11 +53,14 @@ def plain_text(rows: list[dict[str, Any]]) -> str:
     lines = [COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(cells[column]) for cells in lines) for column in range(len(COLUMNS))]
     rule = ["-" * width for width in widths]
+    figures = range(len(COLUMNS))[FIGURES]
     aligned = []
     for cells in [lines[0], rule, *lines[1:]]:
-        left = [cell.ljust(width) for cell, width in zip(cells[:TEXT_COLUMNS], widths, strict=False)]
-        right = [cell.rjust(width) for cell, width in zip(cells[TEXT_COLUMNS:], widths[TEXT_COLUMNS:], strict=True)]
-        aligned.append("  ".join(left + right))
+        padded = [
+            cell.rjust(width) if column in figures else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        aligned.append("  ".join(padded).rstrip())
     return "\n".join(aligned)
 
 
@@ -79,11 +83,11 @@ def legend(rows: list[dict[str, Any]]) -> list[str]:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     return [
-        f"{row['trials']} ({row['targets']}/{row['nontargets']})",
         row["system"],
         row["backend"],
         row["score_norm"],
         f"{row['eer_percent']:.2f}",
         f"{row['min_dcf_0.01']:.4f}",
         f"{row['min_dcf_0.05']:.4f}",
+        f"{row['trials']} ({row['targets']}/{row['nontargets']})",
     ]
