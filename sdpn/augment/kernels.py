@@ -19,7 +19,8 @@ def mix(speech, noise, snr, weights, deviations, key, normals, out):
     summed over frames and bands, each band weighted by `weights` (which takes the pre-emphasis out again).
 
     Args:
-        speech, noise: (frames, bins) float32 natural-log mel energies.
+        speech: (frames, bins) float32 natural-log mel energies.
+        noise: the same of the noise; overwritten, as scratch.
         snr: dB.
         weights: (bins,) float32 weights of the bands in the energies.
         deviations: (bins,) float32.
@@ -31,8 +32,10 @@ def mix(speech, noise, snr, weights, deviations, key, normals, out):
     signal, disturbance = 0.0, 0.0
     for frame in range(frames):
         for band in range(bins):
-            signal += weights[band] * np.exp(speech[frame, band])
-            disturbance += weights[band] * np.exp(noise[frame, band])
+            out[frame, band] = np.exp(speech[frame, band])
+            noise[frame, band] = np.exp(noise[frame, band])
+            signal += weights[band] * out[frame, band]
+            disturbance += weights[band] * noise[frame, band]
     gain = np.float32(signal / max(disturbance, 1e-30) * 10 ** (-snr / 10))
     position, word = np.uint64(FIRST_NORMAL), np.uint64(0)
     for frame in range(frames):
@@ -43,8 +46,7 @@ def mix(speech, noise, snr, weights, deviations, key, normals, out):
             alpha = normals[word & np.uint64(0xFFFF)] * deviations[band]
             word >>= np.uint64(16)
             alpha = min(np.float32(1), max(np.float32(-1), alpha))
-            clean = np.exp(speech[frame, band])
-            added = gain * np.exp(noise[frame, band])
+            clean, added = out[frame, band], gain * noise[frame, band]
             total = clean + added + np.float32(2) * alpha * np.sqrt(clean * added)
             # opposite phases cancel at most down to the floor that fbank itself has
             out[frame, band] = np.log(max(total, np.float32(1.1920929e-07)))
