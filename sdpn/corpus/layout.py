@@ -54,3 +54,23 @@ class Corpus:
         if not path.exists():
             raise SdpnError(f"{path} is missing: run stage 0 first")
         return Corpus(**json.loads(path.read_text(encoding="utf-8")))
+
+    @staticmethod
+    def refuse_another(data_dir: str | Path, name: str, options: dict[str, Any]) -> None:
+        """Make sure that `data_dir` holds no corpus, or this one with these options.
+
+        Raises:
+            SdpnError: it holds another one; what differs is named.
+        """
+        if not (Path(data_dir) / "corpus.json").exists():
+            return
+        held = Corpus.read(data_dir)
+        if held.name != name:
+            differs = f"the corpus '{held.name}'"
+        elif held.options != options:
+            keys = sorted(held.options.keys() | options.keys())
+            changed = [key for key in keys if held.options.get(key) != options.get(key)]
+            differs = "the same corpus with " + ", ".join(f"{key} {held.options.get(key)}" for key in changed)
+        else:
+            return
+        raise SdpnError(f"{data_dir} already holds {differs}: give another --data-dir, or remove {data_dir}")

@@ -1,0 +1,1 @@
+"""The embedded default corpus: synthesized speakers, sentences and recording channels."""

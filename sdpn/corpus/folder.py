@@ -1,0 +1,180 @@
+"""A folder of recordings as a corpus: speaker/[session/]utterance.ext, and what the paths say of each file."""
+
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sdpn.corpus.audio_files import Listing, Skipped, probe
+from sdpn.corpus.manifests import Entry
+from sdpn.errors import SdpnError
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What of a folder can be used.
+
+    Attributes:
+        folder: the folder.
+        entries: the usable utterances (or clips), sorted by path.
+        skipped: what cannot be used, and why.
+        ids: utterance id by every name it may have in a trial list: the id, the path below the folder, and that path
+            without its extension.
+    """
+
+    folder: Path
+    entries: list[Entry]
+    skipped: list[Skipped]
+    ids: dict[str, str]
+
+
+def set_folders(corpus_dir: Path) -> dict[str, Path]:
+    """The folders that are sets: `train` and every `eval*` of `corpus_dir`; else all of it is `train`, to be split.
+
+    Raises:
+        SdpnError: there is no such folder, or it holds one of the two alone.
+    """
+    if not corpus_dir.is_dir():
+        raise SdpnError(f"{corpus_dir}: there is no such folder")
+    evals = sorted(path for path in corpus_dir.glob("eval*") if path.is_dir())
+    train = corpus_dir / "train"
+    if train.is_dir() != bool(evals):
+        has, lacks = ("train", "eval") if train.is_dir() else (evals[0].name, "train")
+        raise SdpnError(
+            f"{corpus_dir} holds a folder {has} but none named {lacks}: add it, or point --corpus-dir at "
+            f"{corpus_dir / has} to have its speakers split"
+        )
+    return {path.name: path for path in [train, *evals]} if evals else {"train": corpus_dir}
+
+
+def scan_speech(listing: Listing, genders: dict[str, str], run: Callable) -> Scan:
+    """Label the listed files by their paths, and read their headers; see `audio_files.probe` for `run`.
+
+    The first level names the speaker, the second one the session; deeper levels belong to the utterance's name. An
+    id is the path with `-` for `/` and `_` for white space; where two files would get one id, or two folders one
+    speaker, the later ones get `~2`, `~3` and so on.
+    """
+    skipped = [
+        *listing.skipped,
+        *(Skipped(file.path, "it lies in no speaker's folder") for file in listing.files if "/" not in file.name),
+    ]
+    files = [file for file in listing.files if "/" in file.name]
+    speakers = _distinct((_first(file.name) for file in files), _as_id)
+    ids = _distinct((file.name for file in files), lambda name: f"{speakers[_first(name)]}-{_as_id(_rest(name))}")
+    entries, names = [], {}
+    for file, header in zip(files, probe(files, run, f"headers below {listing.folder}"), strict=True):
+        if isinstance(header, str):
+            skipped.append(Skipped(file.path, header))
+            continue
+        speaker, *levels = file.name.split("/")
+        entry = Entry(
+            id=ids[file.name],
+            path=file.path,
+            **header._asdict(),
+            speaker=speakers[speaker],
+            session=f"{speakers[speaker]}-{_as_id(levels[0])}" if len(levels) > 1 else None,
+            gender=genders.get(speaker),
+        )
+        entries.append(entry)
+        names[file.name] = entry.id
+    return Scan(listing.folder, entries, skipped, _trial_names(names))
+
+
+def scan_clips(listing: Listing, run: Callable) -> Scan:
+    """Name noises, music or impulse responses by their paths, and read their headers; there are no labels."""
+    ids = _distinct((file.name for file in listing.files), lambda name: _as_id(os.path.splitext(name)[0]))
+    entries, skipped = [], list(listing.skipped)
+    headers = probe(listing.files, run, f"headers below {listing.folder}")
+    for file, header in zip(listing.files, headers, strict=True):
+        if isinstance(header, str):
+            skipped.append(Skipped(file.path, header))
+        else:
+            entries.append(Entry(id=ids[file.name], path=file.path, **header._asdict()))
+    return Scan(listing.folder, entries, skipped, {})
+
+
+def _first(name: str) -> str:
+    return name.split("/", 1)[0]
+
+
+def _rest(name: str) -> str:
+    return os.path.splitext(name.split("/", 1)[1])[0]
+
+
+def _as_id(name: str) -> str:
+    return re.sub(r"\s+", "_", name).replace("/", "-")
+
+
+def _distinct(originals: Iterable[str], form: Callable[[str], str]) -> dict[str, str]:
+    """A name of the given form for each of `originals`; a name that is taken gets `~2`, `~3`, ..."""
+    names: dict[str, str] = {}
+    taken = set()
+    for original in sorted(set(originals), key=str.encode):
+        name, number = form(original), 2
+        while name in taken:
+            name, number = f"{form(original)}~{number}", number + 1
+        taken.add(name)
+        names[original] = name
+    return names
+
+
+def _trial_names(ids: dict[str, str]) -> dict[str, str]:
+    """Utterance ids by id, by path and by path without extension where that is one file's alone."""
+    stems = [os.path.splitext(name)[0] for name in ids]
+    unique = {stem for stem, count in Counter(stems).items() if count == 1}
+    by_stem = {stem: id for stem, id in zip(stems, ids.values(), strict=True) if stem in unique}
+    return {**by_stem, **ids, **{id: id for id in ids.values()}}
+
+
+def read_genders(path: Path) -> dict[str, str]:
+    """Read `speaker m|f` lines (Kaldi's spk2gender); an absent file knows no gender.
+
+    Raises:
+        SdpnError: a line has another form.
+    """
+    if not path.exists():
+        return {}
+    genders = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.rsplit(maxsplit=1)
+        gender = words[-1].lower()[:1] if words else ""
+        if len(words) == 2 and words[1].lower() in ("m", "f", "male", "female"):
+            genders[unicodedata.normalize("NFC", words[0].strip())] = gender
+        elif words:
+            raise SdpnError(f"{path}, line {number}: expected `speaker m` or `speaker f`, got '{line.strip()[:80]}'")
+    return genders
+
+
+def choose_speakers(entries: list[Entry], count: int, seed: int, where: str) -> set[str]:
+    """`count` speakers of `entries` to be held out: such as can have target trials.
+
+    They have two sessions each where there are enough of those, else two utterances.
+
+    Raises:
+        SdpnError: fewer than two speakers would stay, or too few have two utterances; it names `where`.
+    """
+    sessions: dict[str, set[str | None]] = defaultdict(set)
+    for entry in entries:
+        sessions[entry.speaker].add(entry.session)
+    if len(sessions) < count + 2:
+        speakers = "one speaker" if len(sessions) == 1 else f"{len(sessions)} speakers"
+        raise SdpnError(f"{where}: {speakers}; at least {count + 2} are needed: {count} to hold out and 2 to train on")
+    utterances = Counter(entry.speaker for entry in entries)
+    across = sorted(speaker for speaker, own in sessions.items() if len(own) > 1)
+    within = sorted(speaker for speaker, own in utterances.items() if own > 1)
+    candidates = across if len(across) >= count else within
+    if len(candidates) < count:
+        raise SdpnError(f"{where}: {len(candidates)} speakers have two utterances; {count} such are needed for trials")
+    order = np.random.default_rng([seed, 8]).permutation(len(candidates))
+    return {candidates[i] for i in order[:count]}
+
+
+def hold_out(entries: list[Entry], speakers: set[str]) -> tuple[list[Entry], list[Entry]]:
+    """The entries of all others, and those of `speakers`."""
+    stay = [entry for entry in entries if entry.speaker not in speakers]
+    return stay, [entry for entry in entries if entry.speaker in speakers]

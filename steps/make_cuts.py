@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Stage 1: cuts of every set, one an utterance, single-channel and at one sampling rate.
+
+    steps/make_cuts.py --nj 4 data
+
+reads data/corpus.json and data/<set>/{recordings,supervisions}.jsonl.gz and writes data/<set>/cuts.jsonl.gz. The
+training set loses its speaker labels here: data/train/utt2spk.oracle keeps them, for analysis alone.
+"""
+
+from pathlib import Path
+
+import click
+
+from sdpn import config
+from sdpn.cluster.pool import run_jobs
+from sdpn.console import run, say, timed, warn
+from sdpn.corpus.config import CutsConfig
+from sdpn.corpus.layout import Corpus
+
+
+@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--config", "config_file", default="conf/cuts.yaml", show_default=True, help="settings (YAML)")
+@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
+@config.options(CutsConfig)
+def main(data: Path, config_file: str, nj: int, **overrides) -> None:
+    settings = config.read(config_file, CutsConfig, config.given(CutsConfig, overrides))
+    corpus = Corpus.read(data)
+    from sdpn.corpus.cuts import make_cuts, refuse_shared_speakers
+
+    roles = {name: "clips" for name in corpus.sets} | {name: "eval" for name in corpus.evals} | {corpus.train: "train"}
+    say(f"cuts of {', '.join(roles)}: {settings.sampling_rate} Hz, one channel")
+    refuse_shared_speakers(data, corpus)
+    with timed(f"cuts of {len(roles)} sets in {data}"):
+        jobs = [(data, name, role, settings) for name, role in roles.items()]
+        made = {name: (reason, tally) for name, reason, tally in run_jobs(make_cuts, jobs, nj)}
+        for name, role in roles.items():
+            report(data, name, role, *made[name])
+
+
+def report(data: Path, name: str, role: str, reason: str | None, tally) -> None:
+    """Say what became of a set."""
+    if reason is None:
+        say(f"  {name}: {tally.cuts} cuts are there: nothing to do")
+        return
+    if reason != "new":
+        say(f"{data / name}: cuts: {reason}: redone")
+    kept = {"train": " (oracle: kept aside in utt2spk.oracle)", "eval": ""}
+    speakers = f", {tally.speakers} speakers{kept[role]}" if tally.speakers else ""
+    say(f"  {name}: {tally.cuts} cuts, {tally.seconds / 3600:.2f} h{speakers}")
+    for rate, count in sorted(tally.resampled.items()):
+        say(f"  {name}: {count} recordings of {rate} Hz are resampled when they are read")
+    if tally.several_channels:
+        say(f"  {name}: {tally.several_channels} recordings have several channels, of which one is used")
+    for why, count in sorted(tally.dropped.items()):
+        sentence = f"{name}: {count} utterances left out, {why}: {data / name / 'dropped.txt'} lists them"
+        say(f"  {sentence}") if role == "train" else warn(sentence)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,94 @@
+import os
+from functools import partial
+
+import pytest
+import soundfile
+
+from sdpn.cluster.pool import run_jobs
+from sdpn.corpus import audio_files
+from sdpn.corpus.audio_files import fingerprint, list_audio, probe, read_header
+from sdpn.errors import SdpnError
+from tests.corpus.conftest import write_audio
+
+
+def names(folder) -> list[str]:
+    return [file.name for file in list_audio(folder).files]
+
+
+def test_audio_is_listed_at_any_depth_whatever_the_case_of_its_extension(tmp_path):
+    for name in ("b/2.WAV", "b/1.flac", "a/x/y/3.opus", "0.wav"):
+        write_audio(tmp_path / name)
+    assert names(tmp_path) == ["0.wav", "a/x/y/3.opus", "b/1.flac", "b/2.WAV"]
+
+
+def test_hidden_files_are_passed_over_and_others_counted(tmp_path):
+    write_audio(tmp_path / "a" / "._1.wav")
+    write_audio(tmp_path / ".cache" / "1.wav")
+    (tmp_path / "a" / "1.txt").write_text("words")
+    (tmp_path / "a" / "README").write_text("words")
+    listing = list_audio(tmp_path)
+    assert listing.files == []
+    assert listing.others == {".txt": 1, "none": 1}
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    write_audio(tmp_path / "real" / "1.wav")
+    (tmp_path / "corpus" / "ann").mkdir(parents=True)
+    (tmp_path / "corpus" / "bob").symlink_to(tmp_path / "real")
+    (tmp_path / "corpus" / "ann" / "up").symlink_to(tmp_path / "corpus")
+    assert names(tmp_path / "corpus") == ["bob/1.wav"]
+
+
+def test_a_dangling_link_and_a_name_that_is_not_utf_8_are_listed_with_their_reasons(tmp_path):
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    with open(os.fsencode(tmp_path) + b"/\xff.wav", "wb") as opened:
+        opened.write(b"x")
+    listing = list_audio(tmp_path)
+    assert listing.files == []
+    assert {reason for _, reason in listing.skipped} == {"no such file or directory", "its name is not UTF-8"}
+    assert all(path.encode() for path, _ in listing.skipped)
+
+
+def test_a_missing_folder_is_a_sentence(tmp_path):
+    with pytest.raises(SdpnError, match="there is no such folder"):
+        list_audio(tmp_path / "none")
+
+
+def test_names_are_in_composed_form(tmp_path):
+    write_audio(tmp_path / "e\u0301" / "1.wav")
+    assert names(tmp_path) == ["\u00e9/1.wav"]
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.opus", "a.mp3", "a.aiff"])
+def test_a_header_tells_rate_length_and_channels(tmp_path, name):
+    path = write_audio(tmp_path / name, seconds=1, channels=2)
+    assert read_header(path) == (16000, soundfile.info(path).frames, 2)
+
+
+def test_unusable_files_have_a_reason(tmp_path):
+    (tmp_path / "empty.flac").touch()
+    (tmp_path / "text.wav").write_text("this is no audio at all, only words")
+    soundfile.write(tmp_path / "silent.wav", [], 16000)
+    (tmp_path / "folder.wav").mkdir()
+    assert read_header(tmp_path / "empty.flac") == "the file is empty"
+    assert read_header(tmp_path / "text.wav").startswith("not readable as audio")
+    assert read_header(tmp_path / "silent.wav") == "there are no samples in it"
+    assert read_header(tmp_path / "folder.wav") == "is a directory"
+    assert read_header(tmp_path / "none.wav") == "no such file or directory"
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_headers_come_in_the_order_of_the_files(tmp_path, monkeypatch, nj):
+    monkeypatch.setattr(audio_files, "_FILES_PER_JOB", 2)
+    for number in range(5):
+        write_audio(tmp_path / f"{number}.wav", seconds=0.1 * (number + 1))
+    found = probe(list_audio(tmp_path).files, partial(run_jobs, nj=nj), "headers")
+    assert [header.num_samples for header in found] == [1600, 3200, 4800, 6400, 8000]
+
+
+def test_the_fingerprint_changes_with_the_files(tmp_path):
+    path = write_audio(tmp_path / "a.wav")
+    before = fingerprint(list_audio(tmp_path).files)
+    assert fingerprint(list_audio(tmp_path).files) == before
+    os.utime(path, ns=(0, 12345))
+    assert fingerprint(list_audio(tmp_path).files) != before

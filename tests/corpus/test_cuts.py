@@ -1,0 +1,163 @@
+import gzip
+import json
+
+import pytest
+from lhotse import CutSet
+
+from sdpn.corpus.layout import Corpus
+from sdpn.corpus.manifests import Entry, write_set
+from sdpn.errors import SdpnError
+from sdpn.files import write_jsonl_gz
+from tests.corpus.conftest import content, times, write_audio
+
+
+def entry(folder, id: str, seconds: float = 1.2, rate: int = 16000, channels: int = 1, **labels) -> Entry:
+    path = write_audio(folder / "audio" / f"{id}.wav", seconds, rate, channels)
+    return Entry(id, str(path), rate, int(seconds * rate), channels, **labels)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder as stage 0 leaves it; nothing in train's ids, names and paths tells of its labels."""
+    ann = {"speaker": "Ann", "session": "Ann-Monday", "gender": "f"}
+    write_set(tmp_path / "train", [entry(tmp_path, f"t{n}", 1 + n / 2, **ann) for n in range(3)])
+    bob = {"speaker": "Bob", "session": "Bob-Monday", "gender": "m"}
+    write_set(tmp_path / "eval", [entry(tmp_path, f"e{n}", **bob) for n in range(2)])
+    write_set(tmp_path / "noise", [entry(tmp_path, "n0")], speech=False)
+    Corpus("test", "train", ["eval"], {"eval": "eval"}, {"noise": "noise"}).write(tmp_path)
+    return tmp_path
+
+
+def cuts(data, name: str) -> list[dict]:
+    with gzip.open(data / name / "cuts.jsonl.gz", "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def test_every_set_gets_one_cut_an_utterance_sorted_by_id(data, make_cuts):
+    make_cuts(data)
+    found = {name: CutSet.from_jsonl_lazy(data / name / "cuts.jsonl.gz") for name in ("train", "eval", "noise")}
+    assert {name: [cut.id for cut in own] for name, own in found.items()} == {
+        "train": ["t0", "t1", "t2"],
+        "eval": ["e0", "e1"],
+        "noise": ["n0"],
+    }
+    for own in found.values():
+        for cut in own:
+            assert cut.load_audio().shape == (1, cut.num_samples)
+
+
+def test_training_cuts_hold_no_label_anywhere(data, make_cuts):
+    make_cuts(data)
+    text = gzip.decompress((data / "train" / "cuts.jsonl.gz").read_bytes()).decode()
+    for label in ("Ann", "Monday", "speaker", "gender", "session", '"f"', "custom"):
+        assert label not in text.replace(str(data), "")
+    assert (data / "train" / "utt2spk.oracle").read_text() == "t0 Ann\nt1 Ann\nt2 Ann\n"
+
+
+def test_evaluation_cuts_keep_their_labels(data, make_cuts):
+    make_cuts(data)
+    (supervision,) = cuts(data, "eval")[0]["supervisions"]
+    assert (supervision["speaker"], supervision["gender"]) == ("Bob", "m")
+    assert supervision["custom"] == {"session": "Bob-Monday"}
+    assert (data / "eval" / "utt2spk").read_text() == "e0 Bob\ne1 Bob\n"
+
+
+def test_training_utterances_are_filtered_by_duration_and_others_are_not(data, make_cuts, capsys):
+    make_cuts("--min-duration", 1.4, "--max-duration", 1.9, data)
+    assert [cut["id"] for cut in cuts(data, "train")] == ["t1"]
+    assert (data / "train" / "dropped.txt").read_text() == "t0 shorter than 1.4 s\nt2 longer than 1.9 s\n"
+    assert (data / "train" / "utt2spk.oracle").read_text() == "t1 Ann\n"
+    assert len(cuts(data, "eval")) == 2
+    assert "1 utterances left out, shorter than 1.4 s" in capsys.readouterr().out
+
+
+def test_evaluation_utterances_without_one_frame_are_left_out_with_a_warning(data, make_cuts, capsys):
+    bob = {"speaker": "Bob", "session": "Bob-Monday"}
+    write_set(data / "eval", [entry(data, "e0", **bob), entry(data, "click", seconds=0.02, **bob)])
+    make_cuts(data)
+    assert [cut["id"] for cut in cuts(data, "eval")] == ["e0"]
+    assert "warning: eval: 1 utterances left out, shorter than one frame" in capsys.readouterr().err
+
+
+def test_other_rates_and_channels_are_converted_and_counted_once(data, make_cuts, capsys):
+    eve = {"speaker": "Eve"}
+    write_set(
+        data / "eval",
+        [entry(data, "k8", 1, 8000, **eve), entry(data, "st", 1, 16000, 2, **eve), entry(data, "ok", 1, **eve)],
+    )
+    make_cuts(data)
+    for cut in CutSet.from_jsonl_lazy(data / "eval" / "cuts.jsonl.gz"):
+        assert cut.load_audio().shape == (1, 16000)
+        assert cut.sampling_rate == 16000
+    printed = capsys.readouterr().out
+    assert printed.count("eval: 1 recordings of 8000 Hz are resampled") == 1
+    assert printed.count("eval: 1 recordings have several channels") == 1
+
+
+def test_the_channel_is_that_of_the_configuration(data, make_cuts):
+    stereo = entry(data, "st", 1, 16000, 2, speaker="Eve")
+    write_set(data / "eval", [stereo, entry(data, "mono", 1, speaker="Eve")])
+    make_cuts("--channel", 1, data)
+    mono_cut, stereo_cut = CutSet.from_jsonl_lazy(data / "eval" / "cuts.jsonl.gz")
+    assert (mono_cut.channel, stereo_cut.channel) == (0, 1)
+    both = stereo_cut.recording.load_audio()
+    assert (stereo_cut.load_audio()[0] == both[1]).all()
+
+
+def test_a_speaker_in_train_and_eval_is_an_error_before_any_cut(data, make_cuts):
+    write_set(data / "eval", [entry(data, "e0", speaker="Ann")])
+    with pytest.raises(SdpnError, match="1 speakers are both in train and in eval: Ann"):
+        make_cuts(data)
+    assert not (data / "train" / "cuts.jsonl.gz").exists()
+
+
+def test_a_corpus_without_labels_has_no_oracle(data, make_cuts):
+    write_set(data / "train", [entry(data, "t0")])
+    make_cuts(data)
+    assert not (data / "train" / "utt2spk.oracle").exists()
+    assert len(cuts(data, "train")) == 1
+
+
+def test_a_set_with_nothing_usable_is_a_sentence_and_leaves_no_cuts(data, make_cuts):
+    with pytest.raises(SdpnError, match="none of its utterances can be used: 3 shorter than 9 s"):
+        make_cuts("--min-duration", 9, data)
+    assert not (data / "train" / "cuts.jsonl.gz").exists()
+
+
+def test_manifests_that_do_not_fit_together_are_a_sentence(data, make_cuts):
+    write_jsonl_gz(data / "eval" / "recordings.jsonl.gz", [])
+    with pytest.raises(SdpnError, match="e0 names the recording e0, which is missing"):
+        make_cuts(data)
+
+
+def test_a_folder_without_a_corpus_says_which_stage_makes_it(tmp_path, make_cuts):
+    with pytest.raises(SdpnError, match="run stage 0 first"):
+        make_cuts(tmp_path)
+
+
+def test_a_rerun_does_no_work(data, make_cuts, capsys):
+    make_cuts(data)
+    before = times(data)
+    capsys.readouterr()
+    make_cuts(data)
+    assert times(data) == before
+    assert "train: 3 cuts are there: nothing to do" in capsys.readouterr().out
+
+
+def test_only_what_changed_is_made_again_with_the_reason(data, make_cuts, capsys):
+    make_cuts(data)
+    before = times(data)
+    capsys.readouterr()
+    make_cuts("--min-duration", 0.5, data)
+    changed = {path for path, time in times(data).items() if before.get(path) != time and path.endswith(".gz")}
+    assert changed == {str(data / "train" / "cuts.jsonl.gz")}
+    assert f"{data}/train: cuts: options changed: redone" in capsys.readouterr().out
+
+
+def test_any_number_of_processes_gives_the_same_bytes(data, make_cuts):
+    make_cuts("--nj", 1, data)
+    first = content(data)
+    for path in data.rglob("done/cuts.json"):
+        path.unlink()
+    make_cuts("--nj", 3, data)
+    assert content(data) == first

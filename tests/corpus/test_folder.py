@@ -1,0 +1,140 @@
+from functools import partial
+
+import pytest
+
+from sdpn.cluster.pool import run_jobs
+from sdpn.corpus.audio_files import list_audio
+from sdpn.corpus.folder import choose_speakers, hold_out, read_genders, scan_clips, scan_speech, set_folders
+from sdpn.corpus.manifests import Entry
+from sdpn.errors import SdpnError
+from tests.corpus.conftest import write_audio
+
+HERE = partial(run_jobs, nj=1)
+
+
+def scan(folder, genders=None):
+    return scan_speech(list_audio(folder), genders or {}, HERE)
+
+
+def test_paths_tell_speaker_session_and_utterance(tmp_path):
+    for name in ("ann/1.wav", "bob/monday/1.wav", "cyd/tuesday/room/take/1.wav"):
+        write_audio(tmp_path / name)
+    found = [(entry.id, entry.speaker, entry.session) for entry in scan(tmp_path).entries]
+    assert found == [
+        ("ann-1", "ann", None),
+        ("bob-monday-1", "bob", "bob-monday"),
+        ("cyd-tuesday-room-take-1", "cyd", "cyd-tuesday"),
+    ]
+
+
+def test_white_space_becomes_underscores_and_other_letters_stay(tmp_path):
+    write_audio(tmp_path / "Zoë  Ångström" / "erste Aufnahme" / "Satz\t1.wav")
+    (entry,) = scan(tmp_path).entries
+    assert entry.id == "Zoë_Ångström-erste_Aufnahme-Satz_1"
+    assert entry.speaker == "Zoë_Ångström"
+
+
+def test_equal_ids_are_told_apart_and_speakers_stay_apart(tmp_path):
+    for name in ("a b/1.wav", "a_b/1.wav", "x/1.flac", "x/1.wav", "x-y/1.wav", "x/y/1.wav"):
+        write_audio(tmp_path / name)
+    entries = scan(tmp_path).entries
+    assert [(entry.id, entry.speaker) for entry in entries] == [
+        ("a_b-1", "a_b"),
+        ("a_b~2-1", "a_b~2"),
+        ("x-y-1", "x-y"),
+        ("x-1", "x"),
+        ("x-1~2", "x"),
+        ("x-y-1~2", "x"),
+    ]
+    assert all(entry.id.startswith(entry.speaker) for entry in entries)
+
+
+def test_trial_names_are_ids_and_paths_with_or_without_an_unambiguous_extension(tmp_path):
+    for name in ("x/1.flac", "x/1.wav", "y/s/2.wav"):
+        write_audio(tmp_path / name)
+    assert scan(tmp_path).ids == {
+        "x/1.flac": "x-1",
+        "x/1.wav": "x-1~2",
+        "x-1": "x-1",
+        "x-1~2": "x-1~2",
+        "y/s/2.wav": "y-s-2",
+        "y/s/2": "y-s-2",
+        "y-s-2": "y-s-2",
+    }
+
+
+def test_unusable_files_are_listed_with_their_reasons(tmp_path):
+    good = write_audio(tmp_path / "ann" / "1.wav")
+    (tmp_path / "ann" / "2.wav").write_text("words")
+    (tmp_path / "ann" / "3.flac").touch()
+    write_audio(tmp_path / "nobody.wav")
+    found = scan(tmp_path)
+    assert [entry.path for entry in found.entries] == [str(good)]
+    reasons = {path.rsplit("/", 1)[1]: reason for path, reason in found.skipped}
+    assert reasons["nobody.wav"] == "it lies in no speaker's folder"
+    assert reasons["3.flac"] == "the file is empty"
+    assert reasons["2.wav"].startswith("not readable as audio")
+
+
+def test_clips_are_named_by_their_paths(tmp_path):
+    for name in ("door.wav", "street/bus stop.wav"):
+        write_audio(tmp_path / name)
+    assert [entry.id for entry in scan_clips(list_audio(tmp_path), HERE).entries] == ["door", "street-bus_stop"]
+
+
+def test_sets_are_train_and_every_eval_where_both_are_there(tmp_path):
+    assert set_folders(tmp_path) == {"train": tmp_path}
+    for name in ("train", "eval", "eval_far", "notes"):
+        (tmp_path / name).mkdir()
+    assert list(set_folders(tmp_path)) == ["train", "eval", "eval_far"]
+
+
+@pytest.mark.parametrize(("has", "lacks"), [("train", "eval"), ("eval", "train")])
+def test_one_kind_of_set_alone_is_a_sentence(tmp_path, has, lacks):
+    (tmp_path / has).mkdir()
+    with pytest.raises(SdpnError, match=f"holds a folder {has} but none named {lacks}"):
+        set_folders(tmp_path)
+
+
+def test_genders_are_read_in_kaldis_form(tmp_path):
+    assert read_genders(tmp_path / "spk2gender") == {}
+    (tmp_path / "spk2gender").write_text("ann f\nbob M\nCyd Ray female\n\n")
+    genders = read_genders(tmp_path / "spk2gender")
+    assert genders == {"ann": "f", "bob": "m", "Cyd Ray": "f"}
+    write_audio(tmp_path / "Cyd Ray" / "1.wav")
+    assert [entry.gender for entry in scan(tmp_path, genders).entries] == ["f"]
+
+
+def test_a_gender_of_another_form_is_a_sentence(tmp_path):
+    (tmp_path / "spk2gender").write_text("ann f\nbob x\n")
+    with pytest.raises(SdpnError, match="line 2: expected `speaker m`"):
+        read_genders(tmp_path / "spk2gender")
+
+
+def many(speakers: int, sessions: int = 2) -> list[Entry]:
+    return [
+        Entry(f"p{p}-{s}", "", 1, 1, speaker=f"p{p}", session=str(s)) for p in range(speakers) for s in range(sessions)
+    ]
+
+
+def test_whole_speakers_are_held_out_the_same_for_the_same_seed():
+    own = many(10)
+    chosen = choose_speakers(own, 3, 1, "here")
+    stay, held = hold_out(own, chosen)
+    assert len(chosen) == 3
+    assert {entry.speaker for entry in held} == chosen
+    assert {entry.speaker for entry in stay} == {f"p{p}" for p in range(10)} - chosen
+    assert choose_speakers(own[::-1], 3, 1, "here") == chosen
+    assert choose_speakers(own, 3, 2, "here") != chosen
+
+
+def test_speakers_that_can_have_target_trials_are_held_out():
+    own = [*many(2), *[Entry(f"q{q}", "", 1, 1, speaker=f"q{q}") for q in range(20)]]
+    assert choose_speakers(own, 2, 1, "here") == {"p0", "p1"}
+    with pytest.raises(SdpnError, match="here: 2 speakers have two utterances; 3 such are needed"):
+        choose_speakers(own, 3, 1, "here")
+
+
+def test_too_few_speakers_are_a_sentence():
+    with pytest.raises(SdpnError, match="here: one speaker; at least 4 are needed"):
+        choose_speakers(many(1), 2, 1, "here")
