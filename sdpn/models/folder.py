@@ -1,0 +1,50 @@
+"""A model folder: an encoder's weights and, beside them, what is needed to use it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from sdpn.errors import SdpnError
+from sdpn.files import atomic_path, write_text
+from sdpn.models.registry import build_encoder
+
+
+def write_model(
+    directory: str | Path, encoder: nn.Module, network: dict[str, Any], features: dict[str, Any]
+) -> list[Path]:
+    """Write `weights.pt`, a plain state_dict, and `config.yaml`; return their paths.
+
+    Args:
+        network: the arguments of `build_encoder`.
+        features: the settings of the fbank that the encoder was trained on.
+    """
+    directory = Path(directory)
+    weights, config = directory / "weights.pt", directory / "config.yaml"
+    with atomic_path(weights) as temporary, open(temporary, "wb") as opened:
+        torch.save({name: tensor.cpu() for name, tensor in encoder.state_dict().items()}, opened)
+    write_text(config, yaml.safe_dump({"network": network, "features": features}, sort_keys=False))
+    return [weights, config]
+
+
+def read_model(directory: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+    """The encoder of a model folder, in evaluation mode, and the folder's configuration.
+
+    Nothing in the folder is executed: the weights are read as tensors only.
+
+    Raises:
+        SdpnError: the folder holds no model, or one that cannot be read.
+    """
+    directory = Path(directory)
+    if not (directory / "weights.pt").exists() or not (directory / "config.yaml").exists():
+        raise SdpnError(f"{directory} holds no model: run stage 4 first")
+    try:
+        config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+        encoder = build_encoder(**config["network"])
+        encoder.load_state_dict(torch.load(directory / "weights.pt", map_location="cpu", weights_only=True))
+    except Exception as error:  # a damaged file fails in many ways: YAML's, pickle's, zip's, torch's
+        reason = " ".join(str(error).split())[:200]
+        raise SdpnError(f"{directory} holds no readable model ({reason}): remove it and run stage 4 again") from error
+    return encoder.to(device).eval(), config

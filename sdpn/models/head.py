@@ -1,0 +1,67 @@
+"""What stands on an encoder during training: the projection head and the prototypes."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ProjectionHead(nn.Sequential):
+    """Embedding -> point on the unit sphere, where it is compared with the prototypes.
+
+    Two hidden layers with batch norm and GELU, then a linear layer; the output is L2-normalized.
+
+    Args:
+        embedding_size: of the input.
+        hidden: size of the hidden layers.
+        output: dimensions of the output.
+    """
+
+    def __init__(self, embedding_size: int = 512, hidden: int = 2048, output: int = 256):
+        super().__init__(
+            nn.Linear(embedding_size, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.GELU(),
+            nn.Linear(hidden, output),
+        )
+        for layer in self:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(batch, embedding_size) -> (batch, output), rows of length 1."""
+        return F.normalize(super().forward(embeddings), dim=-1)
+
+
+class Prototypes(nn.Module):
+    """K directions on the unit sphere; a point's scores are its cosines with them.
+
+    Args:
+        count: K.
+        dimensions: of the head's output.
+    """
+
+    def __init__(self, count: int = 1024, dimensions: int = 256):
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(torch.randn(count, dimensions), dim=1))
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(..., dimensions) -> (..., K) cosines."""
+        return F.linear(points, F.normalize(self.weight, dim=1))
+
+
+class ProjectedEncoder(nn.Module):
+    """An encoder with its projection head: what the student is, and what the teacher is."""
+
+    def __init__(self, encoder: nn.Module, head: ProjectionHead):
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, frames, bins) -> embeddings (batch, embedding_size) and points (batch, output) of length 1."""
+        embeddings = self.encoder(features)
+        return embeddings, self.head(embeddings)

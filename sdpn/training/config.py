@@ -1,0 +1,104 @@
+"""The settings of stage 4, as conf/sdpn/*.yaml gives them."""
+
+from dataclasses import dataclass
+
+from sdpn.config import value
+
+NETWORKS = ("ecapa",)
+DIMENSION_NORMS = ("frobenius", "off_diagonal")
+
+# Keys that may change between two sittings of one training: they decide what is watched and kept, not what is learned
+UNRELATED_TO_THE_RESULT = frozenset(
+    {
+        "log_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "min_prototypes_in_use",
+        "min_effective_rank",
+        "min_neighbour_distance",
+        "abort_on_collapse",
+    }
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The network, the views, the optimizer, the losses, and what is watched. Defaults are the paper's setting."""
+
+    seed: int = value(0, "everything random in training follows from it", at_least=0)
+
+    network: str = value("ecapa", "architecture of the encoder", one_of=NETWORKS)
+    channels: int = value(1024, "channels of the encoder, a multiple of 8", at_least=8)
+    embedding_size: int = value(512, "dimensions of the x-vector", at_least=2)
+    attention_channels: int = value(128, "hidden size of the pooling's attention", at_least=1)
+    global_context: bool = value(True, "whether that attention sees the utterance's mean and deviation")
+    head_hidden: int = value(2048, "size of the projection head's hidden layers", at_least=1)
+    head_output: int = value(256, "dimensions in which embeddings meet prototypes", at_least=2)
+    prototypes: int = value(1024, "number of prototypes", at_least=2)
+
+    teacher_views: int = value(1, "clean global views of an utterance, for the teacher", at_least=1)
+    teacher_frames: int = value(400, "length of a global view, frames", at_least=10)
+    student_views: int = value(4, "augmented local views of an utterance, for the student", at_least=1)
+    student_frames: int = value(200, "length of a local view, frames", at_least=10)
+
+    batch_size: int = value(384, "utterances in a step", at_least=2)
+    accumulate: int = value(1, "micro-batches a step is computed in, for want of memory", at_least=1)
+    epochs: int = value(150, "passes over the training set", at_least=1)
+    warmup_epochs: float = value(10.0, "epochs over which the learning rate rises to its peak", at_least=0)
+    lr: float = value(0.4, "peak learning rate for a batch of lr_batch_size utterances", above=0)
+    lr_batch_size: int = value(256, "the learning rate is multiplied by batch_size / lr_batch_size", at_least=1)
+    final_lr: float = value(1e-5, "learning rate at the end", at_least=0)
+    momentum: float = value(0.9, "of SGD", at_least=0, below=1)
+    weight_decay: float = value(5e-5, "none on biases, norms and prototypes", at_least=0)
+    clip_norm: float = value(3.0, "largest norm of the whole gradient", above=0)
+    teacher_momentum: float = value(
+        0.996, "share of the teacher that stays at a step, at first; rises to 1", at_least=0, at_most=1
+    )
+
+    student_temperature: float = value(0.1, "tau: temperature of the student's assignments", above=0)
+    teacher_sharpening: float = value(0.25, "T: the teacher's temperature is tau * T", above=0)
+    sinkhorn_iterations: int = value(3, "0: the teacher's assignments are not balanced", at_least=0)
+    mean_entropy_weight: float = value(1.0, "of the loss that wants all prototypes used", at_least=0)
+    diversity_weight: float = value(0.1, "of the loss that keeps embeddings apart (KoLeo)", at_least=0)
+    dimension_weight: float = value(0.0, "of the dimension regularization", at_least=0)
+    dimension_norm: str = value("frobenius", "form of the dimension regularization", one_of=DIMENSION_NORMS)
+
+    log_every: int = value(50, "steps between two lines of train.jsonl", at_least=1)
+    checkpoint_every: int = value(500, "steps between two checkpoints; there is one at each end", at_least=1)
+    keep_checkpoints: int = value(3, "checkpoints kept, the newest ones", at_least=1)
+    min_prototypes_in_use: float = value(
+        0.02, "collapse: smaller share of the prototypes in use", at_least=0, at_most=1
+    )
+    min_effective_rank: float = value(2.0, "collapse: smaller effective rank of the embeddings", at_least=0)
+    min_neighbour_distance: float = value(
+        0.02, "collapse: smaller mean distance of an embedding to the nearest other one", at_least=0
+    )
+    abort_on_collapse: bool = value(False, "stop where training has collapsed, rather than warn")
+
+    def check(self) -> None:
+        """Raise ValueError where settings do not fit together."""
+        if self.channels % 8 != 0:
+            raise ValueError(f"channels is {self.channels}; expected a multiple of 8")
+        if self.batch_size % self.accumulate != 0 or self.batch_size // self.accumulate < 2:
+            raise ValueError(
+                f"accumulate is {self.accumulate}; expected a number that divides batch_size ({self.batch_size}) "
+                "into micro-batches of at least 2 utterances"
+            )
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected at most epochs ({self.epochs})")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at the end of the warm-up."""
+        return self.lr * self.batch_size / self.lr_batch_size
+
+    def network_settings(self, num_bins: int) -> dict:
+        """The arguments of `sdpn.models.registry.build_encoder`."""
+        return {
+            "network": self.network,
+            "num_bins": num_bins,
+            "channels": self.channels,
+            "embedding_size": self.embedding_size,
+            "attention_channels": self.attention_channels,
+            "global_context": self.global_context,
+        }

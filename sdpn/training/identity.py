@@ -1,0 +1,52 @@
+"""Whether an experiment's folder belongs to the training that is asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sdpn.errors import SdpnError
+from sdpn.files import digest, write_text
+from sdpn.shards import Work
+from sdpn.training.config import UNRELATED_TO_THE_RESULT
+
+
+def training_work(exp_dir: Path, resolved: dict[str, Any]) -> Work:
+    """The training as a piece of work: done once its model is written, whatever decides only what is watched."""
+    decisive = {name: setting for name, setting in resolved.items() if name not in UNRELATED_TO_THE_RESULT}
+    return Work(exp_dir, "train", {"settings": digest(decisive)})
+
+
+def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:
+    """Make `exp_dir` this training's: check that none or the same one has saved anything there, write `config.yaml`.
+
+    Args:
+        resolved: every setting of the training, and the fingerprints of its data, as a plain dictionary.
+
+    Raises:
+        SdpnError: another training has saved something there; the sentence says what differs.
+    """
+    path = exp_dir / "config.yaml"
+    begun = any((exp_dir / "checkpoints").glob("*.pt")) or (exp_dir / "model").exists()
+    if begun and path.exists():
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        differences = _differences(before, resolved, "")
+        if differences:
+            raise SdpnError(
+                f"{exp_dir} holds another training: {'; '.join(differences)}: "
+                f"choose another folder (--exp-dir), or remove {exp_dir} to train anew"
+            )
+    write_text(path, yaml.safe_dump(resolved, sort_keys=False))
+
+
+def _differences(before: dict, now: dict, prefix: str) -> list[str]:
+    differences = []
+    for name in [*now, *(name for name in before if name not in now)]:
+        if name in UNRELATED_TO_THE_RESULT:
+            continue
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            differences += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            differences.append(f"{prefix}{name} was {old}, is {new}")
+    return differences

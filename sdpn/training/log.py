@@ -1,0 +1,113 @@
+"""The record of a training: train.jsonl, TensorBoard, and a line for the person who watches."""
+
+import json
+import shutil
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from sdpn.console import say
+from sdpn.files import write_text
+
+
+class TrainLog:
+    """Appends the figures of a step to `train.jsonl` and to `tensorboard/`, and prints the important ones.
+
+    Args:
+        directory: of the experiment.
+        step: the steps done; figures of later ones, which a killed run left behind, are removed.
+        total_steps, epochs: of the run, for the line that is printed.
+    """
+
+    def __init__(self, directory: Path, step: int, total_steps: int, epochs: int):
+        self.total_steps, self.epochs = total_steps, epochs
+        path = directory / "train.jsonl"
+        if path.exists():
+            write_text(path, "".join(_lines_up_to(path, step)))
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
+        if step == 0:
+            shutil.rmtree(directory / "tensorboard", ignore_errors=True)
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+
+    def write(self, line: dict[str, float]) -> None:
+        """Record a line; `step` in it counts the steps done."""
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, figure in line.items():
+            if name not in ("step", "epoch"):
+                self._board.add_scalar(name, figure, line["step"])
+        left = timedelta(seconds=round((self.total_steps - line["step"]) * line["seconds_per_step"]))
+        say(
+            f"  epoch {line['epoch']}/{self.epochs} step {line['step']}/{self.total_steps}"
+            f"  loss {line['loss']:.3f}  lr {line['lr']:.3g}  prototypes {line['prototypes_in_use']:.0f}"
+            f"  rank {line['effective_rank']:.1f}  {line['utterances_per_second']:.1f} utt/s  {left} left"
+        )
+
+    def __enter__(self) -> "TrainLog":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self._file.close()
+        self._board.close()
+
+
+class Interval:
+    """What has gathered since the last line: sums of the losses, which checkpoints keep, and the time."""
+
+    def __init__(self):
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._began, self._timed_steps, self._waited_before = time.perf_counter(), 0, 0.0
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Count a step and its losses."""
+        self._sums = {name: self._sums.get(name, 0) + term for name, term in terms.items()}
+        self._steps += 1
+        self._timed_steps += 1
+
+    def close(self, indicators: dict[str, Tensor], batch_size: int, waited: float) -> dict[str, float]:
+        """The figures of the interval, and begin the next one. The one place where a step waits for a GPU.
+
+        Args:
+            indicators: of the last step.
+            waited: seconds spent waiting for data, since training began.
+        """
+        figures = {name: total / self._steps for name, total in self._sums.items()} | indicators
+        values = torch.stack([value.double() for value in figures.values()]).tolist()
+        seconds = time.perf_counter() - self._began
+        line = {
+            **dict(zip(figures, values, strict=True)),
+            "utterances_per_second": self._timed_steps * batch_size / seconds,
+            "seconds_per_step": seconds / self._timed_steps,
+            "waiting_share": (waited - self._waited_before) / seconds,
+        }
+        self._sums, self._steps = {}, 0
+        self._start_clock()
+        self._waited_before = waited
+        return line
+
+    def state_dict(self) -> dict:
+        return {"sums": self._sums, "steps": self._steps}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._sums, self._steps = state["sums"], state["steps"]
+
+
+def _lines_up_to(path: Path, step: int) -> list[str]:
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:  # cut off by a kill
+            break
+        if line["step"] > step:
+            break
+        lines.append(text + "\n")
+    return lines

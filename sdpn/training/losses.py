@@ -1,0 +1,71 @@
+"""The losses of SDPN, one function each.
+
+Every loss is of a whole step's batch: with micro-batches or several ranks, gather first.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_TINY = 1e-8
+
+
+def assignment_loss(log_p: Tensor, targets: Tensor) -> Tensor:
+    """L_CE = mean over utterances i and views v of -sum_k q_k(i) log p_k(i, v).
+
+    Args:
+        log_p: (views, batch, K) the student's log-assignments.
+        targets: (batch, K) the teacher's assignments q, without gradient.
+    """
+    return -torch.einsum("vbk,bk->", log_p, targets) / (log_p.shape[0] * log_p.shape[1])
+
+
+def mean_entropy_loss(log_p: Tensor) -> Tensor:
+    """L_ME = log K - H(mean over i and v of p), 0 where all prototypes are used equally.
+
+    Args:
+        log_p: (views, batch, K) the student's log-assignments.
+    """
+    views, batch, prototypes = log_p.shape
+    log_mean = torch.logsumexp(log_p.flatten(0, 1), dim=0) - math.log(views * batch)
+    return math.log(prototypes) + (log_mean.exp() * log_mean).sum()
+
+
+def diversity_loss(embeddings: Tensor) -> Tensor:
+    """L_DR = -mean over i of log(min over j != i of ||f(x_i) - f(x_j)||) in each view, summed over the views.
+
+    KoLeo (Sablayrolles et al. 2019, arXiv 1806.03198) on L2-normalized embeddings.
+
+    Args:
+        embeddings: (views, batch, dimensions).
+    """
+    points = F.normalize(embeddings, dim=2)
+    nearest = nearest_neighbours(points.detach()).unsqueeze(2).expand_as(points)
+    distances = torch.linalg.vector_norm(points - points.gather(1, nearest) + _TINY, dim=2)
+    return -torch.log(distances + _TINY).mean(dim=1).sum()
+
+
+def nearest_neighbours(points: Tensor) -> Tensor:
+    """(views, batch, dimensions) points of length 1 -> (views, batch): which other point of the view is nearest."""
+    similarities = points @ points.transpose(1, 2)
+    similarities.diagonal(dim1=1, dim2=2).fill_(-2.0)  # below every cosine
+    return similarities.argmax(dim=2)
+
+
+def dimension_loss(points: Tensor, norm: str = "frobenius") -> Tensor:
+    """L_DIM: small where the dimensions of the head's output are uncorrelated (arXiv 2505.13826).
+
+    With R the uncentred correlation matrix of the D columns of `points`, `frobenius` is log ||R||_F as in FroSSL
+    (arXiv 2310.02903), `off_diagonal` the sum of the squared off-diagonal entries over D. Both are also small where
+    dimensions are dead: watch the share of living ones.
+
+    Args:
+        points: (rows, D).
+    """
+    columns = F.normalize(points, dim=0)
+    squares = (columns.T @ columns).square()
+    if norm == "frobenius":
+        return 0.5 * torch.log(squares.sum())
+    return (squares.sum() - squares.diagonal().sum()) / points.shape[1]

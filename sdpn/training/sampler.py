@@ -1,0 +1,50 @@
+"""Which utterances a step sees."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from sdpn.errors import SdpnError
+
+
+@dataclass(frozen=True)
+class BatchSampler:
+    """Each epoch takes the utterances in a random order of its own; what does not fill a last batch is left out.
+
+    A batch is a function of (seed, step), so a training that goes on needs to know its step and nothing else.
+
+    Attributes:
+        num_utterances: in the training set.
+        batch_size: utterances in a step.
+        seed: of the run.
+
+    Raises:
+        SdpnError: there are fewer utterances than a batch takes.
+    """
+
+    num_utterances: int
+    batch_size: int
+    seed: int
+
+    def __post_init__(self):
+        if self.batch_size > self.num_utterances:
+            raise SdpnError(
+                f"batch_size is {self.batch_size} but the training set has {self.num_utterances} utterances: "
+                "choose a smaller --batch-size"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.num_utterances // self.batch_size
+
+    def batch(self, step: int) -> tuple[int, np.ndarray]:
+        """The epoch that `step` belongs to, and the (batch_size,) numbers of its utterances."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = _order(self.num_utterances, self.seed, epoch)
+        return epoch, order[position * self.batch_size : (position + 1) * self.batch_size]
+
+
+@lru_cache(maxsize=2)
+def _order(num_utterances: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_utterances)

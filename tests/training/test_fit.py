@@ -1,0 +1,204 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from sdpn.errors import SdpnError
+from sdpn.models.folder import read_model
+from sdpn.training.fit import choose_device, fit
+from sdpn.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+STEPS = 12  # of the tiny training
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_at(epoch_and_call):
+    """A `before` for RandomCrops that fails when so many batches have been drawn."""
+    left = [epoch_and_call]
+
+    def before(epoch, utterances):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KilledError
+
+    return before
+
+
+def lines(exp):
+    return [json.loads(line) for line in (exp / "train.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, prepared_data):
+    """The folder of a tiny training that nothing disturbed."""
+    from sdpn import config
+    from sdpn.features.index import FeatureIndex
+    from sdpn.training.config import TrainConfig
+    from tests.training.conftest import TINY, RandomCrops
+
+    exp = tmp_path_factory.mktemp("undisturbed")
+    settings = config.read(None, TrainConfig, TINY)
+    fit(settings, RandomCrops(FeatureIndex.open(prepared_data / "train"), settings), exp, CPU)
+    return exp
+
+
+def test_a_training_writes_its_model_checkpoints_and_figures(undisturbed):
+    assert sorted(path.name for path in (undisturbed / "checkpoints").iterdir()) == [
+        f"step-{step:09d}.pt" for step in (6, 9, 12)
+    ]
+    assert [line["step"] for line in lines(undisturbed)] == [4, 8, 12]
+    assert list((undisturbed / "tensorboard").iterdir())
+    encoder, config = read_model(undisturbed / "model")
+    assert config["network"]["channels"] == 8
+    assert config["features"]["num_mel_bins"] == 20
+    assert encoder(torch.randn(1, 30, 20)).shape == (1, 8)
+
+
+def test_every_line_carries_the_indicators(undisturbed):
+    expected = {
+        "step", "epoch", "lr", "teacher_momentum", "loss", "assignment_loss", "mean_entropy_loss", "diversity_loss",
+        "gradient_norm", "prototypes_in_use", "assignment_perplexity", "target_entropy", "neighbour_distance",
+        "effective_rank", "living_dimensions", "agreement", "utterances_per_second", "seconds_per_step",
+        "waiting_share",
+    }  # fmt: skip
+    for line in lines(undisturbed):
+        assert set(line) == expected
+
+
+def test_the_model_is_the_teachers_encoder(undisturbed):
+    state = torch.load(undisturbed / "checkpoints" / "step-000000012.pt", weights_only=True)
+    encoder, _ = read_model(undisturbed / "model")
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, state["trainer"]["teacher"][f"encoder.{name}"])
+
+
+def test_the_untrained_model_is_the_network_before_the_first_step(undisturbed, tiny):
+    encoder, _ = read_model(undisturbed / "systems" / "untrained" / "model")
+    initial = Trainer(tiny(), num_bins=20, steps_per_epoch=3, device=CPU).student.encoder
+    for found, expected in zip(encoder.parameters(), initial.parameters(), strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("kills", [[1], [5], [11], [4, 3, 2]])
+def test_killed_and_started_again_it_ends_with_the_same_bits(kills, undisturbed, tiny, crops, tmp_path):
+    exp = tmp_path / "exp"
+    for moment in kills:
+        with pytest.raises(KilledError):
+            fit(tiny(), crops(tiny(), before=killed_at(moment)), exp, CPU)
+    fit(tiny(), crops(tiny()), exp, CPU)
+    assert (exp / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
+    timing = ("utterances_per_second", "seconds_per_step", "waiting_share")
+    for found, expected in zip(lines(exp), lines(undisturbed), strict=True):
+        assert {k: v for k, v in found.items() if k not in timing} == {
+            k: v for k, v in expected.items() if k not in timing
+        }
+
+
+def test_a_cut_off_newest_checkpoint_costs_only_its_steps(undisturbed, tiny, crops, tmp_path, capsys):
+    exp = tmp_path / "exp"
+    with pytest.raises(KilledError):
+        fit(tiny(), crops(tiny(), before=killed_at(11)), exp, CPU)
+    newest = max((exp / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    fit(tiny(), crops(tiny()), exp, CPU)
+    assert "cannot be read" in capsys.readouterr().err
+    assert (exp / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_the_training_goes_on_from_there(number, undisturbed, tiny, crops, tmp_path, capsys):
+    exp = tmp_path / "exp"
+    calls = []
+
+    def before(epoch, utterances):
+        calls.append(epoch)
+        if len(calls) == 5:
+            os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    assert fit(tiny(checkpoint_every=100), crops(tiny(), before=before), exp, CPU) is None
+    assert f"stopped by {number.name}" in capsys.readouterr().out
+    assert signal.getsignal(number) is handler
+    assert len(list((exp / "checkpoints").iterdir())) == 1
+    fit(tiny(checkpoint_every=100), crops(tiny()), exp, CPU)
+    assert (exp / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
+
+
+def test_a_loss_that_is_not_finite_names_step_and_utterances_and_keeps_the_last_checkpoint(tiny, crops, tmp_path):
+    exp = tmp_path / "exp"
+    views = crops(tiny())
+    draw = views.views
+
+    def poisoned(epoch, utterances):
+        drawn = draw(epoch, utterances)
+        if epoch == 1:
+            drawn.student[0, 0, 0, 0] = float("nan")
+        return drawn
+
+    views.views = poisoned
+    with pytest.raises(SdpnError, match=r"not finite at step 4 \(epoch 2; utterances utt\d\d, .*step-000000003.pt"):
+        fit(tiny(), views, exp, CPU)
+    assert [path.name for path in (exp / "checkpoints").iterdir()] == ["step-000000003.pt"]
+
+
+COLLAPSING = {
+    "diversity_weight": 0.0,
+    "mean_entropy_weight": 0.0,
+    "sinkhorn_iterations": 0,
+    "lr": 0.5,
+    "epochs": 20,
+    "prototypes": 60,
+}
+
+
+def test_a_collapse_is_warned_of(tiny, crops, tmp_path, capsys):
+    config = tiny(**COLLAPSING)
+    fit(config, crops(config), tmp_path / "exp", CPU)
+    assert "training looks collapsed at step" in capsys.readouterr().err
+
+
+def test_a_collapse_stops_training_where_asked(tiny, crops, tmp_path):
+    config = tiny(**COLLAPSING, abort_on_collapse=True)
+    with pytest.raises(SdpnError, match=r"training has collapsed at step \d+: .* prototypes in use"):
+        fit(config, crops(config), tmp_path / "exp", CPU)
+
+
+def test_a_healthy_training_is_not_called_collapsed(tiny, crops, tmp_path, capsys):
+    config = tiny(epochs=20, prototypes=60)
+    fit(config, crops(config), tmp_path / "exp", CPU)
+    assert "collapsed" not in capsys.readouterr().err
+
+
+def test_crops_longer_than_every_utterance_train_on_repeated_ones(tiny, prepared_data, tmp_path):
+    from sdpn.augment.banks import Banks
+    from sdpn.augment.config import AugmentConfig
+    from sdpn.augment.views import ViewSampler
+    from sdpn.features.index import FeatureIndex
+
+    index = FeatureIndex.open(prepared_data / "train")
+    assert index.frames.max() < 200
+    views = ViewSampler(index, Banks([], {}), AugmentConfig(), 0, teacher_frames=300, student_frames=200)
+    assert fit(tiny(epochs=1), views, tmp_path / "exp", CPU)
+
+
+def test_a_batch_larger_than_the_training_set_is_a_sentence(tiny, crops, tmp_path):
+    config = tiny(batch_size=32)
+    with pytest.raises(SdpnError, match="batch_size is 32 but the training set has 20 utterances"):
+        fit(config, crops(config), tmp_path / "exp", CPU)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_a_sentence():
+    with pytest.raises(SdpnError, match="torch finds no GPU here"):
+        choose_device(1)
+
+
+def test_several_gpus_are_a_sentence():
+    with pytest.raises(SdpnError, match="several GPUs is not supported"):
+        choose_device(2)

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from sdpn.errors import SdpnError
+from sdpn.training.sampler import BatchSampler
+
+
+def test_an_epoch_sees_no_utterance_twice_and_leaves_out_what_fills_no_batch():
+    sampler = BatchSampler(num_utterances=23, batch_size=5, seed=0)
+    assert sampler.steps_per_epoch == 4
+    seen = np.concatenate([sampler.batch(step)[1] for step in range(4)])
+    assert len(set(seen.tolist())) == 20
+    assert seen.min() >= 0
+    assert seen.max() < 23
+
+
+def test_a_batch_follows_from_seed_and_step_alone():
+    first, second = (BatchSampler(23, 5, seed=7) for _ in range(2))
+    for step in (9, 0, 5):
+        epoch, utterances = first.batch(step)
+        assert epoch == step // 4
+        np.testing.assert_array_equal(second.batch(step)[1], utterances)
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    sampler = BatchSampler(50, 50, seed=0)
+    orders = [sampler.batch(0)[1], sampler.batch(1)[1], BatchSampler(50, 50, seed=1).batch(0)[1]]
+    assert len({tuple(order.tolist()) for order in orders}) == 3
+
+
+def test_a_batch_larger_than_the_training_set_is_a_sentence():
+    with pytest.raises(SdpnError, match=r"batch_size is 32 but the training set has 20 utterances.*--batch-size"):
+        BatchSampler(20, 32, seed=0)

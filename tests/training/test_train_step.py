@@ -1,0 +1,114 @@
+"""The executable of stage 4, as run.sh calls it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.training.conftest import TINY
+
+STEP = Path(__file__).parents[2] / "steps" / "train_sdpn.py"
+STATUS_STOPPED = 85
+
+
+@pytest.fixture
+def command(tmp_path, data):
+    """command(exp, *options) -> the arguments that train the tiny network on the prepared data."""
+    config, augment = tmp_path / "tiny.yaml", tmp_path / "augment.yaml"
+    config.write_text(yaml.safe_dump(TINY))
+    augment.write_text("p_mask: 0.5\n")
+    fixed = [sys.executable, STEP, "--config", config, "--augment-config", augment]
+    return lambda exp, *options: [str(part) for part in (*fixed, *options, data, tmp_path / exp)]
+
+
+def train(arguments):
+    return subprocess.run(arguments, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_killed_by_sigkill_and_started_again_it_ends_with_the_same_bits_and_a_rerun_does_nothing(command, tmp_path):
+    options = ("--epochs", "8")
+    undisturbed = train(command("undisturbed", *options))
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    killed = subprocess.Popen(command("exp", *options), env=os.environ | {"OMP_NUM_THREADS": "1"})
+    while not (tmp_path / "exp" / "checkpoints" / "step-000000003.pt").exists():
+        assert killed.poll() is None
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    again = train(command("exp", *options))
+    assert again.returncode == 0, again.stderr
+    assert "going on after step" in again.stdout
+    weights = [(tmp_path / exp / "model" / "weights.pt").read_bytes() for exp in ("undisturbed", "exp")]
+    assert weights[0] == weights[1]
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "exp").rglob("*.*")}
+    rerun = train(command("exp", *options, "--log-every", "2"))
+    assert rerun.returncode == 0
+    assert "trained already" in rerun.stdout
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "exp").rglob("*.*")}
+    assert {path.name for path in after if after[path] != before[path]} <= {"config.yaml", ".lock"}
+
+
+def test_a_mistake_leaves_nothing_that_stands_in_the_way(command):
+    assert train(command("exp", "--ngpu", "2")).returncode == 1
+    assert train(command("exp", "--epochs", "1")).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--batch-size", "32"), "batch_size is 32 but the training set has 20 utterances"),
+        (("--channels", "20"), "channels is 20; expected a multiple of 8"),
+        (("--accumulate", "4"), "accumulate is 4; expected a number that divides batch_size (6)"),
+        (("--warmup-epochs", "9"), "warmup_epochs is 9; expected at most epochs (4)"),
+        (("--ngpu", "2"), "several GPUs is not supported"),
+        (("--config", "absent.yaml"), "there is no such configuration file"),
+    ],
+)
+def test_a_mistake_is_one_sentence(options, sentence, command):
+    done = train(command("exp", *options))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+
+
+def test_an_unknown_key_is_one_sentence(command, tmp_path):
+    (tmp_path / "wrong.yaml").write_text("chanels: 8\n")
+    done = train(command("exp", "--config", tmp_path / "wrong.yaml"))
+    assert done.returncode == 1
+    assert "wrong.yaml: unknown key 'chanels'; allowed here: " in done.stderr
+
+
+def test_without_features_it_says_which_stage_makes_them(command, data):
+    (data / "train" / "index" / "index.json").unlink()
+    done = train(command("exp"))
+    assert done.returncode == 1
+    assert "run stage 2 first" in done.stderr
+
+
+def test_the_configurations_that_come_with_the_recipe_are_valid():
+    from sdpn import config
+    from sdpn.training.config import TrainConfig
+
+    for path in sorted((STEP.parents[1] / "conf" / "sdpn").glob("*.yaml")):
+        config.read(path, TrainConfig)
+
+
+def test_the_papers_configuration_is_the_papers_setting():
+    from sdpn import config
+    from sdpn.training.config import TrainConfig
+
+    paper = config.read(STEP.parents[1] / "conf" / "sdpn" / "paper.yaml", TrainConfig)
+    assert (paper.channels, paper.embedding_size, paper.prototypes, paper.batch_size) == (1024, 512, 1024, 4 * 96)
+    assert (paper.head_hidden, paper.head_output) == (2048, 256)
+    assert (paper.teacher_views, paper.teacher_frames, paper.student_views, paper.student_frames) == (1, 400, 4, 200)
+    assert paper.peak_lr == pytest.approx(0.4 * 384 / 256)
+    assert (paper.final_lr, paper.momentum, paper.weight_decay, paper.clip_norm) == (1e-5, 0.9, 5e-5, 3.0)
+    assert (paper.epochs, paper.warmup_epochs, paper.teacher_momentum) == (150, 10, 0.996)
+    assert (paper.student_temperature, paper.teacher_sharpening, paper.sinkhorn_iterations) == (0.1, 0.25, 3)
+    assert (paper.mean_entropy_weight, paper.diversity_weight, paper.dimension_weight) == (1, 0.1, 0)
