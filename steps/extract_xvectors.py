@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Stage 5: x-vectors of the training and evaluation sets.
+
+    steps/extract_xvectors.py --nj 4 data exp/toy
+
+reads data/<set>'s cached features and EXP/model, and writes EXP/xvectors/<set>/{xvector.ark,xvector.scp} with the
+frames of each utterance in utt2num_frames. Beside them, for comparison, EXP/systems/{untrained,fbank-stats}/xvectors:
+the network before training, and the mean and standard deviation of the fbank. The result does not depend on --nj.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from sdpn.cluster.pool import run_jobs
+from sdpn.console import run, say, timed
+from sdpn.corpus.layout import Corpus
+from sdpn.errors import SdpnError
+from sdpn.extraction.sets import FBANK_STATISTICS, System, extract_set
+
+
+@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("exp", type=click.Path(path_type=Path))
+@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes, one core each")
+@click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0), help="GPUs; 0: the CPU")
+@click.option(
+    "--max-frames", default=6000, show_default=True, type=click.IntRange(100), help="longer utterances go in windows"
+)
+@click.option(
+    "--batch-frames", default=12000, show_default=True, type=click.IntRange(100), help="frames computed at once"
+)
+def main(data: Path, exp: Path, nj: int, ngpu: int, max_frames: int, batch_frames: int) -> None:
+    corpus = Corpus.read(data)
+    if not (exp / "model" / "weights.pt").exists():
+        raise SdpnError(f"{exp}/model is missing: run stage 4 first")
+    if ngpu:
+        nj = _check_gpu(ngpu)
+    options = {"max_frames": max_frames, "batch_frames": batch_frames, "ngpu": ngpu}
+    systems = {
+        exp: System("trained", exp / "model", **options),
+        exp / "systems" / "untrained": System("untrained", exp / "systems" / "untrained" / "model", **options),
+        exp / "systems" / FBANK_STATISTICS: System(FBANK_STATISTICS, None),
+    }
+    sets = [corpus.train, *corpus.evals]
+    say(f"x-vectors of {', '.join(sets)}: {', '.join(system.name for system in systems.values())}, {nj} jobs")
+    with timed(f"x-vectors in {exp}/xvectors and {exp}/systems"):
+        for folder, system in systems.items():
+            for name in sets:
+                extract_set(data / name, folder / "xvectors" / name, system, partial(run_jobs, nj=nj))
+
+
+def _check_gpu(ngpu: int) -> int:
+    """Refuse GPUs that are not there; return the number of processes, 1, since one keeps a GPU busy."""
+    if ngpu > 1:
+        raise SdpnError(f"--ngpu is {ngpu}: extraction uses one GPU; give --ngpu 1")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise SdpnError("--ngpu is 1 but torch finds no GPU here: use --ngpu 0, or install a CUDA build of torch")
+    return 1
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,46 @@
+"""The executable of stage 5, as run.sh calls it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdpn.extraction.store import read_xvectors
+
+STEP = Path(__file__).parents[2] / "steps" / "extract_xvectors.py"
+
+
+def extract(*arguments):
+    return subprocess.run([sys.executable, STEP, *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.fixture
+def exp(tmp_path, model):
+    """An experiment's folder as stage 4 leaves it."""
+    shutil.copytree(model, tmp_path / "exp" / "model")
+    shutil.copytree(model, tmp_path / "exp" / "systems" / "untrained" / "model")
+    return tmp_path / "exp"
+
+
+def test_all_sets_and_baselines_are_extracted_and_a_rerun_does_nothing(data, exp):
+    done = extract("--nj", 2, data, exp)
+    assert done.returncode == 0, done.stderr
+    for folder, size in ((exp, 6), (exp / "systems" / "untrained", 6), (exp / "systems" / "fbank-stats", 40)):
+        assert read_xvectors(folder / "xvectors" / "train").vectors.shape == (20, size)
+        assert read_xvectors(folder / "xvectors" / "eval").vectors.shape == (4, size)
+    rerun = extract("--nj", 1, data, exp)
+    assert rerun.stdout.count("nothing to do") == 6
+
+
+def test_before_training_it_says_which_stage_is_missing(data, tmp_path):
+    done = extract(data, tmp_path / "nothing")
+    assert done.returncode == 1
+    assert "run stage 4 first" in done.stderr
+
+
+def test_more_gpus_than_one_are_a_sentence(data, exp):
+    done = extract("--ngpu", 2, data, exp)
+    assert done.returncode == 1
+    assert "extraction uses one GPU" in done.stderr
