@@ -1,0 +1,50 @@
+import subprocess
+
+import pytest
+
+from tests.recipe.conftest import ROOT
+
+
+def run(*options):
+    return subprocess.run([ROOT / "run.sh", *options], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_help_names_every_option():
+    done = run("--help")
+    assert done.returncode == 0
+    names = (
+        "stage stop-stage corpus corpus-dir trials data-dir exp-dir config feats-type nj ngpu seed backends score-norm"
+        " noise-dir music-dir rir-dir dev-speakers"
+    )
+    for name in names.split():
+        assert f"--{name} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--stages", "0"], "unknown option '--stages'"),
+        (["stage", "0"], "did you mean --stage?"),
+        (["--stage"], "needs a value"),
+        (["--stage", "one"], "--stage is 'one'; expected a whole number"),
+        (["--stage=3", "--stop-stage=2"], "--stage 3 comes after --stop-stage 2"),
+        (["--stop-stage", "9"], "the last stage is 6"),
+        (["--nj", "0"], "--nj is 0; expected at least 1"),
+        (["--feats-type", "npz"], "--feats-type is 'npz'; allowed: ark, hdf5"),
+        (["--corpus", "timit"], "--corpus is 'timit'; allowed: toy, folder"),
+        (["--corpus", "folder"], "--corpus folder needs --corpus-dir"),
+        (["--corpus-dir", "/tmp"], "--corpus-dir goes with --corpus folder"),
+        (["--corpus", "folder", "--corpus-dir", "/no/where"], "which is not a folder"),
+        (["--config", "none.yaml"], "--config is 'none.yaml', which is not a file"),
+        (["--backends", "cosine,svm"], "svm"),
+        (["--score-norm", "none,q"], "q"),
+        (["--ngpu", "99"], "GPU"),
+    ],
+)
+def test_a_wrong_option_stops_before_any_work_with_one_sentence(options, sentence, tmp_path):
+    done = run(*options, "--data-dir", str(tmp_path / "data"))
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "data").exists()
