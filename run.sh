@@ -83,7 +83,7 @@ while [ $# -gt 0 ]; do
     *) fail "unknown option '$1'; ./run.sh --help lists the options" ;;
     esac
     [ "$1" != "$name" ] || fail "'$1' is not an option; did you mean --$1?"
-    [ $# -ge 2 ] || fail "the option $1 needs a value"
+    [[ $# -ge 2 && $2 != --* ]] || fail "the option $1 needs a value"
     printf -v "$name" '%s' "$2"
     shift 2
 done

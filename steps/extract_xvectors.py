@@ -29,7 +29,7 @@ from sdpn.extraction.sets import FBANK_STATISTICS, System, extract_set
     "--max-frames", default=6000, show_default=True, type=click.IntRange(100), help="longer utterances go in windows"
 )
 @click.option(
-    "--batch-frames", default=12000, show_default=True, type=click.IntRange(100), help="frames computed at once"
+    "--batch-frames", default=4000, show_default=True, type=click.IntRange(100), help="frames computed at once"
 )
 def main(data: Path, exp: Path, nj: int, ngpu: int, max_frames: int, batch_frames: int) -> None:
     corpus = Corpus.read(data)

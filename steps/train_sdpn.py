@@ -73,12 +73,13 @@ def _train(settings: TrainConfig, views: "ViewSampler", exp: Path, ngpu: int, wo
         f"{len(views.index)} utterances, epochs: {settings.epochs}, batches of {settings.batch_size}, "
         f"with {computing_with(device)}"
     )
-    with timed(f"trained: {exp}/model, figures in {exp}/train.jsonl"):
-        work.begin()
+    work.begin()
+    with timed("training"):
         outputs = fit(settings, views, exp, device)
-        if outputs is None:
-            return STOPPED_BY_SIGNAL
-        work.finish(outputs)
+    if outputs is None:
+        return STOPPED_BY_SIGNAL
+    work.finish(outputs)
+    say(f"  wrote {exp}/model; the course of the training is in {exp}/train.jsonl and {exp}/tensorboard")
     return 0
 
 

@@ -1,7 +1,9 @@
 """Jobs on this machine: a pool of processes."""
 
+import ctypes
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,7 +28,8 @@ def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple], nj: int) -> It
             yield function(*job)
         return
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(min(nj, len(jobs)), mp_context=context, initializer=_one_thread) as pool:
+    begin = {"initializer": _begin_worker, "initargs": (os.getpid(),)}
+    with ProcessPoolExecutor(min(nj, len(jobs)), mp_context=context, **begin) as pool:
         futures = [pool.submit(function, *job) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -40,8 +43,19 @@ def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple], nj: int) -> It
             raise
 
 
-def _one_thread() -> None:
+def _begin_worker(parent: int) -> None:
+    _die_with_parent(parent)
     os.environ["OMP_NUM_THREADS"] = "1"  # for what the job itself imports
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel kill this worker with its parent: it would wait for ever, and hold the parent's locks."""
+    if sys.platform != "linux":
+        return
+    pr_set_pdeathsig = 1  # sys/prctl.h
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before this was said
+        os._exit(1)

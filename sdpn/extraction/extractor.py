@@ -34,12 +34,12 @@ class Extractor:
         device: where the encoder is.
         max_frames: a longer utterance is cut into windows of equal length, at most so long; its x-vector is the mean
             of theirs, weighted by duration.
-        batch_frames: frames in a batch, padding included, so that memory is bounded.
+        batch_frames: frames in a batch, padding included, so that memory is bounded; a longer window is alone.
     """
 
-    def __init__(self, encoder: nn.Module, device: torch.device, max_frames: int = 6000, batch_frames: int = 12000):
+    def __init__(self, encoder: nn.Module, device: torch.device, max_frames: int = 6000, batch_frames: int = 4000):
         self.encoder, self.device = encoder, device
-        self.max_frames, self.batch_frames = max_frames, max(batch_frames, max_frames)
+        self.max_frames, self.batch_frames = max_frames, batch_frames
 
     @torch.inference_mode()
     def extract(

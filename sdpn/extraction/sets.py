@@ -33,7 +33,7 @@ class System:
     name: str
     model: Path | None
     max_frames: int = 6000
-    batch_frames: int = 12000
+    batch_frames: int = 4000
     ngpu: int = 0
 
     def fingerprint(self) -> dict[str, Any]:

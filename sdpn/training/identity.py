@@ -36,7 +36,9 @@ def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:
                 f"{exp_dir} holds another training: {'; '.join(differences)}: "
                 f"choose another folder (--exp-dir), or remove {exp_dir} to train anew"
             )
-    write_text(path, yaml.safe_dump(resolved, sort_keys=False))
+    text = yaml.safe_dump(resolved, sort_keys=False)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def _differences(before: dict, now: dict, prefix: str) -> list[str]:

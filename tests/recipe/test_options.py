@@ -26,6 +26,7 @@ def test_help_names_every_option():
         (["--stages", "0"], "unknown option '--stages'"),
         (["stage", "0"], "did you mean --stage?"),
         (["--stage"], "needs a value"),
+        (["--stage", "--nj", "2"], "the option --stage needs a value"),
         (["--stage", "one"], "--stage is 'one'; expected a whole number"),
         (["--stage=3", "--stop-stage=2"], "--stage 3 comes after --stop-stage 2"),
         (["--stop-stage", "9"], "the last stage is 6"),
@@ -42,7 +43,7 @@ def test_help_names_every_option():
     ],
 )
 def test_a_wrong_option_stops_before_any_work_with_one_sentence(options, sentence, tmp_path):
-    done = run(*options, "--data-dir", str(tmp_path / "data"))
+    done = run("--data-dir", str(tmp_path / "data"), *options)
     assert done.returncode != 0
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

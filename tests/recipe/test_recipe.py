@@ -30,7 +30,7 @@ def test_the_training_cuts_carry_no_speaker_label(recipe):
 
 
 def test_the_table_has_every_system_and_is_printed(recipe):
-    rows = json.loads((recipe.exp / "results.json").read_text())["results"]
+    rows = json.loads((recipe.exp / "results.json").read_text())["rows"]
     assert [name for name in SYSTEMS if name not in {row["system"] for row in rows}] == []
     trained = {(row["backend"], row["score_norm"]) for row in rows if row["system"] == "sdpn"}
     assert trained == {("cosine", "none"), ("cosine", "as"), ("plda", "none"), ("plda", "as")}
