@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Give a virtual environment pip where Python came without ensurepip, as Debian's does; standard library alone.
 
-    .venv/bin/python local/bootstrap_pip.py                    install the newest pip into this environment
-    .venv/bin/python local/bootstrap_pip.py --reachable URL    exit 0 where URL answers within 5 s, else 1
+.venv/bin/python local/bootstrap_pip.py                    install the newest pip into this environment
+.venv/bin/python local/bootstrap_pip.py --reachable URL    exit 0 where URL answers within 5 s, else 1
 """
 
 import hashlib

@@ -105,6 +105,7 @@ def _in_a_child(produce: Callable[[], bytes]) -> bytes:
     if child == 0:
         status = 1
         try:
+            os.close(read_end)  # else it would wait for ever to be read when its parent is killed
             with os.fdopen(write_end, "wb") as pipe:
                 pipe.write(produce())
             status = 0

@@ -105,10 +105,11 @@ def room_response(rng: np.random.Generator) -> np.ndarray:
         ) from None
     pyroomacoustics.constants.set("num_threads", 1)  # the order of the sums, and so the last bits, depend on it
     size = np.array([rng.uniform(2.5, 8), rng.uniform(2.5, 7), rng.uniform(2.3, 3.5)])
-    absorption, order = pyroomacoustics.inverse_sabine(max(rng.uniform(0.15, 0.6), 0.045 * size.min()), size)
-    room = pyroomacoustics.ShoeBox(
-        size, fs=RATE, materials=pyroomacoustics.Material(absorption), max_order=min(order, 17)
-    )
+    surface = 2 * (size[0] * size[1] + size[0] * size[2] + size[1] * size[2])
+    shortest = 0.17 * size.prod() / surface  # s; by Sabine's formula walls cannot absorb more than everything
+    absorption, order = pyroomacoustics.inverse_sabine(max(rng.uniform(0.15, 0.6), shortest), size)
+    walls = pyroomacoustics.Material(absorption)
+    room = pyroomacoustics.ShoeBox(size, fs=RATE, materials=walls, max_order=min(order, 17))
     microphone = rng.uniform(0.15, 0.85, 3) * size
     source = rng.uniform(0.15, 0.85, 3) * size
     room.add_source(source)

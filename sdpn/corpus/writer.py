@@ -9,7 +9,7 @@ from sdpn.corpus.audio_files import Skipped
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import Entry, summary, write_set
 from sdpn.corpus.trials import Trial, write_trials
-from sdpn.files import digest, exclusive, write_text
+from sdpn.files import digest, exclusive, remove_partial, write_text
 from sdpn.shards import Work
 
 
@@ -38,6 +38,8 @@ def prepare_once(
             say(f"{data}: the corpus '{name}': {reason}: redone")
         (data / "corpus.json").unlink(missing_ok=True)
         work.begin()
+        for folder in (data / "audio").rglob("*/"):  # what a killed run was writing
+            remove_partial(folder)
         with timed(f"the corpus '{name}' is in {data}"):
             work.finish(prepare())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.corpus.trials import read_trials
+from sdpn.corpus.trials import read_trials, some
 from sdpn.errors import SdpnError
 
 
@@ -74,9 +74,3 @@ class TrialList:
                 f"in {where}: {some(unknown)}"
             )
         return np.array([row[utterance] for utterance in self.utterances])
-
-
-def some(names: list[str], most: int = 5) -> str:
-    """The first few of `names` for a sentence, with the number of the others."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -12,6 +12,7 @@ from lhotse import CutSet
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.trials import read_trials
 from sdpn.errors import SdpnError
+from sdpn.files import exclusive
 from tests.corpus.conftest import ROOT, content, times
 
 SIZE = ["--train-speakers", "4", "--eval-speakers", "3"]
@@ -32,6 +33,15 @@ def rows(data, name: str) -> list[dict]:
 
 def audio(data) -> dict[str, bytes]:
     return {name: data for name, data in content(data).items() if name.endswith(".flac")}
+
+
+def wait_until_free(folder) -> None:
+    for _ in range(100):
+        try:
+            with exclusive(folder):
+                return
+        except SdpnError:
+            time.sleep(0.05)
 
 
 def test_the_sets_have_their_roles(toy):
@@ -92,8 +102,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes_with_another_number_of_processes
     assert process.poll() is None, "it ended before it could be killed"
     process.kill()  # the workers are to go with it, and with them the lock
     process.wait()
-    time.sleep(0.5)
+    wait_until_free(tmp_path)
     assert not (tmp_path / "corpus.json").exists()
+    (next(tmp_path.rglob("*.flac")).parent / ".half.partial-1.flac").write_bytes(b"half")
     prepare_toy(*SIZE, "--nj", 1, tmp_path)
     assert audio(tmp_path) == audio(toy)
     assert content(tmp_path / "trials") == content(toy / "trials")

@@ -149,7 +149,11 @@ def test_what_the_data_do_not_allow_is_said_and_the_table_is_printed(root, capsy
     out = capsys.readouterr().out
     assert "lda: 150 dimensions asked for, 24 kept" in out
     assert "adaptive s-norm: top_n lowered from 300 to 240, the size of the cohort" in out
-    table = [line for line in out.splitlines() if line.split("  ")[0] in ("sdpn", "fbank-stats", "fbank-stats whitened", "untrained")]
+    table = [
+        line
+        for line in out.splitlines()
+        if line.split("  ")[0] in ("sdpn", "fbank-stats", "fbank-stats whitened", "untrained")
+    ]
     assert len(table) == 14 and len({line.index("  eval") for line in table}) == 1
 
 

@@ -9,7 +9,13 @@ SYSTEMS = ["fbank-stats", "fbank-stats whitened", "untrained", "sdpn"]
 def test_every_stage_leaves_what_it_promises(recipe):
     data, exp = recipe.content("data"), recipe.content("exp")
     for name in ("train", "eval"):
-        for file in ("recordings.jsonl.gz", "supervisions.jsonl.gz", "cuts.jsonl.gz", "cuts_feats.jsonl.gz", "feats.scp"):
+        for file in (
+            "recordings.jsonl.gz",
+            "supervisions.jsonl.gz",
+            "cuts.jsonl.gz",
+            "cuts_feats.jsonl.gz",
+            "feats.scp",
+        ):
             assert f"{name}/{file}" in data
         assert {f"xvectors/{name}/xvector.ark", f"xvectors/{name}/xvector.scp"} <= exp.keys()
     assert {"corpus.json", "trials/eval.txt", "train/utt2spk.oracle", "train/feats.0001.ark"} <= data.keys()
