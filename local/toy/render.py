@@ -4,11 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from sdpn.corpus import synthetic
+from sdpn.corpus.audio_files import write_flac
 from sdpn.corpus.manifests import Entry
-from sdpn.files import atomic_path, digest, file_digest
+from sdpn.files import digest, file_digest
 from sdpn.shards import Work
 from toy import espeak
 from toy.channel import RATE, draw_channel, record
@@ -62,6 +62,5 @@ def render(utterance: Utterance, path: Path, seed: int) -> int:
     rng = np.random.default_rng([seed, 7, *utterance.id.encode()])
     voice = espeak.speak(utterance.request)
     samples = record(voice, espeak.sample_rate(), utterance.speaker.tract, channel, rng)
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, samples, RATE, subtype="PCM_16")
+    write_flac(path, samples, RATE)
     return len(samples)

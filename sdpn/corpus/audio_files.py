@@ -1,5 +1,6 @@
 """Audio files below a folder: which there are, and what their headers say."""
 
+import io
 import os
 import unicodedata
 from collections import Counter
@@ -8,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import soundfile
 
 from sdpn.console import Progress
 from sdpn.errors import SdpnError
-from sdpn.files import digest
+from sdpn.files import atomic_path, digest
 
 # What libsndfile reads and finds out by itself.
 _NAMES = ("wav", "wave", "flac", "opus", "ogg", "oga", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64")
@@ -165,3 +167,17 @@ def read_header(path: str | Path) -> Header | str:
     if info.frames >= 2**48:  # libsndfile's mark for a length that the header does not tell
         return "the header does not tell its length"
     return Header(info.samplerate, info.frames, info.channels)
+
+
+def write_flac(path: str | Path, samples: np.ndarray, sampling_rate: int) -> None:
+    """Write (n_samples,) samples within [-1, 1] as 16-bit FLAC, atomically.
+
+    They are encoded in memory first: libsndfile does not say why a file could not be written.
+
+    Raises:
+        SdpnError: the disk is full, or the folder may not be written.
+    """
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, sampling_rate, format="FLAC", subtype="PCM_16")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded.getvalue())

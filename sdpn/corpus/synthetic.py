@@ -5,14 +5,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from scipy.fft import next_fast_len
 from scipy.signal import lfilter
 
 from sdpn.console import Progress
+from sdpn.corpus.audio_files import write_flac
 from sdpn.corpus.manifests import Entry, in_order
 from sdpn.errors import SdpnError
-from sdpn.files import atomic_path, digest, file_digest
+from sdpn.files import digest, file_digest
 
 RATE = 16000
 KINDS = ("noise", "music", "rir")
@@ -164,6 +164,5 @@ def write_clip(folder: Path, kind: str, number: int, seed: int) -> tuple[str, En
         samples = _NOISES[number % len(_NOISES)](_SECONDS[kind] * RATE, rng)
     name = f"{kind}-{number + 1:03d}"
     path = folder / f"{name}.flac"
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, 0.9 * samples / np.abs(samples).max(), RATE, subtype="PCM_16")
+    write_flac(path, 0.9 * samples / np.abs(samples).max(), RATE)
     return kind, Entry(id=name, path=str(path), sampling_rate=RATE, num_samples=len(samples))

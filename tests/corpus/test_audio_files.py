@@ -1,12 +1,14 @@
 import os
+import resource
 from functools import partial
 
+import numpy as np
 import pytest
 import soundfile
 
 from sdpn.cluster.pool import run_jobs
 from sdpn.corpus import audio_files
-from sdpn.corpus.audio_files import fingerprint, list_audio, probe, read_header
+from sdpn.corpus.audio_files import fingerprint, list_audio, probe, read_header, write_flac
 from sdpn.errors import SdpnError
 from tests.corpus.conftest import write_audio
 
@@ -92,3 +94,22 @@ def test_the_fingerprint_changes_with_the_files(tmp_path):
     assert fingerprint(list_audio(tmp_path).files) == before
     os.utime(path, ns=(0, 12345))
     assert fingerprint(list_audio(tmp_path).files) != before
+
+
+def test_samples_come_back_to_16_bits(tmp_path):
+    samples = np.random.default_rng(0).uniform(-1, 1, 5000)
+    write_flac(tmp_path / "a.flac", samples, 16000)
+    read, rate = soundfile.read(tmp_path / "a.flac")
+    assert rate == 16000
+    np.testing.assert_allclose(read, samples, atol=2 / 32768)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(SdpnError, match=r"cannot write .*a.flac: the file size limit"):
+            write_flac(tmp_path / "a.flac", np.random.default_rng(0).uniform(-1, 1, 5000), 16000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
