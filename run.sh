@@ -129,6 +129,14 @@ for name in corpus_dir noise_dir music_dir rir_dir; do
     [ -z "${!name}" ] || [ -d "${!name}" ] || fail "--${name//_/-} is '${!name}', which is not a folder"
 done
 
+writable() { # whether a folder may be written, or made where it is not there yet
+    local folder=$1
+    while [ ! -e "$folder" ]; do folder=$(dirname "$folder"); done
+    [ -d "$folder" ] && [ -w "$folder" ]
+}
+[ "$stage" -gt 3 ] || writable "$data_dir" || fail "--data-dir is '$data_dir', which may not be written"
+[ "$stop_stage" -lt 4 ] || writable "$exp_dir" || fail "--exp-dir is '$exp_dir', which may not be written"
+
 . ./path.sh
 steps/check_conf.py --config "$config" --backends "$backends" --score-norm "$score_norm" --ngpu "$ngpu"
 

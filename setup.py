@@ -32,5 +32,4 @@ setup(
         "test": ["pytest>=8", "ruff>=0.12", "kaldi-native-fbank>=1.20", "kaldi-native-io>=1.22"],
         "plots": ["matplotlib>=3.9"],
     },
-    entry_points={"console_scripts": ["sdpn=sdpn.cli:main"]},
 )

@@ -36,6 +36,7 @@ def test_help_names_every_option():
         (["--corpus", "folder"], "--corpus folder needs --corpus-dir"),
         (["--corpus-dir", "/tmp"], "--corpus-dir goes with --corpus folder"),
         (["--corpus", "folder", "--corpus-dir", "/no/where"], "which is not a folder"),
+        (["--exp-dir", "setup.py/exp"], "--exp-dir is 'setup.py/exp', which may not be written"),
         (["--config", "none.yaml"], "--config is 'none.yaml', which is not a file"),
         (["--backends", "cosine,svm"], "svm"),
         (["--score-norm", "none,q"], "q"),
