@@ -90,9 +90,17 @@ def write_jsonl_gz(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def remove_partial(directory: str | Path) -> None:
-    """Remove the temporary files that a killed run left in `directory`. Call it while holding `exclusive`."""
-    for leftover in Path(directory).glob(".*.partial-*"):
-        leftover.unlink(missing_ok=True)
+    """Remove the temporary files that a killed run left in `directory` and below it; call it while holding `exclusive`.
+
+    Folders below that are locked on their own, and may be in use, are left alone.
+    """
+    for folder, below, files in os.walk(directory):
+        if ".lock" in files and Path(folder) != Path(directory):
+            below.clear()
+            continue
+        for name in files:
+            if name.startswith(".") and ".partial-" in name:
+                Path(folder, name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -57,11 +57,15 @@ def test_a_second_run_in_the_same_folder_says_so_and_stops(tmp_path):
         pass
 
 
-def test_leftovers_of_a_killed_run_are_removed(tmp_path):
-    leftover = tmp_path / ".feats.partial-123.0001.ark"
-    leftover.write_text("half")
+def test_leftovers_of_a_killed_run_are_removed_but_not_from_folders_locked_on_their_own(tmp_path):
+    leftovers = [tmp_path / ".feats.partial-123.0001.ark", tmp_path / "done" / ".feats.partial-123.0001.json"]
+    other = tmp_path / "train" / ".feats.partial-7.ark"
+    for path in (*leftovers, other, tmp_path / "train" / ".lock"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
     with exclusive(tmp_path):
-        assert not leftover.exists()
+        assert not any(path.exists() for path in leftovers)
+        assert other.exists()
 
 
 def test_digests_tell_the_parts_apart():

@@ -6,20 +6,19 @@ from typing import Any
 import torch
 
 from sdpn.console import warn
-from sdpn.files import atomic_path, remove_partial
+from sdpn.files import atomic_path
 
 
 class Checkpoints:
     """The checkpoints in a folder, one file for each saved step.
 
     Args:
-        directory: made when the first one is saved; what a killed training left half-written there is removed.
+        directory: made when the first one is saved.
         keep: older ones than the newest `keep` are removed.
     """
 
     def __init__(self, directory: Path, keep: int):
         self.directory, self.keep = directory, keep
-        remove_partial(directory)
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Save the state after `step` steps: tensors, numbers, text, and lists and dictionaries of them."""
