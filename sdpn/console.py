@@ -25,34 +25,50 @@ def warn(text: str) -> None:
 class Progress:
     """A progress bar on a terminal; elsewhere a plain line each time another tenth is done.
 
+    Args:
+        title: what goes on.
+        total: how much there is to do, in `unit`.
+        done: how much of it an earlier run has done.
+        own_lines: whether the caller prints lines of its own where there is no terminal.
+
     Example::
 
         with Progress("fbank", total=1200, unit="utterances") as progress:
             progress.advance(50)
     """
 
-    def __init__(self, title: str, total: int, unit: str):
+    def __init__(self, title: str, total: int, unit: str, done: int = 0, own_lines: bool = False):
         self.title, self.total, self.unit = title, total, unit
-        self.done = 0
+        self.done, self.own_lines = done, own_lines
         self._tenth = 0
         self._start = time.monotonic()
-        self._bar = tqdm(total=total, desc=title, unit=f" {unit}", leave=False) if sys.stderr.isatty() else None
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=title, unit=f" {unit}", leave=False, dynamic_ncols=True)
 
-    def advance(self, amount: int = 1, note: str = "") -> None:
-        """Count `amount` more; `note` stands behind the figures."""
+    def advance(self, amount: int = 1, note: str | None = None) -> None:
+        """Count `amount` more; `note` stands behind the figures until there is another one."""
         self.done += amount
         if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
+            if note is not None:
+                self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(amount)
+        elif self.own_lines:
+            if note is not None:
+                say(f"  {note}")
         elif self.done * 10 // max(self.total, 1) > self._tenth:
             self._tenth = self.done * 10 // max(self.total, 1)
             seconds = time.monotonic() - self._start
-            say(f"  {self.title}: {self.done}/{self.total} {self.unit}, {seconds:.0f} s {note}".rstrip())
+            say(f"  {self.title}: {self.done}/{self.total} {self.unit}, {seconds:.0f} s {note or ''}".rstrip())
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exc_info) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Clear the bar away."""
         if self._bar is not None:
             self._bar.close()
 

@@ -68,6 +68,7 @@ def fit(config: TrainConfig, views: ViewSampler, exp_dir: Path, device: torch.de
             outcome = trainer.step(batch.step, batch.teacher, batch.student)
             step = batch.step + 1
             interval.add(outcome["terms"])
+            log.count()
             unchecked.append((batch.without_views(), outcome["terms"]["loss"]))
 
             last, stopping = step == trainer.total_steps, bool(stop)

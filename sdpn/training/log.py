@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from sdpn.console import say
+from sdpn.console import Progress
 from sdpn.files import write_text
 
 
@@ -32,6 +32,11 @@ class TrainLog:
         if step == 0:
             shutil.rmtree(directory / "tensorboard", ignore_errors=True)
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        self._progress = Progress("training", total_steps, "steps", done=step, own_lines=True)
+
+    def count(self) -> None:
+        """Count a step that is done."""
+        self._progress.advance()
 
     def write(self, line: dict[str, float]) -> None:
         """Record a line; `step` in it counts the steps done."""
@@ -41,16 +46,18 @@ class TrainLog:
             if name not in ("step", "epoch"):
                 self._board.add_scalar(name, figure, line["step"])
         left = timedelta(seconds=round((self.total_steps - line["step"]) * line["seconds_per_step"]))
-        say(
-            f"  epoch {line['epoch']}/{self.epochs} step {line['step']}/{self.total_steps}"
+        self._progress.advance(
+            0,
+            f"epoch {line['epoch']}/{self.epochs} step {line['step']}/{self.total_steps}"
             f"  loss {line['loss']:.3f}  lr {line['lr']:.3g}  prototypes {line['prototypes_in_use']:.0f}"
-            f"  rank {line['effective_rank']:.1f}  {line['utterances_per_second']:.1f} utt/s  {left} left"
+            f"  rank {line['effective_rank']:.1f}  {line['utterances_per_second']:.1f} utt/s  {left} left",
         )
 
     def __enter__(self) -> "TrainLog":
         return self
 
     def __exit__(self, *exc_info) -> None:
+        self._progress.close()
         self._file.close()
         self._board.close()
 
