@@ -69,7 +69,7 @@ def test_a_missing_file_is_a_sentence(tmp_path):
         config.read(tmp_path / "none.yaml", Example)
 
 
-def test_every_plain_field_is_a_command_line_option():
+def test_every_field_but_a_dictionary_is_a_command_line_option():
     seen = {}
 
     @click.command()
@@ -77,7 +77,7 @@ def test_every_plain_field_is_a_command_line_option():
     def command(**arguments):
         seen.update(config.given(Example, arguments))
 
-    outcome = CliRunner().invoke(command, ["--epochs", "4", "--limit", "2"])
+    outcome = CliRunner().invoke(command, ["--epochs", "4", "--limit", "2", "--snr", "3", "9"])
     assert outcome.exit_code == 0, outcome.output
-    assert seen == {"epochs": 4, "limit": 2}
+    assert seen == {"epochs": 4, "limit": 2, "snr": (3.0, 9.0)}
     assert CliRunner().invoke(command, ["--kind", "z"]).exit_code == 2
