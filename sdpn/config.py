@@ -71,7 +71,8 @@ def to_dict(config: Any) -> dict[str, Any]:
 def options(cls: type) -> Callable:
     """A decorator that gives a click command one option for every field of `cls` but dictionaries, with no default.
 
-    A list of several values is given one after another: `--noise-snr 0 15`. The command receives them as keyword arguments named like the fields, None where not given; `given` picks them.
+    A list of several values is given one after another: `--noise-snr 0 15`. The command receives them as keyword
+    arguments named like the fields, None where not given; `given` picks them.
     """
 
     def decorate(command: Callable) -> Callable:

@@ -32,6 +32,12 @@ class Work:
     def done_file(self) -> Path:
         return Path(self.directory) / "done" / f"{self.name}.json"
 
+    @classmethod
+    def finished(cls, directory: Path, name: str) -> "Work | None":
+        """The piece of work as it was finished, with the fingerprint it then had; None where it was not finished."""
+        record = cls(directory, name, {})._record()
+        return cls(directory, name, record["fingerprint"]) if record else None
+
     def stale_reason(self) -> str | None:
         """None where the work is done and still holds; else why it must be done, in a few words."""
         record = self._record()

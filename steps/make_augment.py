@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from sdpn import config
-from sdpn.augment.config import AugmentConfig
+from sdpn.augment.config import AugmentConfig, BankConfig
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
@@ -23,9 +23,9 @@ from sdpn.corpus.layout import Corpus
 @click.option("--config", "config_file", default="conf/augment.yaml", show_default=True, help="settings (YAML)")
 @click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of rooms and babble")
-@config.options(AugmentConfig)
+@config.options(BankConfig)
 def main(data: Path, config_file: str, nj: int, seed: int, **overrides) -> None:
-    settings = config.read(config_file, AugmentConfig, config.given(AugmentConfig, overrides))
+    settings = config.read(config_file, AugmentConfig, config.given(BankConfig, overrides))
     corpus = Corpus.read(data)
     from sdpn.augment.make import make_banks
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sdpn import config
-from sdpn.augment.config import AugmentConfig
+from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.features.index import FeatureIndex
@@ -34,18 +34,19 @@ if TYPE_CHECKING:
 @click.option("--augment-config", default="conf/augment.yaml", show_default=True, help="how views are augmented (YAML)")
 @click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0), help="GPUs; 0: the CPU")
 @config.options(TrainConfig)
+@config.options(ViewConfig)
 def main(data: Path, exp: Path, config_file: str, augment_config: str, ngpu: int, **overrides) -> int:
     settings = config.read(config_file, TrainConfig, config.given(TrainConfig, overrides))
-    augment = config.read(augment_config, AugmentConfig)
+    augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
     index = FeatureIndex.open(data / Corpus.read(data).train)
     from sdpn.augment.banks import open_banks
     from sdpn.training.sampler import BatchSampler
 
     BatchSampler(len(index), settings.batch_size, settings.seed)  # refuses a batch that the corpus cannot fill
-    banks = open_banks(data, index, augment)
+    banks = open_banks(data, index)
     resolved = {
         **config.to_dict(settings),
-        "augment": {name: list(v) if isinstance(v, tuple) else v for name, v in config.to_dict(augment).items()},
+        "augment": {name: list(v) if isinstance(v, tuple) else v for name, v in augment.part(ViewConfig).items()},
         "inputs": {"features": index.fingerprint, "banks": banks.fingerprint},
     }
     with exclusive(exp):

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.augment.config import NOISE_KINDS, AugmentConfig
+from sdpn.augment.config import NOISE_KINDS
 from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex
 from sdpn.files import digest
+from sdpn.shards import Work
 
 
 class ReverbCopy:
@@ -40,22 +41,21 @@ class Banks:
         )
 
 
-def open_banks(data_dir: str | Path, train: FeatureIndex, config: AugmentConfig) -> Banks:
+def open_banks(data_dir: str | Path, train: FeatureIndex) -> Banks:
     """Open what stage 3 made in `data_dir`/augment.
 
     Raises:
-        SdpnError: stage 3 has not been run, or a bank's features do not fit the training set's.
+        SdpnError: stage 3 has not been run, or the training set's features have changed since.
     """
     folder = Path(data_dir) / "augment"
-    if not (folder / "done" / "augment.json").exists():
+    made = Work.finished(folder, "augment")
+    if made is None:
         raise SdpnError(f"{folder} is missing or unfinished: run stage 3 first")
-    reverbs = []
-    for copy in range(1, config.reverb_copies + 1):
-        directory = folder / f"reverb{copy}"
-        if directory.exists():
-            reverbs.append(ReverbCopy(_open(directory, train), train))
-    noises = {kind: _open(folder / kind, train) for kind in NOISE_KINDS if (folder / kind).exists()}
-    return Banks(reverbs, noises)
+    if made.fingerprint["train"] != train.fingerprint:
+        raise SdpnError(f"the features in {train.directory} have changed since {folder} was made: run stage 3 again")
+    names = made.report()["banks"]
+    reverbs = [ReverbCopy(_open(folder / name, train), train) for name in names if name not in NOISE_KINDS]
+    return Banks(reverbs, {kind: _open(folder / kind, train) for kind in NOISE_KINDS if kind in names})
 
 
 def _open(directory: Path, train: FeatureIndex) -> FeatureIndex:

@@ -1,6 +1,8 @@
 """The settings of stages 3 and 4 that say how views are augmented, as conf/augment.yaml gives them."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from sdpn.config import value
 
@@ -8,14 +10,24 @@ NOISE_KINDS = ("noise", "music", "babble")
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """Which views are reverberated, which are noisy, and how much. SNRs are uniform between their two ends, in dB."""
+class BankConfig:
+    """What stage 3 makes."""
 
     reverb_copies: int = value(1, "reverberated copies of the training set that stage 3 caches", at_least=0)
     max_rir_seconds: float = value(2.0, "longer room impulse responses are cut off there", above=0)
     babble_clips: int = value(200, "babble clips that stage 3 makes of training utterances", at_least=0)
     babble_seconds: float = value(6.0, "length of a babble clip", above=0)
     babble_talkers: tuple[int, int] = value((3, 7), "fewest and most talkers in a babble clip", at_least=1)
+
+    def check(self) -> None:
+        """Raise ValueError where settings do not fit together."""
+        if self.babble_talkers[0] > self.babble_talkers[1]:
+            raise ValueError(f"babble_talkers is {list(self.babble_talkers)}; expected the smaller number first")
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """Which student views are reverberated, which are noisy, and how much. SNRs are uniform between two ends, in dB."""
 
     p_clean: float = value(1 / 6, "share of student views with nothing added", at_least=0, at_most=1)
     p_both: float = value(
@@ -47,8 +59,6 @@ class AugmentConfig:
             low, high = self.snr(kind)
             if low > high:
                 raise ValueError(f"{kind}_snr is [{low:g}, {high:g}]; expected the lower end first")
-        if self.babble_talkers[0] > self.babble_talkers[1]:
-            raise ValueError(f"babble_talkers is {list(self.babble_talkers)}; expected the smaller number first")
         if sum(self.noise_weights) <= 0:
             raise ValueError("noise_weights are all 0; expected at least one above 0")
 
@@ -59,3 +69,17 @@ class AugmentConfig:
     def noise_weight(self, kind: str) -> float:
         """How often a kind of noise is drawn, relative to the other kinds."""
         return self.noise_weights[NOISE_KINDS.index(kind)]
+
+
+@dataclass(frozen=True)
+class AugmentConfig(ViewConfig, BankConfig):
+    """conf/augment.yaml: the settings of both stages."""
+
+    def check(self) -> None:
+        """Raise ValueError where settings do not fit together."""
+        BankConfig.check(self)
+        ViewConfig.check(self)
+
+    def part(self, cls: type) -> dict[str, Any]:
+        """The settings that are those of `cls`, one of the two, as a plain dictionary."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(cls)}

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from sdpn.augment.config import NOISE_KINDS, AugmentConfig
+from sdpn.augment.config import NOISE_KINDS, AugmentConfig, BankConfig
 from sdpn.augment.sources import Reverberated, load_babble, plan_babble
 from sdpn.console import say
 from sdpn.corpus.layout import Corpus
@@ -28,7 +28,9 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
     train = FeatureIndex.open(data / corpus.train)
     fbank = train.config
     cuts = list(read_cuts(data / corpus.train))
-    whole = Work(folder, "augment", {"options": digest(vars(config)), "seed": seed, "train": train.fingerprint})
+    whole = Work(
+        folder, "augment", {"options": digest(config.part(BankConfig)), "seed": seed, "train": train.fingerprint}
+    )
     planned: list[str] = []
     for kind in NOISE_KINDS:
         if kind in corpus.noises:
@@ -55,4 +57,4 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
         for old in folder.iterdir():
             if old.is_dir() and old.name not in {*planned, "done"}:
                 shutil.rmtree(old)
-        whole.finish([folder / name / "index" / "index.json" for name in planned])
+        whole.finish([folder / name / "index" / "index.json" for name in planned], banks=planned)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.signal import fftconvolve
 
-from sdpn.augment.config import AugmentConfig
+from sdpn.augment.config import BankConfig
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
 from sdpn.features.index import utterance_key
@@ -81,7 +81,7 @@ class BabbleClip:
         return {"id": self.id, "num_samples": self.num_samples, "talkers": talkers, "starts": list(self.starts)}
 
 
-def plan_babble(cuts: Sequence[Any], config: AugmentConfig, sampling_rate: int, seed: int) -> Iterator[BabbleClip]:
+def plan_babble(cuts: Sequence[Any], config: BankConfig, sampling_rate: int, seed: int) -> Iterator[BabbleClip]:
     """Choose the talkers of every babble clip among the training utterances."""
     fewest, most = config.babble_talkers
     for number in range(1, config.babble_clips + 1):

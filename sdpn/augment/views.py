@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdpn.augment.banks import Banks
-from sdpn.augment.config import AugmentConfig
+from sdpn.augment.config import ViewConfig
 from sdpn.augment.kernels import mask, mix
 from sdpn.augment.random import NORMALS, uniforms, view_key
 from sdpn.features.config import FbankConfig
@@ -52,7 +52,7 @@ class ViewSampler:
         self,
         index: FeatureIndex,
         banks: Banks,
-        config: AugmentConfig,
+        config: ViewConfig,
         seed: int,
         teacher_views: int = 1,
         teacher_frames: int = 400,

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 from lhotse import Recording
 
-from sdpn.augment.config import AugmentConfig
+from sdpn.augment.config import BankConfig
 from sdpn.augment.sources import Reverberated, load_babble, plan_babble, reverberate
 from sdpn.errors import SdpnError
 
@@ -51,7 +51,7 @@ def test_babble_has_several_talkers_at_equal_power(tmp_path):
     cuts = [
         write_cut(tmp_path, f"u{i}", 0.1 * (i + 1) / 8 * np.sin(2 * np.pi * 250 * (i + 1) * time)) for i in range(8)
     ]
-    config = AugmentConfig(babble_clips=5, babble_seconds=1.0)
+    config = BankConfig(babble_clips=5, babble_seconds=1.0)
     clips = list(plan_babble(cuts, config, 16000, seed=1))
     assert len({clip.id for clip in clips}) == 5
     for clip in clips:
@@ -64,6 +64,6 @@ def test_babble_has_several_talkers_at_equal_power(tmp_path):
 def test_babble_is_the_same_for_the_same_seed(tmp_path):
     cuts = [write_cut(tmp_path, f"u{i}", np.full(9000, 0.1)) for i in range(4)]
     plans = [
-        [clip.to_dict() for clip in plan_babble(cuts, AugmentConfig(babble_clips=6), 16000, seed)] for seed in (1, 1, 2)
+        [clip.to_dict() for clip in plan_babble(cuts, BankConfig(babble_clips=6), 16000, seed)] for seed in (1, 1, 2)
     ]
     assert plans[0] == plans[1] != plans[2]

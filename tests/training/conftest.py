@@ -12,7 +12,7 @@ from sdpn.corpus.layout import Corpus
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
-from sdpn.files import write_json
+from sdpn.shards import Work
 from sdpn.training.config import TrainConfig
 from tests.features.conftest import Tone, load_tone, run_here
 
@@ -60,8 +60,7 @@ def prepared_data(tmp_path_factory):
     tones = [Tone(f"utt{i:02d}", 4800 + 1600 * (i % 7)) for i in range(20)]
     fill(data / "train", tones, load_tone, config, {}, run_here)
     fill(data / "eval", [Tone(f"eval{i}", 8000 + 4000 * i) for i in range(4)], load_tone, config, {}, run_here)
-    (data / "augment" / "done").mkdir(parents=True)
-    write_json(data / "augment" / "done" / "augment.json", {})
+    Work(data / "augment", "augment", {"train": FeatureIndex.open(data / "train").fingerprint}).finish([], banks=[])
     Corpus("tiny", "train", ["eval"], {}).write(data)
     return data
 

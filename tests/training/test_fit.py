@@ -177,13 +177,13 @@ def test_a_healthy_training_is_not_called_collapsed(tiny, crops, tmp_path, capsy
 
 def test_crops_longer_than_every_utterance_train_on_repeated_ones(tiny, prepared_data, tmp_path):
     from sdpn.augment.banks import Banks
-    from sdpn.augment.config import AugmentConfig
+    from sdpn.augment.config import ViewConfig
     from sdpn.augment.views import ViewSampler
     from sdpn.features.index import FeatureIndex
 
     index = FeatureIndex.open(prepared_data / "train")
     assert index.frames.max() < 200
-    views = ViewSampler(index, Banks([], {}), AugmentConfig(), 0, teacher_frames=300, student_frames=200)
+    views = ViewSampler(index, Banks([], {}), ViewConfig(), 0, teacher_frames=300, student_frames=200)
     assert fit(tiny(epochs=1), views, tmp_path / "exp", CPU)
 
 
