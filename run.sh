@@ -83,14 +83,14 @@ while [ $# -gt 0 ]; do
     *) fail "unknown option '$1'; ./run.sh --help lists the options" ;;
     esac
     [ "$1" != "$name" ] || fail "'$1' is not an option; did you mean --$1?"
-    [[ $# -ge 2 && $2 != --* ]] || fail "the option $1 needs a value"
+    [[ $# -ge 2 && -n $2 && $2 != -* ]] || fail "the option $1 needs a value"
     printf -v "$name" '%s' "$2"
     shift 2
 done
 
 # What can be refused without Python is refused before anything is installed
 for name in stage stop_stage nj seed dev_speakers ${ngpu:+ngpu}; do
-    [[ ${!name} =~ ^[0-9]{1,9}$ ]] || fail "--${name//_/-} is '${!name}'; expected a whole number"
+    [[ ${!name} =~ ^[0-9]{1,9}$ ]] || fail "--${name//_/-} is '${!name}'; expected a whole number of at most 9 digits"
     printf -v "$name" '%d' "$((10#${!name}))"
 done
 [ "$stop_stage" -le 6 ] || fail "--stop-stage is $stop_stage; the last stage is 6"
@@ -138,7 +138,9 @@ writable() { # whether a folder may be written, or made where it is not there ye
 [ "$stop_stage" -lt 4 ] || writable "$exp_dir" || fail "--exp-dir is '$exp_dir', which may not be written"
 
 . ./path.sh
-steps/check_conf.py --config "$config" --backends "$backends" --score-norm "$score_norm" --ngpu "$ngpu"
+steps/check_conf.py --config "$config" --backends "$backends" --score-norm "$score_norm" --ngpu "$ngpu" \
+    --corpus "$corpus" ${corpus_dir:+--corpus-dir "$corpus_dir"} ${trials:+--trials "$trials"} \
+    ${noise_dir:+--noise-dir "$noise_dir"} ${music_dir:+--music-dir "$music_dir"} ${rir_dir:+--rir-dir "$rir_dir"} "$data_dir"
 
 runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
@@ -180,5 +182,5 @@ fi
 
 if runs 6; then
     echo "== stage 6: back-ends and results"
-    steps/score.py --backends "$backends" --score-norm "$score_norm" "$data_dir" "$exp_dir"
+    steps/score.py --backends "$backends" --score-norm "$score_norm" --seed "$seed" "$data_dir" "$exp_dir"
 fi

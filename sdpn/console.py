@@ -88,7 +88,9 @@ def run(command: Callable) -> None:
     """
     try:
         status = command.main(standalone_mode=False)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as abort:
+        if isinstance(abort.__cause__ or abort.__context__, EOFError):  # click takes any for the end of its input
+            raise (abort.__cause__ or abort.__context__) from None
         fail("interrupted: run the same command again to go on", 130)
     except KeyboardInterrupt:
         fail("interrupted: run the same command again to go on", 130)

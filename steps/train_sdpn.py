@@ -17,7 +17,7 @@ from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
-from sdpn.features.index import FeatureIndex
+from sdpn.features.index import open_features
 from sdpn.files import exclusive
 from sdpn.shards import Work
 from sdpn.training.config import TrainConfig
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def main(data: Path, exp: Path, config_file: str, augment_config: str, ngpu: int, **overrides) -> int:
     settings = config.read(config_file, TrainConfig, config.given(TrainConfig, overrides))
     augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
-    index = FeatureIndex.open(data / Corpus.read(data).train)
+    index = open_features(data / Corpus.read(data).train)
     from sdpn.augment.banks import open_banks
     from sdpn.training.sampler import BatchSampler
 

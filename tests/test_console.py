@@ -66,3 +66,13 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("sys.argv", ["step"])
     with pytest.raises(ZeroDivisionError):
         console.run(command)
+
+
+def test_the_end_of_a_file_is_not_taken_for_an_interruption(monkeypatch):
+    @click.command()
+    def command():
+        raise EOFError("compressed file ended")
+
+    monkeypatch.setattr("sys.argv", ["step"])
+    with pytest.raises(EOFError, match="compressed file ended"):
+        console.run(command)

@@ -9,8 +9,8 @@ from sdpn.augment.sources import Reverberated, load_babble, plan_babble
 from sdpn.console import say
 from sdpn.corpus.layout import Corpus
 from sdpn.features.audio import load_samples
-from sdpn.features.cache import fill
-from sdpn.features.index import FeatureIndex
+from sdpn.features.cache import describe, fill
+from sdpn.features.index import open_features
 from sdpn.features.sets import read_cuts
 from sdpn.files import digest, exclusive
 from sdpn.shards import Work
@@ -25,12 +25,14 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
         SdpnError: stage 1 or 2 has not been run; a bank has no usable clip; the disk is full.
     """
     folder = data / "augment"
-    train = FeatureIndex.open(data / corpus.train)
+    train = open_features(data / corpus.train)
     fbank = train.config
     cuts = list(read_cuts(data / corpus.train))
     whole = Work(
         folder, "augment", {"options": digest(config.part(BankConfig)), "seed": seed, "train": train.fingerprint}
     )
+    if whole.stale_reason() is not None:  # banks made by halves are not to be trained on
+        whole.begin()
     planned: list[str] = []
     for kind in NOISE_KINDS:
         if kind in corpus.noises:
@@ -47,13 +49,12 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
     rirs = list(read_cuts(data / corpus.rir)) if corpus.rir else []
     for copy in range(1, config.reverb_copies + 1 if rirs else 1):
         load = Reverberated(rirs, round(config.max_rir_seconds * fbank.sampling_rate), seed, copy)
-        rooms = digest([room.to_dict() for room in rirs], load.max_taps)
+        rooms = digest([describe(room) for room in rirs], load.max_taps)
         fill(folder / f"reverb{copy}", cuts, load, fbank, {"rooms": rooms, "seed": seed}, run)
         planned.append(f"reverb{copy}")
     with exclusive(folder):
         if whole.stale_reason() is None:
             return
-        whole.begin()
         for old in folder.iterdir():
             if old.is_dir() and old.name not in {*planned, "done"}:
                 shutil.rmtree(old)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -123,6 +124,8 @@ def _look_at(path: str, folder: str | Path) -> AudioFile | Skipped:
         return Skipped(os.fsencode(path).decode(errors="replace"), "its name is not UTF-8")
     except OSError as error:
         return Skipped(path, error.strerror.lower())
+    if not stat.S_ISREG(found.st_mode):
+        return Skipped(path, "not a regular file")
     name = unicodedata.normalize("NFC", Path(path).relative_to(folder).as_posix())
     return AudioFile(path, name, found.st_size, found.st_mtime_ns)
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -178,8 +179,11 @@ def _segments(folder: Path) -> Iterator[tuple["SupervisionSegment", "Recording"]
 
 
 def _rows(path: Path) -> Iterator[dict]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
+        raise SdpnError(f"{path} is damaged: remove it and run stage 0 again") from None
 
 
 def _unusable(segment: "SupervisionSegment", role: str, config: CutsConfig) -> str | None:

@@ -53,7 +53,10 @@ class Corpus:
         path = Path(data_dir) / "corpus.json"
         if not path.exists():
             raise SdpnError(f"{path} is missing: run stage 0 first")
-        return Corpus(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return Corpus(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise SdpnError(f"{path} is damaged: remove it and run stage 0 again") from None
 
     @staticmethod
     def refuse_another(data_dir: str | Path, name: str, options: dict[str, Any]) -> None:

@@ -59,6 +59,10 @@ def read_trials(path: str | Path) -> list[Trial]:
                 )
     if not trials:
         raise SdpnError(f"{path}: there is no trial in it")
+    labels: dict[tuple[str, str], bool] = {}
+    for trial in trials:
+        if labels.setdefault(trial[:2], trial.target) != trial.target:
+            raise SdpnError(f"{path}: the trial {trial.enroll} {trial.test} is once target and once nontarget")
     return trials
 
 

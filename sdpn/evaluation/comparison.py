@@ -11,7 +11,7 @@ from sdpn.backend.clustering import PseudoSpeakers
 from sdpn.backend.config import BackendConfig
 from sdpn.backend.score_norm import CohortStatistics, cohort_statistics, normalize
 from sdpn.backend.vectors import class_means
-from sdpn.console import say, timed
+from sdpn.console import say, timed, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.evaluation.metrics import det_curve
@@ -40,13 +40,28 @@ def compare(data_dir: Path, exp_dir: Path, corpus: Corpus, settings: BackendConf
                 say(f"  {scoring.label}: {reason}: redone")
     say(f"  {len(scorings)} score files, {len(scorings) - len(stale)} of them done already")
     trial_lists = {
-        name: TrialList.read(data_dir / "trials" / f"{name}.txt", name) for name in {row.trials for row in stale}
+        name: read_usable(data_dir, name, corpus.trials[name]) for name in dict.fromkeys(row.trials for row in stale)
     }
     for system in systems:
         mine = [scoring for scoring in stale if scoring.system is system]
         if mine:
             SystemScorer(system, corpus, trial_lists, settings, seed).run(mine)
     return scorings
+
+
+def read_usable(data_dir: Path, name: str, evaluation_set: str) -> TrialList:
+    """A trial list without the trials whose utterances stage 1 or 2 had to leave out; how many these are is said."""
+    trials = TrialList.read(data_dir / "trials" / f"{name}.txt", name)
+    lists = [data_dir / evaluation_set / file for file in ("dropped.txt", "skipped_fbank.txt")]
+    lines = [line for path in lists if path.exists() for line in path.read_text(encoding="utf-8").split("\n")]
+    left_out = {line.split()[0] for line in lines if line} & set(trials.utterances)
+    if not left_out:
+        return trials
+    usable = trials.without(left_out)
+    lost = len(trials.is_target) - len(usable.is_target)
+    found = " and ".join(str(path) for path in lists if path.exists())
+    warn(f"{name}: {lost} trials left out, of {len(left_out)} utterances that could not be used, listed in {found}")
+    return usable
 
 
 class SystemScorer:

@@ -91,6 +91,8 @@ def plan(
             digests[path] = file_digest(path)
         return digests[path]
 
+    for system in systems:
+        refuse_mixed_models(system, [corpus.train, *dict.fromkeys(corpus.trials.values())])
     versions = ", ".join([f"scores {REVISION}", *(f"{library} {version(library)}" for library in LIBRARIES)])
     scorings = []
     for trials, evaluation_set in corpus.trials.items():
@@ -108,6 +110,19 @@ def plan(
                     fingerprint = {**inputs, **_options(Chain(text), norm, settings, seed)}
                     scorings.append(Scoring(trials, system, backend, norm, Work(directory, "scores", fingerprint)))
     return scorings
+
+
+def refuse_mixed_models(system: System, sets: list[str]) -> None:
+    """Make sure that the x-vectors of all sets come from one network, the one that is there now.
+
+    Raises:
+        SdpnError: they do not, as after a killed stage 5; x-vectors of unknown origin are let pass.
+    """
+    works = {name: Work.finished(system.xvectors / name, "xvectors") for name in sets}
+    unfinished = [name for name, work in works.items() if work is None and (system.xvectors / name / "done").exists()]
+    models = {work.fingerprint.get("model") for work in works.values() if work}
+    if unfinished or len(models) > 1:
+        raise SdpnError(f"the x-vectors in {system.xvectors} are unfinished or of several networks: run stage 5 again")
 
 
 def _options(chain: Chain, norm: str, settings: BackendConfig, seed: int) -> dict[str, Any]:

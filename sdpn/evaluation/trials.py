@@ -60,6 +60,21 @@ class TrialList:
             is_target,
         )
 
+    def without(self, left_out: set[str]) -> "TrialList":
+        """The trials that name none of `left_out`.
+
+        Raises:
+            SdpnError: no target or no non-target trial is left.
+        """
+        usable = np.array([utterance not in left_out for utterance in self.utterances])
+        kept = usable[self.enroll] & usable[self.test]
+        if not (self.is_target[kept].any() and (~self.is_target[kept]).any()):
+            raise SdpnError(f"trial list '{self.name}': too few of its utterances could be used: no trials are left")
+        place = np.cumsum(usable) - 1
+        utterances = [utterance for utterance, fine in zip(self.utterances, usable, strict=True) if fine]
+        enroll, test = place[self.enroll[kept]], place[self.test[kept]]
+        return TrialList(self.name, utterances, enroll, test, self.is_target[kept])
+
     def rows(self, ids: Iterable[str], where: str | Path) -> np.ndarray:
         """The row of every one of `utterances` among the x-vectors `ids` that lie in `where`.
 

@@ -11,7 +11,7 @@ from sdpn.console import Progress, say
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors, write_xvectors
 from sdpn.features.config import FbankConfig
-from sdpn.features.index import FeatureIndex
+from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import atomic_path, digest, exclusive, file_digest
 from sdpn.shards import Work
 
@@ -70,7 +70,7 @@ def extract_set(
     Raises:
         SdpnError: there are no features, they were made with other settings than the model's, or there is no model.
     """
-    index = FeatureIndex.open(set_dir)
+    index = open_features(set_dir)
     if system.model is not None:
         _check_features(index, system.model)
     inputs = {"features": index.fingerprint, **system.fingerprint()}

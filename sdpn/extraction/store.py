@@ -55,12 +55,14 @@ def read_xvectors(directory: str | Path) -> XVectors:
     scp = directory / "xvector.scp"
     if not scp.exists():
         raise SdpnError(f"{scp} is missing: run stage 5 first")
-    ids, rows = [], []
-    with open(directory / "xvector.ark", "rb") as opened:
-        for name, vector in kaldiio.load_ark(opened):
-            ids.append(name)
-            rows.append(vector)
-    if len({row.shape for row in rows}) != 1 or rows[0].ndim != 1:
-        raise SdpnError(f"{directory}/xvector.ark: the vectors are not all of one dimension")
-    frames = dict(line.rsplit(" ", 1) for line in (directory / "utt2num_frames").read_text("utf-8").splitlines())
-    return XVectors(ids, np.stack(rows), np.array([int(frames[name]) for name in ids], dtype=np.int64))
+    try:
+        with open(directory / "xvector.ark", "rb") as opened:
+            vectors = dict(kaldiio.load_ark(opened))
+        lines = (directory / "utt2num_frames").read_text("utf-8").split("\n")[:-1]
+        frames = {name: int(count) for name, count in (line.rsplit(" ", 1) for line in lines)}
+        matrix = np.stack(list(vectors.values()))
+        if matrix.ndim != 2 or vectors.keys() != frames.keys():
+            raise ValueError("the files do not fit together")
+    except (OSError, EOFError, ValueError, AssertionError):
+        raise SdpnError(f"{directory}: xvector.ark or utt2num_frames is damaged: run stage 5 again") from None
+    return XVectors(list(vectors), matrix, np.array([frames[name] for name in vectors], dtype=np.int64))

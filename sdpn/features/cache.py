@@ -27,6 +27,8 @@ class Item(Protocol):
     id: str
     num_samples: int
 
+    def to_dict(self) -> dict: ...
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -88,6 +90,7 @@ def fill(
             say(f"  {directory}: nothing to do, all {len(shards)} shards are done")
             return False
         whole.begin()
+        (directory / "index" / "index.json").unlink(missing_ok=True)  # no one may read new files by the old index
         if done:
             say(f"  {directory}: {done} of {len(shards)} shards are done already")
         with Progress(str(directory), sum(len(shard.items) for shard, _ in todo), "utterances") as progress:
@@ -133,7 +136,7 @@ def _plan(directory: Path, items: Sequence[Item], load: Any, config: FbankConfig
     for number, first in enumerate(range(0, len(items), config.shard_size), 1):
         part = items[first : first + config.shard_size]
         fingerprint = {
-            "inputs": digest([_describe(item) for item in part]),
+            "inputs": digest([describe(item) for item in part]),
             "options": options,
             "lhotse version": lhotse.__version__,
             **depends,
@@ -143,14 +146,25 @@ def _plan(directory: Path, items: Sequence[Item], load: Any, config: FbankConfig
         yield Shard(Work(directory, name, fingerprint), path, part, load, config)
 
 
-def _describe(item: Item) -> Any:
-    """All that tells an item from another: its manifest entry, and size and time of the files that it names."""
+def describe(item: Item) -> Any:
+    """All that tells an item from another: its manifest entry, and size and time of every file that it names."""
     description = item.to_dict()
-    sources = description.get("recording", {}).get("sources", [])
-    return [description, [file_stamp(source["source"]) for source in sources if source["type"] == "file"]]
+    return [description, [_file_stamp(path) for path in _files_named(description)]]
 
 
-def file_stamp(path: str) -> list[int]:
+def _files_named(description: Any) -> Iterator[str]:
+    """The files of all Lhotse audio sources in a manifest entry, at any depth."""
+    if isinstance(description, dict):
+        if description.get("type") == "file" and "source" in description:
+            yield description["source"]
+        for part in description.values():
+            yield from _files_named(part)
+    elif isinstance(description, list):
+        for part in description:
+            yield from _files_named(part)
+
+
+def _file_stamp(path: str) -> list[int]:
     """Size in bytes and time of change in ns of a file; empty where it is missing."""
     try:
         status = Path(path).stat()

@@ -8,7 +8,8 @@ import numpy as np
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.storage import KINDS, dequantize
-from sdpn.files import atomic_path, digest, write_json, write_text
+from sdpn.files import atomic_path, digest, file_digest, write_json, write_text
+from sdpn.shards import Work
 
 ENTRY = np.dtype(
     [
@@ -119,6 +120,19 @@ class FeatureIndex:
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self.table = np.load(self.directory / "index" / "table.npy", mmap_mode="r")
+
+
+def open_features(directory: Path) -> FeatureIndex:
+    """The features that stage 2 made of the set in `directory`.
+
+    Raises:
+        SdpnError: there are none yet, or stage 1 has changed the set since.
+    """
+    index = FeatureIndex.open(directory)
+    made, cuts = Work.finished(directory, "cuts_feats"), directory / "cuts.jsonl.gz"
+    if made and cuts.exists() and made.fingerprint["cuts"] != file_digest(cuts):
+        raise SdpnError(f"{cuts} has changed since its features were made: run stage 2 again")
+    return index
 
 
 def write_index(

@@ -1,5 +1,7 @@
 """The feature cache of a whole set: its cuts in, features and cuts_feats.jsonl.gz out."""
 
+import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
 from sdpn.features.lhotse_io import attach_features
-from sdpn.files import exclusive, write_jsonl_gz
+from sdpn.files import exclusive, file_digest, write_jsonl_gz
 from sdpn.shards import Work
 
 
@@ -19,12 +21,20 @@ def read_cuts(directory: Path) -> CutSet:
     """The cuts that stage 1 made of the set in `directory`.
 
     Raises:
-        SdpnError: there are none yet.
+        SdpnError: there are none yet, they are damaged, or stage 0 has changed the set since.
     """
     path = directory / "cuts.jsonl.gz"
     if not path.exists():
         raise SdpnError(f"{path} is missing: run stage 1 first")
-    return CutSet.from_jsonl_lazy(path)
+    made = Work.finished(directory, "cuts")
+    for name in ("recordings", "supervisions"):
+        manifest = directory / f"{name}.jsonl.gz"
+        if made and manifest.exists() and made.fingerprint[name] != file_digest(manifest):
+            raise SdpnError(f"{manifest} has changed since {path} was made: run stage 1 again")
+    try:
+        return CutSet.from_cuts(CutSet.from_jsonl_lazy(path))
+    except (EOFError, ValueError, KeyError, zlib.error, gzip.BadGzipFile):
+        raise SdpnError(f"{path} is damaged: remove it and run stage 1 again") from None
 
 
 def make_set(directory: Path, config: FbankConfig, run: Callable) -> None:
@@ -42,7 +52,9 @@ def make_set(directory: Path, config: FbankConfig, run: Callable) -> None:
         )
     fill(directory, cuts, load_samples, config, {}, run)
     index = FeatureIndex.open(directory)
-    work = Work(directory, "cuts_feats", {"features": index.fingerprint})
+    work = Work(
+        directory, "cuts_feats", {"features": index.fingerprint, "cuts": file_digest(directory / "cuts.jsonl.gz")}
+    )
     if work.stale_reason() is None:
         return
     with exclusive(directory):

@@ -77,12 +77,14 @@ class Hdf5Writer:
     """Writes one contiguous dataset `feats` (total_frames, bins) of a fixed size, utterance after utterance.
 
     Beside it stand `ids`, `first_row`, `num_rows`, `minimum` and `step`, one entry an utterance, so that the file
-    explains itself to whoever opens it with h5py.
+    explains itself to whoever opens it with h5py. The file is made in memory and written in one piece at the end: on
+    a full disk HDF5 itself fails in ways that cannot be caught.
     """
 
     def __init__(self, path: Path, compress: str, num_bins: int, total_frames: int):
         self._method, self._kind = _METHODS[compress], _KIND_OF[compress]
-        self._file = h5py.File(path, "w", libver="latest", track_order=False)
+        self._path = path
+        self._file = h5py.File(path, "w", libver="latest", driver="core", backing_store=False)
         # Early allocation gives the dataset its place in the file now, so that its byte offset is known
         layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         layout.set_layout(h5py.h5d.CONTIGUOUS)
@@ -124,6 +126,8 @@ class Hdf5Writer:
             }
             for column, content in columns.items():
                 self._file.create_dataset(column, data=content, track_times=False)
+            self._file.flush()
+            self._path.write_bytes(self._file.id.get_file_image())
         self._file.close()
 
 

@@ -1,5 +1,6 @@
 """A model folder: an encoder's weights and, beside them, what is needed to use it."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,20 @@ from torch import nn
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, write_text
 from sdpn.models.registry import build_encoder
+
+
+def save_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors, numbers and text with torch.save, atomically.
+
+    By way of memory: torch does not say why a file could not be written.
+
+    Raises:
+        SdpnError: the disk is full, or the folder may not be written.
+    """
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(packed.getbuffer())
 
 
 def write_model(
@@ -23,8 +38,7 @@ def write_model(
     """
     directory = Path(directory)
     weights, config = directory / "weights.pt", directory / "config.yaml"
-    with atomic_path(weights) as temporary, open(temporary, "wb") as opened:
-        torch.save({name: tensor.cpu() for name, tensor in encoder.state_dict().items()}, opened)
+    save_tensors(weights, {name: tensor.cpu() for name, tensor in encoder.state_dict().items()})
     write_text(config, yaml.safe_dump({"network": network, "features": features}, sort_keys=False))
     return [weights, config]
 

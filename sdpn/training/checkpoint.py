@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from sdpn.console import warn
-from sdpn.files import atomic_path
+from sdpn.models.folder import save_tensors
 
 
 class Checkpoints:
@@ -23,8 +23,7 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Save the state after `step` steps: tensors, numbers, text, and lists and dictionaries of them."""
         path = self.directory / f"step-{step:09d}.pt"
-        with atomic_path(path) as temporary, open(temporary, "wb") as opened:
-            torch.save({"step": step, **state}, opened)
+        save_tensors(path, {"step": step, **state})
         for old in self._paths()[self.keep :]:
             old.unlink()
         return path

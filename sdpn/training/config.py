@@ -25,7 +25,7 @@ UNRELATED_TO_THE_RESULT = frozenset(
 class TrainConfig:
     """The network, the views, the optimizer, the losses, and what is watched. Defaults are the paper's setting."""
 
-    seed: int = value(0, "everything random in training follows from it", at_least=0)
+    seed: int = value(1, "everything random in training follows from it", at_least=0)
 
     network: str = value("ecapa", "architecture of the encoder", one_of=NETWORKS)
     channels: int = value(1024, "channels of the encoder, a multiple of 8", at_least=8)

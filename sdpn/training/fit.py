@@ -44,8 +44,7 @@ def fit(config: TrainConfig, views: ViewSampler, exp_dir: Path, device: torch.de
     checkpoints = Checkpoints(exp_dir / "checkpoints", config.keep_checkpoints)
 
     # The teacher before its first step is the `untrained` baseline
-    untrained = exp_dir / "systems" / "untrained" / "model"
-    write_model(untrained, trainer.teacher.encoder, *settings)
+    untrained = write_model(exp_dir / "systems" / "untrained" / "model", trainer.teacher.encoder, *settings)
 
     step, interval, threads = 0, Interval(), torch.get_num_threads()
     state = checkpoints.newest(device)
@@ -91,7 +90,7 @@ def fit(config: TrainConfig, views: ViewSampler, exp_dir: Path, device: torch.de
             if stopping and not last:
                 say(f"  stopped by {stop[0]} after step {step}: the same command goes on from there")
                 return None
-    return write_model(exp_dir / "model", trainer.teacher.encoder, *settings)
+    return [*untrained, *write_model(exp_dir / "model", trainer.teacher.encoder, *settings)]
 
 
 def _watch(step: int, figures: dict[str, float], config: TrainConfig, collapsed: bool) -> bool:
@@ -99,7 +98,7 @@ def _watch(step: int, figures: dict[str, float], config: TrainConfig, collapsed:
     reason = collapse(figures, config)
     if reason is None:
         return False
-    advice = "try a lower --lr, a larger --batch-size or a larger --diversity-weight"
+    advice = "try a lower lr, a larger batch_size or a larger diversity_weight"
     if config.abort_on_collapse:
         raise SdpnError(f"training has collapsed at step {step}: {reason}: {advice}")
     if not collapsed:
@@ -117,7 +116,7 @@ def _check_finite(steps: list[tuple[Batch, torch.Tensor]], index: FeatureIndex, 
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise SdpnError(
         f"the loss is not finite at step {batch.step + 1} (epoch {batch.epoch + 1}; utterances {shown}); the last good "
-        f"checkpoint is {checkpoints.newest_path() or 'none'}: look at these utterances, or train with a lower --lr"
+        f"checkpoint is {checkpoints.newest_path() or 'none'}: look at these utterances, or train with a lower lr"
     )
 
 
@@ -146,7 +145,7 @@ def choose_device(ngpu: int) -> torch.device:
     if ngpu == 0:
         return torch.device("cpu")
     if ngpu > 1:
-        raise SdpnError(f"--ngpu is {ngpu}: training on several GPUs is not supported; use --ngpu 1 with --accumulate")
+        raise SdpnError(f"--ngpu is {ngpu}: training on several GPUs is not supported; use --ngpu 1 (and accumulate)")
     if not torch.cuda.is_available():
         raise SdpnError("--ngpu is 1 but torch finds no GPU here: use --ngpu 0, or install a CUDA build of torch")
     return torch.device("cuda", 0)

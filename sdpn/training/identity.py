@@ -28,8 +28,13 @@ def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:
     """
     path = exp_dir / "config.yaml"
     begun = any((exp_dir / "checkpoints").glob("*.pt")) or (exp_dir / "model").exists()
-    if begun and path.exists():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if begun:
+        before = _settings_of(path)
+        if before is None:
+            raise SdpnError(
+                f"{exp_dir} holds a training, but {path} is missing or unreadable, so nothing tells whether it is this "
+                f"one: choose another folder (--exp-dir), or remove {exp_dir} to train anew"
+            )
         differences = _differences(before, resolved, "")
         if differences:
             raise SdpnError(
@@ -41,6 +46,14 @@ def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:
         write_text(path, text)
 
 
+def _settings_of(path: Path) -> dict[str, Any] | None:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
 def _differences(before: dict, now: dict, prefix: str) -> list[str]:
     differences = []
     for name in [*now, *(name for name in before if name not in now)]:
@@ -49,6 +62,8 @@ def _differences(before: dict, now: dict, prefix: str) -> list[str]:
         old, new = before.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
             differences += _differences(old, new, f"{prefix}{name}.")
+        elif old != new and prefix == "inputs.":
+            differences.append(f"the {name} were made anew or stored in another form")
         elif old != new:
             differences.append(f"{prefix}{name} was {old}, is {new}")
     return differences

@@ -31,7 +31,7 @@ class BatchSampler:
         if self.batch_size > self.num_utterances:
             raise SdpnError(
                 f"batch_size is {self.batch_size} but the training set has {self.num_utterances} utterances: "
-                "choose a smaller --batch-size"
+                "choose a smaller batch_size"
             )
 
     @property

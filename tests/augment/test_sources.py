@@ -6,6 +6,7 @@ from lhotse import Recording
 from sdpn.augment.config import BankConfig
 from sdpn.augment.sources import Reverberated, load_babble, plan_babble, reverberate
 from sdpn.errors import SdpnError
+from sdpn.features.cache import describe
 
 
 def write_cut(folder, name, samples):
@@ -59,6 +60,15 @@ def test_babble_has_several_talkers_at_equal_power(tmp_path):
         spectrum = np.abs(np.fft.rfft(load_babble(clip)))
         heights = [spectrum[250 * (int(cut.id[1:]) + 1)] for cut in clip.talkers]
         np.testing.assert_allclose(heights, heights[0], rtol=0.05)
+
+
+def test_a_file_that_changed_changes_what_tells_a_babble_clip_from_another(tmp_path):
+    cuts = [write_cut(tmp_path, f"u{i}", np.full(9000, 0.1)) for i in range(3)]
+    clip = next(plan_babble(cuts, BankConfig(), 16000, seed=1))
+    before = describe(clip)
+    assert describe(clip) == before
+    soundfile.write(tmp_path / "u1.flac", np.full(9000, 0.2), 16000)
+    assert describe(clip) != before
 
 
 def test_babble_is_the_same_for_the_same_seed(tmp_path):

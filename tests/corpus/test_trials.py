@@ -124,3 +124,9 @@ def test_names_become_ids_and_unknown_ones_are_all_told():
     named, unknown = name_by_id(trials, {"x/1": "x-1", "x/2": "x-2"})
     assert named == [Trial("x-1", "x-2", True)]
     assert unknown == ["w", "z"]
+
+
+def test_a_trial_that_is_once_target_and_once_nontarget_is_refused(tmp_path):
+    (tmp_path / "trials.txt").write_text("1 a c\n0 a b\n0 a c\n")
+    with pytest.raises(SdpnError, match="a c is once target and once nontarget"):
+        read_trials(tmp_path / "trials.txt")

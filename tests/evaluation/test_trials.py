@@ -35,3 +35,20 @@ def test_unknown_utterances_are_counted_and_the_first_few_named(tmp_path):
 def test_a_list_with_one_label_alone_is_refused(tmp_path, label, missing):
     with pytest.raises(SdpnError, match=f"all 2 trials are '{label}': error rates need '{missing}' trials too"):
         read(tmp_path, f"a b {label}\na c {label}\n")
+
+
+def test_trials_of_utterances_left_out_are_left_out(tmp_path):
+    trials = read(tmp_path, "a b target\na c nontarget\nd b target\nd c nontarget\n")
+    usable = trials.without({"d"})
+    assert usable.utterances == ["a", "b", "c"]
+    assert [(usable.utterances[e], usable.utterances[t]) for e, t in zip(usable.enroll, usable.test, strict=True)] == [
+        ("a", "b"),
+        ("a", "c"),
+    ]
+    assert usable.is_target.tolist() == [True, False]
+
+
+def test_a_list_without_target_trials_left_is_refused(tmp_path):
+    trials = read(tmp_path, "a b target\na c nontarget\n")
+    with pytest.raises(SdpnError, match="no trials are left"):
+        trials.without({"b"})

@@ -133,6 +133,29 @@ def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(make_cache, tmp
     assert again == expected
 
 
+def test_a_full_disk_is_one_sentence_for_hdf5_too(make_cache):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(SdpnError, match=r"cannot write .*feats.0001.h5: the file size limit"):
+            make_cache(FbankConfig(feats_type="hdf5"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_while_shards_are_made_again_the_old_index_is_not_there(make_cache, tmp_path):
+    make_cache(CONFIG)
+
+    def die(function, jobs):
+        function(*jobs[0])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_cache(FbankConfig(shard_size=3, compress="8bit"), run=die)
+    with pytest.raises(SdpnError, match="run stage 2 first"):
+        FeatureIndex.open(tmp_path / "cache")
+
+
 def test_an_unwritable_folder_is_a_sentence(tmp_path, tones, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -3,10 +3,12 @@ import pytest
 import soundfile
 from lhotse import CutSet, Recording
 
+from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
-from sdpn.features.index import FeatureIndex
-from sdpn.features.sets import make_set
+from sdpn.features.index import FeatureIndex, open_features
+from sdpn.features.sets import make_set, read_cuts
 from sdpn.files import write_jsonl_gz
+from sdpn.shards import Work
 from tests.features.conftest import Tone, load_tone, run_here
 
 
@@ -32,6 +34,29 @@ def test_cuts_load_their_features_through_lhotse(directory, feats_type):
         np.testing.assert_array_equal(cut.load_features(), index.read(index.ids.index(name)))
     part = cuts["a"].truncate(offset=0.2, duration=0.3)
     np.testing.assert_array_equal(part.load_features(), index.read(0, 20, 50))
+
+
+def test_cuts_that_changed_since_their_features_were_made_are_refused(directory):
+    make_set(directory, FbankConfig(), run_here)
+    assert len(open_features(directory)) == 2
+    cuts = list(CutSet.from_file(directory / "cuts.jsonl.gz"))
+    write_jsonl_gz(directory / "cuts.jsonl.gz", (cut.to_dict() for cut in cuts[:1]))
+    with pytest.raises(SdpnError, match="run stage 2 again"):
+        open_features(directory)
+
+
+def test_damaged_cuts_are_a_sentence(directory):
+    whole = (directory / "cuts.jsonl.gz").read_bytes()
+    (directory / "cuts.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SdpnError, match="is damaged: remove it and run stage 1 again"):
+        read_cuts(directory)
+
+
+def test_manifests_that_changed_since_the_cuts_were_made_are_refused(directory):
+    write_jsonl_gz(directory / "recordings.jsonl.gz", [])
+    Work(directory, "cuts", {"recordings": "another", "supervisions": "none"}).finish([])
+    with pytest.raises(SdpnError, match="run stage 1 again"):
+        read_cuts(directory)
 
 
 def test_audio_that_changed_makes_its_shard_stale(directory, tmp_path, capsys):

@@ -27,6 +27,8 @@ def test_help_names_every_option():
         (["stage", "0"], "did you mean --stage?"),
         (["--stage"], "needs a value"),
         (["--stage", "--nj", "2"], "the option --stage needs a value"),
+        (["--data-dir="], "the option --data-dir needs a value"),
+        (["--exp-dir", "-x"], "the option --exp-dir needs a value"),
         (["--stage", "one"], "--stage is 'one'; expected a whole number"),
         (["--stage=3", "--stop-stage=2"], "--stage 3 comes after --stop-stage 2"),
         (["--stop-stage", "9"], "the last stage is 6"),
@@ -38,9 +40,9 @@ def test_help_names_every_option():
         (["--corpus", "folder", "--corpus-dir", "/no/where"], "which is not a folder"),
         (["--exp-dir", "setup.py/exp"], "--exp-dir is 'setup.py/exp', which may not be written"),
         (["--config", "none.yaml"], "--config is 'none.yaml', which is not a file"),
-        (["--backends", "cosine,svm"], "svm"),
-        (["--score-norm", "none,q"], "q"),
-        (["--ngpu", "99"], "GPU"),
+        (["--backends", "cosine,svm"], "unknown: svm"),
+        (["--score-norm", "none,q"], "unknown: q"),
+        (["--ngpu", "99"], "--ngpu is 99"),
     ],
 )
 def test_a_wrong_option_stops_before_any_work_with_one_sentence(options, sentence, tmp_path):

@@ -29,7 +29,7 @@ def test_the_same_settings_go_on(tmp_path):
     [
         ({"lr": 0.3}, "lr was 0.1, is 0.3"),
         ({"augment": {"p_mask": 0.5}}, "augment.p_mask was 0.2, is 0.5"),
-        ({"inputs": {"features": "b2"}}, "inputs.features was a1, is b2"),
+        ({"inputs": {"features": "b2"}}, "the features were made anew or stored in another form"),
         ({"lr": 0.3, "epochs": 4}, "lr was 0.1, is 0.3; epochs was 3, is 4"),
     ],
 )
@@ -53,3 +53,13 @@ def test_a_folder_where_nothing_was_saved_yet_may_be_claimed_by_another(tmp_path
     claim(tmp_path, SETTINGS)
     claim(tmp_path, SETTINGS | {"lr": 0.3})
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["lr"] == 0.3
+
+
+@pytest.mark.parametrize("content", [None, "", "a: [", "- 1"])
+def test_a_training_whose_settings_are_lost_is_not_taken_up(content, tmp_path):
+    begin(tmp_path)
+    (tmp_path / "config.yaml").unlink()
+    if content is not None:
+        (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(SdpnError, match="missing or unreadable"):
+        claim(tmp_path, SETTINGS)
