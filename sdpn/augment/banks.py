@@ -51,7 +51,7 @@ def open_banks(data_dir: str | Path, train: FeatureIndex) -> Banks:
     made = Work.finished(folder, "augment")
     if made is None:
         raise SdpnError(f"{folder} is missing or unfinished: run stage 3 first")
-    if made.fingerprint["train"] != train.fingerprint:
+    if made.fingerprint.get("train") != train.fingerprint:
         raise SdpnError(f"the features in {train.directory} have changed since {folder} was made: run stage 3 again")
     names = made.report()["banks"]
     reverbs = [ReverbCopy(_open(folder / name, train), train) for name in names if name not in NOISE_KINDS]

@@ -130,7 +130,7 @@ def open_features(directory: Path) -> FeatureIndex:
     """
     index = FeatureIndex.open(directory)
     made, cuts = Work.finished(directory, "cuts_feats"), directory / "cuts.jsonl.gz"
-    if made and cuts.exists() and made.fingerprint["cuts"] != file_digest(cuts):
+    if made and cuts.exists() and made.fingerprint.get("cuts") != file_digest(cuts):
         raise SdpnError(f"{cuts} has changed since its features were made: run stage 2 again")
     return index
 

@@ -29,7 +29,7 @@ def read_cuts(directory: Path) -> CutSet:
     made = Work.finished(directory, "cuts")
     for name in ("recordings", "supervisions"):
         manifest = directory / f"{name}.jsonl.gz"
-        if made and manifest.exists() and made.fingerprint[name] != file_digest(manifest):
+        if made and manifest.exists() and made.fingerprint.get(name) != file_digest(manifest):
             raise SdpnError(f"{manifest} has changed since {path} was made: run stage 1 again")
     try:
         return CutSet.from_cuts(CutSet.from_jsonl_lazy(path))

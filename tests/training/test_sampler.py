@@ -29,5 +29,7 @@ def test_epochs_and_seeds_have_orders_of_their_own():
 
 
 def test_a_batch_larger_than_the_training_set_is_a_sentence():
-    with pytest.raises(SdpnError, match=r"batch_size is 32 but the training set has 20 utterances.*choose a smaller batch_size"):
+    with pytest.raises(
+        SdpnError, match=r"batch_size is 32 but the training set has 20 utterances.*choose a smaller batch_size"
+    ):
         BatchSampler(20, 32, seed=0)
