@@ -61,7 +61,7 @@ class FeatureIndex:
         """Open the index of a set.
 
         Raises:
-            SdpnError: there is none yet, or it does not belong to the files beside it.
+            SdpnError: there is none yet, it is being made anew, or it is damaged.
         """
         directory = Path(directory)
         if not (directory / "index" / "index.json").exists():
