@@ -5,7 +5,9 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.recipe.voices import write_speakers
 
@@ -42,6 +44,7 @@ class Recipe:
         write_speakers(self.corpus / "eval", 4)
         for speaker in (self.corpus / "eval").iterdir():
             speaker.rename(speaker.with_name(speaker.name.replace("spk", "other")))
+        soundfile.write(self.corpus / "eval" / "other00" / "s0" / "short.flac", np.full(300, 0.1), 16000)
         self.config = folder / "tiny.yaml"
         self.config.write_text(TINY)
 

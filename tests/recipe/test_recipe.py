@@ -46,6 +46,16 @@ def test_the_table_has_every_system_and_is_printed(recipe):
         assert f"{system} " in recipe.printed
 
 
+def test_an_evaluation_utterance_that_cannot_be_used_costs_its_trials_and_is_listed(recipe):
+    assert (recipe.data / "eval" / "dropped.txt").read_text().startswith("other00-s0-short ")
+    rows = json.loads((recipe.exp / "results.json").read_text())["rows"]
+    trials = (recipe.data / "trials" / "eval.txt").read_text().splitlines()
+    lost = sum("other00-s0-short" in line for line in trials)
+    assert lost > 0
+    assert {row["targets"] + row["nontargets"] for row in rows} == {len(trials) - lost}
+    assert f"eval: {lost} trials left out, of 1 utterances that could not be used" in recipe.printed
+
+
 def test_a_second_run_does_no_work(recipe):
     files = [path for part in (recipe.data, recipe.exp) for path in part.rglob("*") if path.name != ".lock"]
     times = {path: path.stat().st_mtime_ns for path in files if path.is_file()}
