@@ -8,6 +8,7 @@ exp/sdpn/scores/<trials>/<system>/<back-end>[+<normalization>]/scores.txt and ex
 inputs and options have not changed are kept.
 """
 
+import os
 from pathlib import Path
 
 import click
@@ -31,18 +32,22 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
     corpus = Corpus.read(data)
     if not (exp / "xvectors").is_dir():
         raise SdpnError(f"{exp}/xvectors is missing: run stage 5 first")
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))  # joblib warns where it cannot count cores
     from sdpn.evaluation.comparison import compare
     from sdpn.evaluation.results import legend, plain_text, result_rows, write_results
 
     backends, norms = ", ".join(settings.backend_names), ", ".join(settings.norm_names)
     say(f"scoring {', '.join(corpus.trials)}: back-ends {backends}; score normalization {norms}")
     with timed(f"scores and results in {exp}"), exclusive(exp / "scores"):
-        rows = result_rows(exp, compare(data, exp, corpus, settings, seed))
+        scored, failures = compare(data, exp, corpus, settings, seed)
+        rows = result_rows(exp, scored)
         written = write_results(exp, corpus, rows)
     say(f"\n{plain_text(rows)}\n")
     for line in legend(rows):
         say(f"  {line}")
     say(f"  also in {', '.join(str(path) for path in written)}")
+    if failures:
+        raise SdpnError(f"{len(failures)} back-ends have rows missing above; the first: {failures[0]}")
 
 
 if __name__ == "__main__":

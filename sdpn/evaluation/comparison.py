@@ -23,11 +23,18 @@ from sdpn.files import atomic_path, remove_partial
 P_TARGETS = (0.01, 0.05)  # of the detection costs in the table: papers differ, so both are always given
 
 
-def compare(data_dir: Path, exp_dir: Path, corpus: Corpus, settings: BackendConfig, seed: int) -> list[Scoring]:
-    """Make the score files that are missing or stale; return all rows of the table, their figures in `work.report()`.
+def compare(
+    data_dir: Path, exp_dir: Path, corpus: Corpus, settings: BackendConfig, seed: int
+) -> tuple[list[Scoring], list[str]]:
+    """Make the score files that are missing or stale.
+
+    A back-end that cannot be fitted or normalized on these x-vectors costs its own rows alone.
+
+    Returns:
+        the rows of the table, their figures in `work.report()`, and a sentence for each back-end that failed.
 
     Raises:
-        SdpnError: x-vectors or trial lists are missing or do not fit together, or a back-end cannot be fitted.
+        SdpnError: x-vectors or trial lists are missing or do not fit together, or every back-end failed.
     """
     systems = systems_of(exp_dir, settings)
     scorings = plan(data_dir, exp_dir, corpus, systems, settings, seed)
@@ -42,11 +49,15 @@ def compare(data_dir: Path, exp_dir: Path, corpus: Corpus, settings: BackendConf
     trial_lists = {
         name: read_usable(data_dir, name, corpus.trials[name]) for name in dict.fromkeys(row.trials for row in stale)
     }
+    failures: list[str] = []
     for system in systems:
         mine = [scoring for scoring in stale if scoring.system is system]
         if mine:
-            SystemScorer(system, corpus, trial_lists, settings, seed).run(mine)
-    return scorings
+            failures += SystemScorer(system, corpus, trial_lists, settings, seed).run(mine)
+    scored = [scoring for scoring in scorings if scoring.work.stale_reason() is None]
+    if not scored:
+        raise SdpnError(failures[0])
+    return scored, failures
 
 
 def read_usable(data_dir: Path, name: str, evaluation_set: str) -> TrialList:
@@ -76,13 +87,19 @@ class SystemScorer:
         self.evaluation: dict[str, XVectors] = {}
         self.classes: np.ndarray | None = None
 
-    def run(self, scorings: list[Scoring]) -> None:
-        """Make the score files of `scorings`, one back-end after the other."""
+    def run(self, scorings: list[Scoring]) -> list[str]:
+        """Make the score files of `scorings`, one back-end after the other; return what failed, a sentence each."""
         say(f"{self.system.name}: {len(self.train)} training x-vectors of {self.train.shape[1]} dimensions")
+        failures = []
         for backend, text in self.system.chains.items():
             mine = [scoring for scoring in scorings if scoring.backend == backend]
             if mine:
-                self._run_chain(Chain(text), mine)
+                try:
+                    self._run_chain(Chain(text), mine)
+                except SdpnError as error:
+                    failures.append(f"{self.system.name}, {backend}: {error}")
+                    warn(failures[-1])
+        return failures
 
     def _run_chain(self, chain: Chain, scorings: list[Scoring]) -> None:
         """Fit the chain and the cohort once, then score list by list."""

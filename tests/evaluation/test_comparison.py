@@ -279,7 +279,16 @@ def test_bad_input_is_one_sentence(root, spoil, options, sentence):
     spoil(root)
     with pytest.raises(SdpnError, match=sentence):
         score(root, *options)
-    assert not (root / "exp" / "results.json").exists()
+    if (root / "exp" / "results.json").exists():  # rows that could be scored are kept
+        assert len(results(root)) < 14
+
+
+def test_a_back_end_that_cannot_be_fitted_costs_its_own_rows_alone(root, capsys):
+    with pytest.raises(SdpnError, match=r"1 back-ends have rows missing above; the first: sdpn, plda: .*999 clusters"):
+        score(root, "--clusters", "999")
+    rows = {(row["system"], row["backend"]) for row in results(root)}
+    assert ("sdpn", "cosine") in rows and ("untrained", "cosine") in rows and ("sdpn", "plda") not in rows
+    assert "999 clusters" in capsys.readouterr().err
 
 
 def test_the_program_exits_1_with_the_sentence_and_without_a_traceback(root):
