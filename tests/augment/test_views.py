@@ -65,8 +65,8 @@ def test_utterances_as_short_as_or_shorter_than_a_view_are_repeated(sampler, cac
     np.testing.assert_array_equal(crop, whole[(start + np.arange(frames)) % 50])
 
 
-def test_every_condition_is_drawn_as_often_as_asked(sampler, caches):
-    """Told apart by level: the copy is 6 dB down everywhere, noise lifts the quiet bands."""
+def test_clean_and_reverberated_copies_are_both_drawn(sampler, caches):
+    """Told apart by level: the copy is 6 dB down everywhere; half of 40 views are asked to be of it."""
     index, banks = caches("ark")
     only_reverb = AugmentConfig(p_clean=0.5, p_both=0.0, p_reverb_of_one=1.0, p_mask=0.0)
     views = sampler(only_reverb, student_views=40).views(0, np.arange(8))
