@@ -36,7 +36,10 @@ def main(data: Path, exp: Path, nj: int, ngpu: int, max_frames: int, batch_frame
     if not (exp / "model" / "weights.pt").exists():
         raise SdpnError(f"{exp}/model is missing: run stage 4 first")
     if ngpu:
-        nj = _check_gpu(ngpu)
+        from sdpn.training.fit import choose_device
+
+        choose_device(ngpu)
+        nj = 1  # one process keeps a GPU busy
     options = {"max_frames": max_frames, "batch_frames": batch_frames, "ngpu": ngpu}
     systems = {
         exp: System("trained", exp / "model", **options),
@@ -49,17 +52,6 @@ def main(data: Path, exp: Path, nj: int, ngpu: int, max_frames: int, batch_frame
         for folder, system in systems.items():
             for name in sets:
                 extract_set(data / name, folder / "xvectors" / name, system, partial(run_jobs, nj=nj))
-
-
-def _check_gpu(ngpu: int) -> int:
-    """Refuse GPUs that are not there; return the number of processes, 1, since one keeps a GPU busy."""
-    if ngpu > 1:
-        raise SdpnError(f"--ngpu is {ngpu}: extraction uses one GPU; give --ngpu 1")
-    import torch
-
-    if not torch.cuda.is_available():
-        raise SdpnError("--ngpu is 1 but torch finds no GPU here: use --ngpu 0, or install a CUDA build of torch")
-    return 1
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def choose_device(ngpu: int) -> torch.device:
     if ngpu == 0:
         return torch.device("cpu")
     if ngpu > 1:
-        raise SdpnError(f"--ngpu is {ngpu}: training on several GPUs is not supported; use --ngpu 1 (and accumulate)")
+        raise SdpnError(f"--ngpu is {ngpu}: using several GPUs is not supported; use --ngpu 1")
     if not torch.cuda.is_available():
         raise SdpnError("--ngpu is 1 but torch finds no GPU here: use --ngpu 0, or install a CUDA build of torch")
     return torch.device("cuda", 0)

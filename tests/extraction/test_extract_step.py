@@ -43,4 +43,4 @@ def test_before_training_it_says_which_stage_is_missing(data, tmp_path):
 def test_more_gpus_than_one_are_a_sentence(data, exp):
     done = extract("--ngpu", 2, data, exp)
     assert done.returncode == 1
-    assert "extraction uses one GPU" in done.stderr
+    assert "several GPUs is not supported" in done.stderr
