@@ -1,0 +1,51 @@
+"""The command `sdpn`: a verb for each job that needs no recipe. `sdpn --help` lists the verbs, `sdpn VERB --help` each.
+
+A verb is a click command in `sdpn/commands/`, loaded when it is called for, so that `sdpn --help` loads nothing heavy.
+"""
+
+import importlib
+
+import click
+
+import sdpn
+
+VERBS: dict[str, tuple[str, str]] = {}
+"""Verb -> where its click command stands ("module:attribute"), and its one line of help."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called for.
+
+    Args:
+        verbs: verb -> ("module:attribute" of its click command, one line of help).
+    """
+
+    def __init__(self, *args, verbs: dict[str, tuple[str, str]], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.verbs:
+            return None
+        module, attribute = self.verbs[cmd_name][0].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in self.verbs.items()])
+
+
+@click.group(cls=LazyGroup, verbs=VERBS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sdpn.__version__, prog_name="sdpn")
+def cli() -> None:
+    """Speaker verification learned without speaker labels."""
+
+
+def main() -> None:
+    """The console script."""
+    from sdpn.console import run
+
+    run(cli)
