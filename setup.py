@@ -21,6 +21,7 @@ setup(
         "scikit-learn>=1.5",
         "scipy>=1.13",  # FFT convolution, resampling and linear algebra; scikit-learn needs it anyway
         "soundfile>=0.13",  # decodes FLAC, WAV, Opus and MP3 with a bundled libsndfile: nothing for a user to install
+        "soxr>=0.5",  # resamples while reading, block by block
         "pyyaml>=6",  # every number a user may change stands in conf/*.yaml
         "tqdm>=4.66",  # progress bars on a terminal
         "tensorboard>=2.17",  # training curves in the tool that clusters already serve

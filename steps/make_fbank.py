@@ -4,7 +4,8 @@
     steps/make_fbank.py --nj 8 --feats-type ark data
 
 reads data/<set>/cuts.jsonl.gz and writes data/<set>/{feats.scp,feats.*.ark} (or feats.*.h5), the index over them
-and cuts_feats.jsonl.gz. What is done already and has not changed is kept.
+and cuts_feats.jsonl.gz. What is done already and has not changed is kept. With --ngpu 1 a GPU computes while --nj
+threads decode. --verify reads every feature against its checksum first, and makes damaged files again.
 """
 
 from functools import partial
@@ -23,18 +24,28 @@ from sdpn.features.config import FbankConfig
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--config", "config_file", default="conf/fbank.yaml", show_default=True, help="settings (YAML)")
 @click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
+@click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0, 1), help="1: compute on a GPU")
+@click.option("--verify", "verifying", is_flag=True, help="check what is there by its checksums")
 @config.options(FbankConfig)
-def main(data: Path, config_file: str, nj: int, **overrides) -> None:
+def main(data: Path, config_file: str, nj: int, ngpu: int, verifying: bool, **overrides) -> None:
     settings = config.read(config_file, FbankConfig, config.given(FbankConfig, overrides))
     corpus = Corpus.read(data)
+    from sdpn.features.cache import verify
     from sdpn.features.sets import make_set
 
+    if ngpu:
+        from sdpn.training.fit import choose_device
+
+        choose_device(ngpu)
     sets = [corpus.train, *corpus.evals]
     form = f"{settings.feats_type}, compression: {settings.compress}"
     say(f"fbank of {', '.join(sets)}: {settings.num_mel_bins} bins, {settings.sampling_rate} Hz, {form}, {nj} jobs")
     with timed(f"fbank of {len(sets)} sets cached in {data}"):
         for name in sets:
-            make_set(data / name, settings, partial(run_jobs, nj=nj))
+            if verifying and (data / name / "index" / "index.json").exists():
+                damaged = verify(data / name)
+                say(f"  {data / name}: {damaged or 'no'} damaged utterances")
+            make_set(data / name, settings, partial(run_jobs, nj=nj), ngpu, nj)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Filling a feature cache: items in, shards of feature files and one index out; resumable at any moment."""
 
 import dataclasses
-import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +13,30 @@ from sdpn.console import Progress, say, warn
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
-from sdpn.features.index import write_index
-from sdpn.features.storage import SUFFIXES, WRITERS, Extent
+from sdpn.features.frontend import Utterance, features_of
+from sdpn.features.index import FeatureIndex, StoredFile, write_index
+from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, WRITERS, Extent
 from sdpn.files import atomic_path, digest, exclusive, write_text
 from sdpn.shards import Work
 
-_ARK_HEADER_BYTES = (15, 22, 22)  # from the "\0B" that an scp points at to the first value, by stored kind
+VERSION = 2
+"""Of what is computed and how it is stored: where it changes, every cache is made anew."""
+
+_SMALLEST_SHARD = 200
+_MOST_SHARDS = 500  # every file of a cache is one that a training holds open
 
 
 class Item(Protocol):
-    """What becomes one utterance of the cache: a Lhotse cut, or anything with an id and a length."""
+    """What becomes one utterance of the cache: a cut, or anything with an id and a length."""
 
     id: str
     num_samples: int
 
     def to_dict(self) -> dict: ...
+
+
+Load = Callable[[Any], np.ndarray | Iterable[np.ndarray]]
+"""item -> its (n,) float32 samples, full scale at 1, or consecutive blocks of them; SdpnError for a broken item."""
 
 
 @dataclass(frozen=True)
@@ -38,38 +47,40 @@ class Shard:
         work: its done-file and fingerprint.
         path: the feature file.
         items: the utterances in it.
-        load: item -> (n_samples,) float32 samples; picklable.
+        load: samples of an item; picklable.
         config: what features to make, and how to store them.
     """
 
     work: Work
     path: Path
     items: Sequence[Item]
-    load: Callable[[Any], np.ndarray]
+    load: Load
     config: FbankConfig
 
 
 def fill(
     directory: Path,
     items: Sequence[Item],
-    load: Callable[[Any], np.ndarray],
+    load: Load,
     config: FbankConfig,
     depends: dict[str, Any],
     run: Callable[[Callable, Sequence[tuple]], Iterable[Any]],
+    make: Callable[[Shard], int] | None = None,
 ) -> bool:
     """Make those shards of `directory` that are not done yet or stale, then the index and feats.scp.
 
-    Items are cut into shards of `config.shard_size`, in the order of their ids, so the number of jobs changes
-    neither the files nor their bytes. An item that cannot be used is left out, counted, and listed in
-    skipped_fbank.txt.
+    Items are cut into shards in the order of their ids, so the number of jobs changes neither the files nor their
+    bytes. An item that cannot be used is left out, counted, and listed in skipped_fbank.txt; what is remarkable about
+    others is listed in notes_fbank.txt.
 
     Args:
         directory: the folder of the set, or of the bank.
         items: what to make features of.
-        load: item -> (n_samples,) float32 samples at `config.sampling_rate`; raises SdpnError for a broken item.
+        load: samples of an item at `config.sampling_rate`.
         config: what features to make, and how to store them.
         depends: what the samples of all items depend on besides the items themselves, for the fingerprint.
         run: runs a function over jobs, in any order, and yields the results.
+        make: makes a shard, `make_shard` where None.
 
     Returns:
         Whether anything was made.
@@ -94,55 +105,93 @@ def fill(
         if done:
             say(f"  {directory}: {done} of {len(shards)} shards are done already")
         with Progress(str(directory), sum(len(shard.items) for shard, _ in todo), "utterances") as progress:
-            for count in run(make_shard, [(shard,) for shard, _ in todo]):
+            for count in run(make or make_shard, [(shard,) for shard, _ in todo]):
                 progress.advance(count)
         _finish(directory, shards, whole)
     return True
 
 
+def verify(directory: Path) -> int:
+    """Read every feature of a finished cache against its checksum, and have damaged shards made again.
+
+    Returns:
+        The number of damaged utterances; each is named, and the shards that hold them count as not done from now on.
+    """
+    with exclusive(directory):
+        index = FeatureIndex.open(directory)
+        damaged = list(index.damaged())
+        for utterance, reason in damaged:
+            warn(reason)
+            Work(directory, index.path(utterance).stem, {}).begin()
+    return len(damaged)
+
+
 def make_shard(shard: Shard) -> int:
     """Make one feature file and its done-file; return the number of items dealt with."""
-    import torch
-
-    torch.set_num_threads(1)
-    logging.getLogger().setLevel(logging.CRITICAL)  # Lhotse logs each broken file at length; ours are listed instead
     fbank = Fbank(shard.config)
+    return write_shard(shard, fbank, ((item, _attempt(shard, item, fbank)) for item in shard.items))
+
+
+def write_shard(shard: Shard, fbank: Fbank, results: Iterable[tuple[Item, Utterance | SdpnError]]) -> int:
+    """Write the features of a shard's items, in their order, and its done-file; return the number of items."""
     shard.work.begin()
-    extents, skipped = {}, {}
+    extents, skipped, notes = {}, {}, {}
+    names = [item.id for item in shard.items]
     total = sum(fbank.num_frames(item.num_samples) for item in shard.items)
-    writer_type = WRITERS[shard.config.feats_type]
+    config = shard.config
     with (
         atomic_path(shard.path) as temporary,
-        writer_type(temporary, shard.config.compress, shard.config.num_mel_bins, total) as writer,
+        WRITERS[config.feats_type](temporary, config.compress, config.num_mel_bins, names, total) as writer,
     ):
-        for item in shard.items:
-            try:
-                samples = shard.load(item)
-                if len(samples) != item.num_samples:
-                    raise SdpnError(f"{len(samples)} samples where the manifest says {item.num_samples}")
-                matrix = fbank(samples)
-            except SdpnError as error:
-                skipped[item.id] = str(error)
+        for item, result in results:
+            if isinstance(result, SdpnError):
+                skipped[item.id] = str(result)
                 continue
-            extents[item.id] = dataclasses.astuple(writer.write(item.id, matrix))
-    shard.work.finish([shard.path], extents=extents, skipped=skipped)
+            extents[item.id] = dataclasses.astuple(writer.write(item.id, result.matrix))
+            if result.notes:
+                notes[item.id] = "; ".join(result.notes)
+    shard.work.finish([shard.path], extents=extents, skipped=skipped, notes=notes)
     return len(shard.items)
 
 
-def _plan(directory: Path, items: Sequence[Item], load: Any, config: FbankConfig, depends: dict) -> Iterator[Shard]:
-    import lhotse
+def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Utterance | SdpnError:
+    try:
+        return features_of(checked_blocks(shard.load(item), item), fbank, shard.path.parent)
+    except SdpnError as error:
+        return error
 
-    options = digest(vars(config))
-    for number, first in enumerate(range(0, len(items), config.shard_size), 1):
-        part = items[first : first + config.shard_size]
-        fingerprint = {
-            "inputs": digest([describe(item) for item in part]),
-            "options": options,
-            "lhotse version": lhotse.__version__,
-            **depends,
-        }
+
+def checked_blocks(samples: np.ndarray | Iterable[np.ndarray], item: Item) -> Iterator[np.ndarray]:
+    """The blocks of what `load` gave; SdpnError where they are not as long together as the item says."""
+    count = 0
+    for block in [samples] if isinstance(samples, np.ndarray) else samples:
+        count += len(block)
+        yield block
+    if count != item.num_samples:
+        raise SdpnError(f"{count} samples where the manifest says {item.num_samples}")
+
+
+def shard_size(config: FbankConfig, num_items: int) -> int:
+    """Utterances in a file of the cache: a function of their number alone, whatever the number of jobs."""
+    return config.shard_size or max(_SMALLEST_SHARD, -(-num_items // _MOST_SHARDS))
+
+
+def _plan(directory: Path, items: Sequence[Item], load: Load, config: FbankConfig, depends: dict) -> Iterator[Shard]:
+    import soundfile
+
+    settings = {name: setting for name, setting in vars(config).items() if name != "shard_size"}
+    common = {
+        "options": digest(settings),
+        "version of the cache": VERSION,
+        "libsndfile's version": soundfile.__libsndfile_version__,
+        **depends,
+    }
+    size = shard_size(config, len(items))
+    for number, first in enumerate(range(0, len(items), size), 1):
+        part = items[first : first + size]
         name = f"feats.{number:04d}"
         path = directory / f"{name}.{SUFFIXES[config.feats_type]}"
+        fingerprint = {"inputs": digest([describe(item) for item in part]), **common}
         yield Shard(Work(directory, name, fingerprint), path, part, load, config)
 
 
@@ -178,33 +227,33 @@ def _identity(shard: Shard) -> list:
 
 
 def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
-    """Write index, feats.scp and the list of what was left out; remove files of earlier plans."""
+    """Write index, feats.scp and the lists of what is amiss; remove files of earlier plans."""
     config = shards[0].config
-    entries, skipped = [], {}
+    entries: list[tuple[str, int, Extent]] = []
+    skipped: dict[str, str] = {}
+    notes: dict[str, str] = {}
     for number, shard in enumerate(shards):
         report = shard.work.report()
         entries += [(name, number, Extent(*extent)) for name, extent in report["extents"].items()]
         skipped |= report["skipped"]
+        notes |= report["notes"]
     if not entries:
         name, reason = next(iter(skipped.items()))
         raise SdpnError(f"{directory}: none of the {len(skipped)} utterances is usable (the first, {name}: {reason})")
-    names = [shard.path.name for shard in shards]
-    outputs = write_index(directory, names, entries, config, whole.fingerprint["shards"])
+    files = [StoredFile(shard.path.name, KIND_OF[config.compress]) for shard in shards]
+    outputs = write_index(directory, files, entries, config, whole.fingerprint["shards"])
     if config.feats_type == "ark":
         lines = [
-            f"{name} {directory / names[file]}:{extent.offset - _ARK_HEADER_BYTES[extent.kind]}\n"
+            f"{name} {directory / files[file].name}:{extent.offset - ARK_HEADER_BYTES[extent.kind]}\n"
             for name, file, extent in sorted(entries, key=lambda entry: entry[0].encode())
         ]
         write_text(directory / "feats.scp", "".join(lines))
         outputs.append(directory / "feats.scp")
     else:
         (directory / "feats.scp").unlink(missing_ok=True)
-    listing = directory / "skipped_fbank.txt"
-    listing.unlink(missing_ok=True)
-    if skipped:
-        write_text(listing, "".join(f"{name}\t{reason}\n" for name, reason in sorted(skipped.items())))
-        warn(f"{directory}: {len(skipped)} utterances left out, listed with the reason in {listing}")
-    kept = set(names) | {"feats.scp"}
+    _list(directory / "skipped_fbank.txt", skipped, f"{directory}: {{}} utterances left out, listed with the reason")
+    _list(directory / "notes_fbank.txt", notes, f"{directory}: {{}} utterances kept but to be looked at, listed")
+    kept = {file.name for file in files} | {"feats.scp"}
     for old in directory.glob("feats.*"):
         if old.name not in kept:
             old.unlink()
@@ -219,3 +268,13 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
         f"  {directory}: {len(entries)} utterances, {frames} frames ({hours:.2f} h) in {len(shards)} "
         f"{config.feats_type} file{'s' if len(shards) > 1 else ''}, {size / 1e6:.1f} MB"
     )
+
+
+def _list(path: Path, rows: dict[str, str], warning: str) -> None:
+    """Write `id <tab> why` lines, and warn with how many there are of each kind; no file where there are none."""
+    path.unlink(missing_ok=True)
+    if not rows:
+        return
+    write_text(path, "".join(f"{name}\t{why}\n" for name, why in sorted(rows.items())))
+    kinds = Counter(why.split(":")[0] for why in rows.values()).most_common(3)
+    warn(f"{warning.format(len(rows))} in {path} ({'; '.join(f'{count} {kind}' for kind, count in kinds)})")

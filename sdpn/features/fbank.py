@@ -1,7 +1,7 @@
-"""Log-mel filterbanks by Kaldi's definition, computed by Lhotse."""
+"""Log-mel filterbanks of samples that come in one piece or in many."""
 
-import math
-import warnings
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,12 +11,28 @@ from sdpn.features.config import FbankConfig
 ENERGY_FLOOR = float(np.finfo(np.float32).eps)
 """The floor under a band's energy before the logarithm, as in Kaldi."""
 
+_OFFSET_3DSPEAKER = 1e-6  # log(x + this), in place of a floor
+_FRAMES_AT_ONCE = 128  # their windowed samples and spectra stay in the processor's second-level cache
+
+
+class Frames(NamedTuple):
+    """Consecutive frames of an utterance.
+
+    Attributes:
+        fbank: (n_frames, num_mel_bins) float32, natural logarithm.
+        energy: (n_frames,) float32, sum of the squared samples of each frame, its mean removed where so configured.
+    """
+
+    fbank: np.ndarray
+    energy: np.ndarray
+
 
 class Fbank:
     """Computes the fbank of one utterance at a time.
 
-    Agrees with Kaldi's compute-fbank-feats (dither 0) and kaldi-native-fbank to 1e-3 in the logarithm, for samples
-    of the same scale.
+    The profile `kaldi` agrees with Kaldi's compute-fbank-feats (dither 0) and kaldi-native-fbank to 1e-3 in the
+    logarithm, for samples of the same scale; `mel_3dspeaker` with log(torchaudio.transforms.MelSpectrogram(n_fft=512,
+    win_length=400, hop_length=160, n_mels=80) + 1e-6).
 
     Example::
 
@@ -26,37 +42,32 @@ class Fbank:
     """
 
     def __init__(self, config: FbankConfig):
-        from lhotse import Fbank as LhotseFbank
-        from lhotse import FbankConfig as LhotseFbankConfig
-
         self.config = config
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lhotse warns of snip_edges, which it only needs for its own durations
-            self._extractor = LhotseFbank(
-                LhotseFbankConfig(
-                    sampling_rate=config.sampling_rate,
-                    num_filters=config.num_mel_bins,
-                    frame_length=config.frame_length / 1000,
-                    frame_shift=config.frame_shift / 1000,
-                    low_freq=config.low_freq,
-                    high_freq=config.high_freq,
-                    preemph_coeff=config.preemphasis_coefficient,
-                    remove_dc_offset=config.remove_dc_offset,
-                    window_type=config.window_type,
-                    snip_edges=config.snip_edges,
-                    dither=0.0,
-                    energy_floor=ENERGY_FLOOR,
-                    torchaudio_compatible_mel_scale=True,
-                )
-            )
+        # Whole samples as Kaldi counts them: what is left over is cut off
+        self.length = int(config.sampling_rate * 0.001 * config.frame_length)
+        self.shift = int(config.sampling_rate * 0.001 * config.frame_shift)
+        self.fft_size = 1 << (self.length - 1).bit_length()
+        self.window = window(config.window_type, self.length)
+        self.edge = 1
+        self.floor, self.offset = ENERGY_FLOOR, 0.0
+        if config.profile == "mel_3dspeaker":  # torch.stft centres a periodic window in its frame of fft_size samples
+            periodic = window("hanning", self.length + 1)[:-1]
+            before = (self.fft_size - self.length) // 2
+            self.window = np.pad(periodic, (before, self.fft_size - self.length - before))
+            self.edge = 0
+            self.floor, self.offset = 0.0, _OFFSET_3DSPEAKER
+        # Samples from the middle of a frame's window (its beginning with snip_edges) back to its beginning
+        span = len(self.window)
+        self.lead = 0 if config.snip_edges else span // 2 - (self.shift // 2 if config.profile == "kaldi" else 0)
+        self.filters = mel_filters(config, self.fft_size)
 
     def num_frames(self, num_samples: int) -> int:
         """The number of frames of an utterance of `num_samples`."""
-        shift = round(self.config.sampling_rate * self.config.frame_shift / 1000)
-        length = round(self.config.sampling_rate * self.config.frame_length / 1000)
+        if self.config.profile == "mel_3dspeaker":
+            return 1 + num_samples // self.shift
         if self.config.snip_edges:
-            return max(0, (num_samples - length) // shift + 1)
-        return (num_samples + shift // 2) // shift
+            return max(0, (num_samples - self.length) // self.shift + 1)
+        return (num_samples + self.shift // 2) // self.shift
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Compute log-mel energies.
@@ -70,19 +81,163 @@ class Fbank:
         Raises:
             SdpnError: samples are NaN or infinite, or make up less than one frame.
         """
+        return np.concatenate([frames.fbank for frames in self.stream([samples])])
+
+    def stream(self, blocks: Iterable[np.ndarray]) -> Iterator[Frames]:
+        """Compute as samples come; how they are cut into blocks changes no bit of the result.
+
+        Args:
+            blocks: (n,) float arrays of consecutive samples, full scale at 1.
+
+        Raises:
+            SdpnError: samples are NaN or infinite, or make up less than one frame.
+        """
+        held = np.empty(0, dtype=np.float32)  # samples from number `base` on, those that later frames need
+        base, seen, done = 0, 0, 0
+        span = len(self.window)
+        for block in blocks:
+            if not np.isfinite(block).all():
+                raise SdpnError("samples are NaN or infinite")
+            scaled = np.asarray(block, dtype=np.float32)
+            if self.config.sample_scale != 1:
+                scaled = scaled * np.float32(self.config.sample_scale)
+            held = np.concatenate([held, scaled]) if len(held) else scaled
+            seen += len(block)
+            # Frames that end within what has come, and whose mirrored beginning does too
+            ready = (seen - span + self.lead) // self.shift + 1 if seen >= 2 * span else 0
+            if ready > done:
+                yield from self._frames(held, base, seen, done, ready)
+                done = ready
+                keep = max(0, done * self.shift - self.lead - 1)  # a mirror reaches one sample further back
+                held, base = held[keep - base :], keep
+        self._check_length(seen)
+        yield from self._frames(held, base, seen, done, self.num_frames(seen))
+
+    def check(self, samples: np.ndarray) -> None:
+        """Raise SdpnError for samples that no fbank is computed of."""
         if not np.isfinite(samples).all():
             raise SdpnError("samples are NaN or infinite")
-        length = math.ceil(self.config.sampling_rate * self.config.frame_length / 1000)
-        if len(samples) < length:
-            raise SdpnError(f"{len(samples)} samples are shorter than one frame ({length})")
-        scaled = np.asarray(samples, dtype=np.float32) * np.float32(self.config.sample_scale)
-        return self._extractor.extract(scaled, self.config.sampling_rate)
+        self._check_length(len(samples))
+
+    def _check_length(self, num_samples: int) -> None:
+        if num_samples < self.length:
+            raise SdpnError(f"{num_samples} samples are shorter than one frame ({self.length})")
+
+    def _frames(self, held: np.ndarray, base: int, total: int, first: int, last: int) -> Iterator[Frames]:
+        """The frames [first, last) of an utterance of which `held` are the samples from `base` to `total`."""
+        import scipy.fft
+
+        from sdpn.features.fbank_kernels import cut_frames, log_mel
+
+        settings = self.config
+        held = np.ascontiguousarray(held)
+        buffer = np.zeros((_FRAMES_AT_ONCE, self.fft_size), dtype=np.float32)
+        fbank = np.empty((last - first, settings.num_mel_bins), dtype=np.float32)
+        energy = np.empty(last - first, dtype=np.float32)
+        for start in range(first, last, _FRAMES_AT_ONCE):
+            stop = min(start + _FRAMES_AT_ONCE, last)
+            frames = buffer[: stop - start]
+            cut_frames(
+                held,
+                base,
+                total,
+                start * self.shift - self.lead,
+                self.shift,
+                self.edge,
+                self.window,
+                np.float32(settings.preemphasis_coefficient),
+                settings.remove_dc_offset,
+                frames,
+                energy[start - first : stop - first],
+            )
+            spectra = scipy.fft.rfft(frames, axis=1).view(np.float32)
+            log_mel(
+                spectra,
+                self.filters.first_bins,
+                self.filters.num_bins,
+                self.filters.weights,
+                np.float32(self.floor),
+                np.float32(self.offset),
+                fbank[start - first : stop - first],
+            )
+        if last > first:
+            yield Frames(fbank, energy)
+
+
+def window(kind: str, length: int) -> np.ndarray:
+    """A window of `length` samples, float32, by Kaldi's formulas (symmetric)."""
+    angle = 2 * np.pi * np.arange(length) / (length - 1)
+    hann = 0.5 - 0.5 * np.cos(angle)
+    values = {
+        "hanning": hann,
+        "povey": hann**0.85,
+        "hamming": 0.54 - 0.46 * np.cos(angle),
+        "blackman": 0.42 - 0.5 * np.cos(angle) + 0.08 * np.cos(2 * angle),
+        "rectangular": np.ones(length),
+    }
+    return values[kind].astype(np.float32)
+
+
+class MelFilters(NamedTuple):
+    """Triangular filters, each a run of FFT bins.
+
+    Attributes:
+        first_bins: (bands,) int64, the first FFT bin under each filter.
+        num_bins: (bands,) int64, how many there are.
+        weights: (bands, longest run) float32, their weights; zero beyond the run.
+    """
+
+    first_bins: np.ndarray
+    num_bins: np.ndarray
+    weights: np.ndarray
+
+    def matrix(self, fft_bins: int) -> np.ndarray:
+        """The same as one (bands, fft_bins) float32 matrix."""
+        dense = np.zeros((len(self.weights), fft_bins), dtype=np.float32)
+        for row, first, count, weights in zip(dense, self.first_bins, self.num_bins, self.weights, strict=True):
+            row[first : first + count] = weights[:count]
+        return dense
+
+
+def mel(freq: np.ndarray | float) -> np.ndarray:
+    """Hz to mel: 1127 ln(1 + f / 700), the scale of HTK and Kaldi."""
+    return 1127 * np.log1p(np.asarray(freq, dtype=np.float64) / 700)
+
+
+def _edges(config: FbankConfig) -> np.ndarray:
+    """(num_mel_bins + 2,) mel: where the filters begin, peak and end, each at the peaks of its neighbours."""
+    low, high = mel(config.low_freq), mel(config.highest_freq)
+    return np.linspace(low, high, config.num_mel_bins + 2)
 
 
 def band_centres(config: FbankConfig) -> np.ndarray:
-    """Centre frequencies of the mel filters in Hz, (num_mel_bins,); Kaldi's mel scale, 1127 ln(1 + f / 700)."""
-    nyquist = config.sampling_rate / 2
-    high = config.high_freq if config.high_freq > 0 else nyquist + config.high_freq
-    edges = 1127 * np.log1p(np.array([config.low_freq, high]) / 700)
-    centres = np.linspace(edges[0], edges[1], config.num_mel_bins + 2)[1:-1]
-    return 700 * np.expm1(centres / 1127)
+    """Centre frequencies of the mel filters in Hz, (num_mel_bins,)."""
+    return 700 * np.expm1(_edges(config)[1:-1] / 1127)
+
+
+def mel_filters(config: FbankConfig, fft_size: int) -> MelFilters:
+    """The mel filters: triangles over mel in Kaldi's profile, over Hz in torchaudio's.
+
+    Raises:
+        SdpnError: a filter falls between two FFT bins, so its band would always be empty.
+    """
+    freqs = np.arange(fft_size // 2 + 1) * config.sampling_rate / fft_size
+    edges = _edges(config)
+    at = mel(freqs)
+    if config.profile == "mel_3dspeaker":
+        edges, at = 700 * np.expm1(edges / 1127), freqs
+    left, peak, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    dense = np.maximum(0, np.minimum((at - left) / (peak - left), (right - at) / (right - peak)))
+    if config.profile == "kaldi":
+        dense[:, -1] = 0  # Kaldi leaves the bin at Nyquist out
+    if (dense.max(axis=1) == 0).any() and config.profile == "kaldi":
+        raise SdpnError(
+            f"num_mel_bins is {config.num_mel_bins}: that many filters between {config.low_freq:g} and "
+            f"{config.highest_freq:g} Hz leave some without any FFT bin; use fewer, or a longer frame_length"
+        )
+    first = (dense > 0).argmax(axis=1)
+    count = (dense > 0).sum(axis=1)
+    weights = np.zeros((len(dense), int(count.max())), dtype=np.float32)
+    for row, start, run, filters in zip(weights, first, count, dense, strict=True):
+        row[:run] = filters[start : start + run]
+    return MelFilters(first, count, weights)

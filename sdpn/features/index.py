@@ -1,27 +1,33 @@
 """One memory-mapped index over the cached features of a set, the same for arks and HDF5."""
 
+import bisect
 import json
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
-from sdpn.features.storage import KINDS, dequantize
+from sdpn.features.storage import KINDS, Extent, decode_columns, dequantize, stored_size
 from sdpn.files import atomic_path, digest, file_digest, write_json, write_text
 from sdpn.shards import Work
 
-ENTRY = np.dtype(
-    [
-        ("offset", "<i8"),  # byte at which the utterance's first row begins
-        ("key", "<u8"),  # 64-bit digest of the utterance id: what random numbers are keyed by
-        ("frames", "<i4"),
-        ("file", "<i4"),  # number of the file
-        ("minimum", "<f4"),
-        ("step", "<f4"),
-        ("kind", "u1"),  # number of the stored form, see storage.KINDS
-    ]
-)
+FORMAT = 2
+"""Of the index; one of another format is made anew by its stage."""
+
+COLUMNS = {
+    "offset": "<i8",  # byte at which the utterance's first row begins
+    "key": "<u8",  # 64-bit digest of the utterance id: what random numbers are keyed by
+    "frames": "<i4",
+    "file": "<i4",  # number of the file
+    "minimum": "<f4",
+    "step": "<f4",
+    "crc": "<u4",  # CRC-32 of the stored bytes; 0: unknown
+}
+"""What is kept of an utterance: 36 bytes, each column in one piece."""
 
 
 def utterance_key(utterance: str) -> int:
@@ -29,15 +35,35 @@ def utterance_key(utterance: str) -> int:
     return int(digest(utterance)[:16], 16)
 
 
+class StoredFile(NamedTuple):
+    """A feature file: its path, relative to the set's folder, and the form of its values (storage.KINDS)."""
+
+    name: str
+    kind: int
+
+
+class Places(NamedTuple):
+    """Where utterances lie in memory, (n,) each: address of the first byte, frames, scale and form of the values."""
+
+    addresses: np.ndarray
+    frames: np.ndarray
+    minima: np.ndarray
+    steps: np.ndarray
+    kinds: np.ndarray
+
+
 class FeatureIndex:
     """The cached features of a set: utterance i -> rows of a memory-mapped file.
+
+    An utterance's checksum is verified when the utterance is first read from, so damage is never taken for speech.
 
     Attributes:
         directory: the folder of the set.
         num_bins: mel bins of every utterance.
         config: the FbankConfig that the features were made with.
         fingerprint: a digest of everything the features depend on.
-        table: (n_utterances,) entries of `ENTRY`, memory-mapped.
+        offsets, keys, frames, files, minima, steps, crcs: (n_utterances,) the columns of `COLUMNS`, memory-mapped.
+        stored: the feature files.
 
     Example::
 
@@ -46,15 +72,30 @@ class FeatureIndex:
         (200, 80)
     """
 
-    def __init__(self, directory: Path, header: dict, table: np.ndarray):
+    def __init__(self, directory: Path, header: dict):
         self.directory = directory
         self.num_bins: int = header["num_bins"]
         self.config = FbankConfig(**header["config"])
         self.fingerprint: str = header["fingerprint"]
-        self.table = table
-        self._files: list[str] = header["files"]
-        self._maps: dict[int, np.memmap] = {}
+        self.stored = [StoredFile(*entry) for entry in header["files"]]
+        self._count: int = header["num_utterances"]
         self._ids: list[str] | None = None
+        self._map_table()
+
+    def _map_table(self) -> None:
+        # The maps are wrapped as plain arrays: every slice of a np.memmap costs a microsecond more
+        path = self.directory / "index" / "table.bin"
+        table = np.asarray(np.memmap(path, dtype=np.uint8, mode="r")) if self._count else np.empty(0, np.uint8)
+        columns, start = [], 0
+        for kind in COLUMNS.values():
+            stop = start + self._count * np.dtype(kind).itemsize
+            columns.append(table[start:stop].view(kind))
+            start = stop
+        self.offsets, self.keys, self.frames, self.files, self.minima, self.steps, self.crcs = columns
+        self._maps: dict[int, np.ndarray] = {}
+        self._addresses = np.zeros(len(self.stored), dtype=np.uint64)  # of the mapped files
+        self._kinds = np.array([stored.kind for stored in self.stored], dtype=np.int32)
+        self._verified = np.zeros(self._count, dtype=bool)
 
     @staticmethod
     def open(directory: str | Path, made_by: str = "stage 2") -> "FeatureIndex":
@@ -64,13 +105,18 @@ class FeatureIndex:
             SdpnError: there is none yet, it is being made anew, or it is damaged.
         """
         directory = Path(directory)
-        if not (directory / "index" / "index.json").exists():
+        path = directory / "index" / "index.json"
+        if not path.exists():
             raise SdpnError(f"{directory} has no cached features: run {made_by} first")
-        header = json.loads((directory / "index" / "index.json").read_text(encoding="utf-8"))
-        table = np.load(directory / "index" / "table.npy", mmap_mode="r")
-        if table.dtype != ENTRY or len(table) != header["num_utterances"]:
-            raise SdpnError(f"{directory}/index is damaged: remove it and run {made_by} again")
-        return FeatureIndex(directory, header, table)
+        try:
+            header = json.loads(path.read_text(encoding="utf-8"))
+            size = (directory / "index" / "table.bin").stat().st_size if header.get("format") == FORMAT else 0
+            whole = size == header["num_utterances"] * row_bytes()
+        except (OSError, ValueError, KeyError):
+            whole = False
+        if not whole:
+            raise SdpnError(f"{directory}/index is damaged or of another version: remove it and run {made_by} again")
+        return FeatureIndex(directory, header)
 
     @property
     def ids(self) -> list[str]:
@@ -79,47 +125,138 @@ class FeatureIndex:
             self._ids = (self.directory / "index" / "ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
         return self._ids
 
-    @property
-    def frames(self) -> np.ndarray:
-        """(n_utterances,) number of frames."""
-        return self.table["frames"]
+    def number_of(self, utterance: str) -> int | None:
+        """The number of an utterance by its id, None where there is none."""
+        number = bisect.bisect_left(self.ids, utterance.encode(), key=str.encode)
+        return number if number < len(self) and self.ids[number] == utterance else None
 
     def __len__(self) -> int:
-        return len(self.table)
+        return self._count
 
-    def read(self, utterance: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows [start, stop) of utterance number `utterance`: (frames, num_bins) float32, a copy."""
-        entry = self.table[utterance]
-        stop = int(entry["frames"]) if stop is None else min(stop, int(entry["frames"]))
-        dtype = KINDS[entry["kind"]]
+    def read(
+        self, utterance: int, start: int = 0, stop: int | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Rows [start, stop) of utterance number `utterance`: (frames, num_bins) float32, a copy, or written to `out`.
+
+        Raises:
+            SdpnError: the file is missing, cut off, or holds other bytes than were written.
+        """
+        if not self._verified[utterance]:
+            self.verify(utterance)
+        number = self.files[utterance]
+        frames = int(self.frames[utterance])
+        stop = frames if stop is None or stop > frames else stop
+        if out is None:
+            out = np.empty((stop - start, self.num_bins), dtype=np.float32)
+        stored = self.stored[number]
+        offset = int(self.offsets[utterance])
+        if stored.kind not in KINDS:
+            out[:] = decode_columns(self._bytes(utterance), frames, self.num_bins, start, stop, self._scale(utterance))
+            return out
+        dtype = KINDS[stored.kind]
         row = self.num_bins * dtype.itemsize
-        first = int(entry["offset"]) + start * row
-        stored = self._map(int(entry["file"]))[first : first + (stop - start) * row]
-        if len(stored) != (stop - start) * row:
-            raise SdpnError(f"{self._path(int(entry['file']))} is cut off: remove it and run its stage again")
-        return dequantize(stored.view(dtype).reshape(-1, self.num_bins), entry["minimum"], entry["step"])
+        rows = self._map(number)[offset + start * row : offset + stop * row].view(dtype).reshape(-1, self.num_bins)
+        return dequantize(rows, self.minima[utterance], self.steps[utterance], out)
+
+    def places(self, utterances: np.ndarray) -> "Places":
+        """Where utterances lie in memory, for kernels; each is verified when it is first asked for.
+
+        Raises:
+            SdpnError: as for `read`.
+        """
+        for utterance in utterances[~self._verified[utterances]]:
+            if not self._verified[utterance]:
+                self.verify(int(utterance))
+        files = self.files[utterances]
+        return Places(
+            self._addresses[files] + self.offsets[utterances].astype(np.uint64),
+            self.frames[utterances],
+            self.minima[utterances],
+            self.steps[utterances],
+            self._kinds[files],
+        )
+
+    def verify(self, utterance: int) -> None:
+        """Compare an utterance's bytes with their checksum.
+
+        Raises:
+            SdpnError: the file is missing or cut off, or the bytes are others than were written.
+        """
+        data = self._bytes(utterance)
+        crc = int(self.crcs[utterance])
+        if crc and zlib.crc32(data) != crc:
+            raise SdpnError(
+                f"{self.path(utterance)} is damaged (the features of {self.ids[utterance]} are not what was written): "
+                "remove it and run its stage again"
+            )
+        self._verified[utterance] = True
+
+    def damaged(self) -> Iterator[tuple[int, str]]:
+        """Verify every utterance, in the order in which they lie; yield number and reason of those that are damaged."""
+        for utterance in np.lexsort((self.offsets, self.files)):
+            try:
+                self.verify(int(utterance))
+            except SdpnError as error:
+                yield int(utterance), str(error)
 
     def path(self, utterance: int) -> Path:
         """The file that holds utterance number `utterance`."""
-        return self._path(int(self.table[utterance]["file"]))
+        return self._path(int(self.files[utterance]))
+
+    def extent(self, utterance: int) -> Extent:
+        """Where utterance number `utterance` lies in its file."""
+        columns = (self.offsets, self.frames, self.minima, self.steps)
+        place = [column[utterance].item() for column in columns]
+        return Extent(*place, kind=self.stored[self.files[utterance]].kind, crc=int(self.crcs[utterance]))
+
+    def _scale(self, utterance: int) -> tuple[float, float]:
+        return float(self.minima[utterance]), float(self.steps[utterance])
+
+    def _bytes(self, utterance: int) -> np.ndarray:
+        """The stored bytes of an utterance."""
+        number = int(self.files[utterance])
+        first = int(self.offsets[utterance])
+        size = stored_size(int(self.frames[utterance]), self.num_bins, self.stored[number].kind)
+        stored = self._map(number)[first : first + size]
+        if len(stored) != size:
+            raise SdpnError(f"{self._path(number)} is cut off: remove it and run its stage again")
+        return stored
 
     def _path(self, file: int) -> Path:
-        return self.directory / self._files[file]
+        return self.directory / self.stored[file].name
 
-    def _map(self, file: int) -> np.memmap:
+    def _map(self, file: int) -> np.ndarray:
         if file not in self._maps:
+            _allow_many_files()
             try:
-                self._maps[file] = np.memmap(self._path(file), dtype=np.uint8, mode="r")
+                self._maps[file] = np.asarray(np.memmap(self._path(file), dtype=np.uint8, mode="r"))
             except (FileNotFoundError, ValueError):
                 raise SdpnError(f"{self._path(file)} is missing or empty: run its stage again") from None
+            self._addresses[file] = self._maps[file].ctypes.data
         return self._maps[file]
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_maps": {}, "table": None}
+        kept = ("directory", "num_bins", "config", "fingerprint", "stored", "_count")
+        return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self.table = np.load(self.directory / "index" / "table.npy", mmap_mode="r")
+        self._ids = None
+        self._map_table()
+
+
+def row_bytes() -> int:
+    """Bytes that the index keeps of an utterance, its id apart."""
+    return sum(np.dtype(kind).itemsize for kind in COLUMNS.values())
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files to what the system lets: every mapped file counts as one."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def open_features(directory: Path) -> FeatureIndex:
@@ -136,33 +273,46 @@ def open_features(directory: Path) -> FeatureIndex:
 
 
 def write_index(
-    directory: Path, files: list[str], entries: list[tuple], config: FbankConfig, fingerprint: str
+    directory: Path,
+    files: list[StoredFile],
+    entries: list[tuple[str, int, Extent]],
+    config: FbankConfig,
+    fingerprint: str,
+    num_bins: int | None = None,
 ) -> list[Path]:
     """Write the index of a set; return its files.
 
     Args:
         directory: the folder of the set.
-        files: names of the feature files below it.
+        files: the feature files below it.
         entries: (utterance id, file number, Extent), in any order.
         config: how the features were made.
         fingerprint: digest of everything they depend on.
+        num_bins: of every utterance, where it is not the configuration's.
     """
     entries = sorted(entries, key=lambda entry: entry[0].encode())
-    table = np.zeros(len(entries), dtype=ENTRY)
-    for row, (name, file, extent) in enumerate(entries):
-        key = utterance_key(name)
-        table[row] = (extent.offset, key, extent.frames, file, extent.minimum, extent.step, extent.kind)
+    columns = {
+        "offset": [extent.offset for _, _, extent in entries],
+        "key": [utterance_key(name) for name, _, _ in entries],
+        "frames": [extent.frames for _, _, extent in entries],
+        "file": [file for _, file, _ in entries],
+        "minimum": [extent.minimum for _, _, extent in entries],
+        "step": [extent.step for _, _, extent in entries],
+        "crc": [extent.crc for _, _, extent in entries],
+    }
     folder = directory / "index"
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "table.npy") as temporary:
-        np.save(temporary, table)
+    with atomic_path(folder / "table.bin") as temporary, open(temporary, "wb") as opened:
+        for name, kind in COLUMNS.items():
+            opened.write(np.array(columns[name], dtype=kind).tobytes())
     write_text(folder / "ids.txt", "".join(f"{name}\n" for name, _, _ in entries))
     header = {
+        "format": FORMAT,
         "num_utterances": len(entries),
-        "num_bins": config.num_mel_bins,
+        "num_bins": num_bins or config.num_mel_bins,
         "files": files,
         "fingerprint": fingerprint,
         "config": vars(config),
     }
     write_json(folder / "index.json", header)
-    return [folder / "table.npy", folder / "ids.txt", folder / "index.json"]
+    return [folder / name for name in ("table.bin", "ids.txt", "index.json")]

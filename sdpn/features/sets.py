@@ -1,24 +1,24 @@
 """The feature cache of a whole set: its cuts in, features and cuts_feats.jsonl.gz out."""
 
 import gzip
+import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from lhotse import CutSet
-
 from sdpn.errors import SdpnError
-from sdpn.features.audio import load_samples
+from sdpn.features.audio import AudioCut, stream_samples
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
-from sdpn.features.lhotse_io import attach_features
+from sdpn.features.manifest import with_features
 from sdpn.files import exclusive, file_digest, write_jsonl_gz
 from sdpn.shards import Work
 
 
-def read_cuts(directory: Path) -> CutSet:
-    """The cuts that stage 1 made of the set in `directory`.
+def read_cuts(directory: Path) -> list[AudioCut]:
+    """The cuts that stage 1 made of the set in `directory`, in their order.
 
     Raises:
         SdpnError: there are none yet, they are damaged, or stage 0 has changed the set since.
@@ -32,25 +32,39 @@ def read_cuts(directory: Path) -> CutSet:
         if made and manifest.exists() and made.fingerprint.get(name) != file_digest(manifest):
             raise SdpnError(f"{manifest} has changed since {path} was made: run stage 1 again")
     try:
-        return CutSet.from_cuts(CutSet.from_jsonl_lazy(path))
-    except (EOFError, ValueError, KeyError, zlib.error, gzip.BadGzipFile):
+        return list(_cuts(path))
+    except (EOFError, ValueError, KeyError, TypeError, zlib.error, gzip.BadGzipFile):
         raise SdpnError(f"{path} is damaged: remove it and run stage 1 again") from None
 
 
-def make_set(directory: Path, config: FbankConfig, run: Callable) -> None:
+def _cuts(path: Path) -> Iterator[AudioCut]:
+    with gzip.open(path, "rb") as lines:
+        for line in lines:
+            yield AudioCut(json.loads(line)["id"], line)
+
+
+def make_set(directory: Path, config: FbankConfig, run: Callable, ngpu: int = 0, nj: int = 1) -> None:
     """Cache the features of the cuts in `directory`/cuts.jsonl.gz; see `cache.fill` for `run` and for what it raises.
+
+    Args:
+        ngpu: 1 has a GPU compute, in this process; `nj` threads then decode.
 
     Raises:
         SdpnError: also where the cuts have another sampling rate than the configuration.
     """
-    cuts = list(read_cuts(directory))
+    cuts = read_cuts(directory)
     wrong = next((cut for cut in cuts if cut.sampling_rate != config.sampling_rate), None)
     if wrong is not None:
         raise SdpnError(
             f"{directory}: cut {wrong.id} has {wrong.sampling_rate} Hz where the fbank is configured for "
             f"{config.sampling_rate} Hz: make them equal in conf/cuts.yaml and conf/fbank.yaml"
         )
-    fill(directory, cuts, load_samples, config, {}, run)
+    make = None
+    if ngpu:
+        from sdpn.features.gpu import make_shard_on
+
+        make, run = partial(make_shard_on, device="cuda", threads=nj), _one_by_one
+    fill(directory, cuts, stream_samples, config, {}, run, make)
     index = FeatureIndex.open(directory)
     work = Work(
         directory, "cuts_feats", {"features": index.fingerprint, "cuts": file_digest(directory / "cuts.jsonl.gz")}
@@ -60,5 +74,9 @@ def make_set(directory: Path, config: FbankConfig, run: Callable) -> None:
     with exclusive(directory):
         work.begin()
         output = directory / "cuts_feats.jsonl.gz"
-        write_jsonl_gz(output, (cut.to_dict() for cut in attach_features(cuts, index)))
+        write_jsonl_gz(output, (entry for cut in cuts if (entry := with_features(cut.to_dict(), index)) is not None))
         work.finish([output])
+
+
+def _one_by_one(function: Callable, jobs: list[tuple]) -> Iterator:
+    return (function(*job) for job in jobs)

@@ -44,3 +44,10 @@ def make_cache(tmp_path, tones):
         return tmp_path / name
 
     return make
+
+
+def flip_a_byte(path, at):
+    """Change one byte of a file, `at` from its beginning or (negative) from its end."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x40
+    path.write_bytes(content)

@@ -7,14 +7,17 @@ import sys
 import textwrap
 from functools import partial
 
+import numpy as np
 import pytest
 
 from sdpn.cluster.pool import run_jobs
 from sdpn.errors import SdpnError
-from sdpn.features.cache import fill
+from sdpn.features.cache import fill, shard_size, verify
 from sdpn.features.config import FbankConfig
+from sdpn.features.gpu import make_shard_on
 from sdpn.features.index import FeatureIndex
-from tests.features.conftest import Tone, load_tone, run_here
+from sdpn.files import exclusive
+from tests.features.conftest import Tone, flip_a_byte, load_tone, run_here
 
 CONFIG = FbankConfig(shard_size=3)
 
@@ -103,6 +106,90 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written_stays(make_cache):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(directory.glob("*.ark")) and not list(directory.glob(".feats*"))
     assert content(make_cache(CONFIG)) == expected
+
+
+def test_damage_is_found_by_checksum_and_made_again(make_cache, capsys):
+    directory = make_cache(CONFIG)
+    expected = content(directory)
+    assert verify(directory) == 0
+    flip_a_byte(directory / "feats.0002.ark", at=-5)
+    assert verify(directory) == 1
+    assert "feats.0002.ark is damaged (the features of utt05" in capsys.readouterr().err
+    made = []
+    assert content(make_cache(CONFIG, run=counting(made))) == expected
+    assert made == ["feats.0002.ark"]
+
+
+def test_another_decoder_makes_the_cache_stale_and_is_named(make_cache, monkeypatch, capsys):
+    make_cache(CONFIG)
+    monkeypatch.setattr("soundfile.__libsndfile_version__", "another")
+    make_cache(CONFIG)
+    assert "4 of 4 shards are made again: libsndfile's version changed" in capsys.readouterr().out
+
+
+def test_two_runs_at_once_the_second_says_so(make_cache):
+    with exclusive(make_cache(CONFIG)), pytest.raises(SdpnError, match="another run is writing into"):
+        make_cache(CONFIG)
+
+
+def test_a_large_set_has_at_most_500_files():
+    assert [shard_size(FbankConfig(), count) for count in (1, 99_999, 1_100_000)] == [200, 200, 2200]
+    assert shard_size(FbankConfig(shard_size=7), 1_100_000) == 7
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (np.full(8000, np.nan), "samples are NaN or infinite"),
+        (np.r_[np.ones(7999), np.inf], "samples are NaN or infinite"),
+        (np.zeros(8000), "it is silent: all its samples are equal"),
+        (np.full(8000, 0.5), "it is silent: all its samples are equal"),
+        (np.ones(4000), "4000 samples where the manifest says 8000"),
+    ],
+)
+def test_samples_that_cannot_be_used_are_left_out_with_the_reason(tmp_path, samples, reason):
+    tones = [Tone("broken", 8000), Tone("good", 8000)]
+    load = {"broken": samples.astype(np.float32), "good": load_tone(tones[1])}
+    fill(tmp_path, tones, lambda tone: load[tone.id], CONFIG, {}, run_here)
+    assert FeatureIndex.open(tmp_path).ids == ["good"]
+    assert (tmp_path / "skipped_fbank.txt").read_text() == f"broken\t{reason}\n"
+
+
+def test_clipped_audio_is_kept_and_listed(tmp_path, capsys):
+    tones = [Tone("a", 8000), Tone("b", 8000)]
+    fill(tmp_path, tones, lambda tone: load_tone(tone).clip(-0.3, 0.3) / 0.3 ** (tone.id == "a"), CONFIG, {}, run_here)
+    assert len(FeatureIndex.open(tmp_path)) == 2
+    listed = (tmp_path / "notes_fbank.txt").read_text()
+    assert listed.startswith("a\tclipped: ") and listed.count("\n") == 1
+    assert "1 utterances kept but to be looked at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("settings", [{}, {"cmvn": "mean-variance"}, {"cmvn": "sliding"}, {"vad": "energy"}])
+@pytest.mark.parametrize("feats_type", ["ark", "hdf5"])
+def test_a_long_utterance_goes_through_a_file_and_comes_out_the_same(make_cache, monkeypatch, settings, feats_type):
+    config = FbankConfig(feats_type=feats_type, **settings)
+    whole = FeatureIndex.open(make_cache(config, "whole"))
+    monkeypatch.setattr("sdpn.features.frontend._FRAMES_IN_MEMORY", 30)
+    monkeypatch.setattr("sdpn.features.frontend._FRAMES_AT_ONCE", 7)
+    pieces = FeatureIndex.open(make_cache(config, "pieces"))
+    for row in range(len(whole)):
+        np.testing.assert_allclose(pieces.read(row), whole.read(row), atol=1e-3)
+    assert not list(pieces.directory.glob("tmp*"))
+
+
+@pytest.mark.parametrize("vad", ["none", "energy"])
+def test_a_gpus_path_makes_the_same_cache(make_cache, tones, vad):
+    config = FbankConfig(shard_size=4, compress="none", vad=vad)
+    items = [*tones, Tone("bad1", 8000), Tone("tiny", 100)]
+    expected = FeatureIndex.open(make_cache(config, "cpu", items=items))
+    on_torch = partial(make_shard_on, device="cpu", threads=2)
+    fill(expected.directory.parent / "torch", items, load_tone, config, {}, run_here, on_torch)
+    computed = FeatureIndex.open(expected.directory.parent / "torch")
+    assert computed.ids == expected.ids
+    for row in range(len(expected)):
+        assert np.abs(computed.read(row) - expected.read(row)).max() < 3e-3  # a tone leaves bands nearly empty
+    listed = [(directory / "skipped_fbank.txt").read_text() for directory in (computed.directory, expected.directory)]
+    assert listed[0] == listed[1]
 
 
 def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(make_cache, tmp_path, tones):

@@ -2,14 +2,17 @@ import numpy as np
 import pytest
 import soundfile
 from lhotse import CutSet, Recording
+from lhotse.features import FeatureExtractor
 
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
+from sdpn.features.fbank import Fbank
 from sdpn.features.index import FeatureIndex, open_features
+from sdpn.features.lhotse_io import ArkFeatures, FbankExtractor, FbankExtractorConfig, Hdf5Features
 from sdpn.features.sets import make_set, read_cuts
 from sdpn.files import write_jsonl_gz
 from sdpn.shards import Work
-from tests.features.conftest import Tone, load_tone, run_here
+from tests.features.conftest import Tone, flip_a_byte, load_tone, run_here
 
 
 @pytest.fixture
@@ -34,6 +37,48 @@ def test_cuts_load_their_features_through_lhotse(directory, feats_type):
         np.testing.assert_array_equal(cut.load_features(), index.read(index.ids.index(name)))
     part = cuts["a"].truncate(offset=0.2, duration=0.3)
     np.testing.assert_array_equal(part.load_features(), index.read(0, 20, 50))
+
+
+def test_cuts_without_their_pauses_stand_for_the_speech_alone(directory, tmp_path):
+    speech = load_tone(Tone("a", 16000))
+    soundfile.write(tmp_path / "a.flac", np.concatenate([speech, np.zeros(16000), speech]), 16000)
+    cut = Recording.from_file(tmp_path / "a.flac").to_cut()
+    write_jsonl_gz(directory / "cuts.jsonl.gz", [cut.to_dict()])
+    make_set(directory, FbankConfig(vad="energy"), run_here)
+    (cut,) = CutSet.from_file(directory / "cuts_feats.jsonl.gz")
+    assert 190 <= cut.num_frames <= 210 and not cut.has_recording
+    np.testing.assert_array_equal(cut.load_features(), FeatureIndex.open(directory).read(0))
+
+
+@pytest.mark.parametrize("storage_type", [ArkFeatures, Hdf5Features])
+@pytest.mark.parametrize("num_jobs", [1, 2])
+def test_lhotse_computes_and_stores_with_our_fbank_and_files(directory, tmp_path, storage_type, num_jobs):
+    cuts = CutSet.from_file(directory / "cuts.jsonl.gz").to_eager()
+    extractor = FbankExtractor(FbankExtractorConfig({"num_mel_bins": 40}))
+    stored = cuts.compute_and_store_features(
+        extractor, tmp_path / "feats", num_jobs=num_jobs, storage_type=storage_type
+    )
+    stored.to_file(tmp_path / "stored.jsonl.gz")
+    for cut in CutSet.from_file(tmp_path / "stored.jsonl.gz"):
+        expected = Fbank(FbankConfig(num_mel_bins=40))(cut.load_audio()[0])
+        np.testing.assert_allclose(cut.load_features(), expected, atol=1e-3)
+        np.testing.assert_allclose(cut.truncate(offset=0.2, duration=0.3).load_features(), expected[20:50], atol=1e-3)
+
+
+def test_an_extractor_goes_to_yaml_and_back(tmp_path):
+    FbankExtractor(FbankExtractorConfig({"snip_edges": True})).to_yaml(tmp_path / "extractor.yml")
+    samples = load_tone(Tone("a", 8000))
+    back = FeatureExtractor.from_yaml(tmp_path / "extractor.yml")
+    np.testing.assert_array_equal(back.extract(samples, 16000), Fbank(FbankConfig(snip_edges=True))(samples))
+
+
+def test_damage_is_seen_through_lhotse_too(directory):
+    make_set(directory, FbankConfig(), run_here)
+    (cut, _) = CutSet.from_file(directory / "cuts_feats.jsonl.gz")
+    flip_a_byte(directory / "feats.0001.ark", at=-100)
+    flip_a_byte(directory / "feats.0001.ark", at=100)
+    with pytest.raises(SdpnError, match="is damaged"):
+        cut.load_features()
 
 
 def test_cuts_that_changed_since_their_features_were_made_are_refused(directory):

@@ -9,7 +9,7 @@ from sdpn.features.fbank import Fbank
 from sdpn.features.index import FeatureIndex
 from tests.features.conftest import load_tone
 
-TOLERANCE = {"none": 0.0, "16bit": 3e-4, "8bit": 0.06}
+TOLERANCE = {"none": 0.0, "16bit": 3e-4, "8bit": 0.06, "float16": 8e-3}
 
 
 @pytest.mark.parametrize("compress", ["none", "16bit", "8bit"])
@@ -20,6 +20,14 @@ def test_what_is_written_is_read_back(make_cache, tones, feats_type, compress):
     fbank = Fbank(config)
     for row, tone in enumerate(tones):
         assert np.abs(index.read(row) - fbank(load_tone(tone))).max() <= TOLERANCE[compress]
+
+
+def test_hdf5_also_holds_half_precision(make_cache, tones):
+    config = FbankConfig(feats_type="hdf5", compress="float16")
+    index = FeatureIndex.open(make_cache(config))
+    assert np.abs(index.read(0) - Fbank(config)(load_tone(tones[0]))).max() <= TOLERANCE["float16"]
+    with pytest.raises(ValueError, match="which Kaldi's arks do not know"):
+        FbankConfig(compress="float16").check()
 
 
 @pytest.mark.parametrize("compress", ["none", "16bit", "8bit"])
@@ -51,7 +59,7 @@ def test_an_hdf5_shard_explains_itself_to_h5py(make_cache):
     with h5py.File(directory / "feats.0001.h5") as shard:
         assert shard["feats"].chunks is None
         assert shard["feats"].maxshape == shard["feats"].shape
-        for row, name in enumerate(shard["ids"].asstr()[:]):
+        for row, name in enumerate(shard["ids"][:].astype(str)):
             first, count = shard["first_row"][row], shard["num_rows"][row]
             values = shard["feats"][first : first + count] * shard["step"][row] + shard["minimum"][row]
             np.testing.assert_allclose(values, index.read(index.ids.index(name)), atol=1e-5)

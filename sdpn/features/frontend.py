@@ -1,0 +1,156 @@
+"""From the samples of an utterance to the matrix that is cached: fbank, then normalization, then the speech frames."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sdpn.errors import SdpnError
+from sdpn.features.cmvn import sliding_mean, utterance_statistics
+from sdpn.features.config import FbankConfig
+from sdpn.features.fbank import Fbank, Frames
+from sdpn.features.storage import Matrix
+from sdpn.features.vad import speech_frames
+
+_FRAMES_IN_MEMORY = 120_000  # 20 minutes; what is longer goes through a file
+_FRAMES_AT_ONCE = 8192
+_FULL_SCALE = 0.999
+_CLIPPED_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """The features of an utterance.
+
+    Attributes:
+        matrix: what is to be stored.
+        notes: what is remarkable about the audio, in a few words each.
+    """
+
+    matrix: Matrix
+    notes: list[str]
+
+
+class FrameStore:
+    """Rows appended in blocks, and read back by their numbers; in memory while they are few, else in a file.
+
+    Args:
+        num_bins: columns.
+        directory: where the file is made; it has no name there and goes with the store.
+    """
+
+    def __init__(self, num_bins: int, directory: Path):
+        self._bins, self._directory = num_bins, directory
+        self._blocks: list[np.ndarray] = []
+        self._file = None
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, block: np.ndarray) -> None:
+        """Add (n, num_bins) float32 rows."""
+        self._count += len(block)
+        if self._count <= _FRAMES_IN_MEMORY:
+            self._blocks.append(block)
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115  (closed with the store)
+        for one in (*self._blocks, block):
+            self._file.write(np.ascontiguousarray(one).data)
+        self._blocks = []
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop)."""
+        if self._file is None:
+            if len(self._blocks) > 1:
+                self._blocks = [np.concatenate(self._blocks)]
+            return self._blocks[0][start:stop]
+        self._file.flush()
+        self._file.seek(start * self._bins * 4)
+        data = self._file.read((stop - start) * self._bins * 4)
+        return np.frombuffer(data, dtype=np.float32).reshape(-1, self._bins)
+
+    def at_once(self) -> int:
+        """How many rows it is good to read in one go."""
+        return _FRAMES_AT_ONCE if self._file else max(self._count, 1)
+
+
+def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> Utterance:
+    """Compute what is cached of one utterance.
+
+    Args:
+        blocks: (n,) float32 arrays of consecutive samples, full scale at 1.
+        fbank: how; it carries the configuration.
+        directory: where a long utterance's features may be kept meanwhile.
+
+    Raises:
+        SdpnError: the samples are not finite, do not make up a frame, or are silence.
+    """
+    clipping = Clipping()
+    frames = fbank.stream(clipping.watch(blocks))
+    return assemble(frames, clipping, fbank.config, directory)
+
+
+def assemble(frames: Iterable[Frames], clipping: "Clipping", config: FbankConfig, directory: Path) -> Utterance:
+    """The utterance that consecutive frames make up; see `features_of`."""
+    store = FrameStore(config.num_mel_bins, directory)
+    energies = []
+    for some in frames:
+        store.append(some.fbank)
+        energies.append(some.energy)
+    energy = np.concatenate(energies) if energies else np.zeros(0, dtype=np.float32)
+    if not energy.any():
+        raise SdpnError("it is silent: all its samples are equal")
+    speech = speech_frames(energy, config) if config.vad == "energy" else None
+    if speech is not None and not speech.any():
+        raise SdpnError("the voice activity detection finds no speech in it")
+    return Utterance(_normalized(store, speech, config), clipping.notes())
+
+
+class Clipping:
+    """Counts samples at full scale as they pass."""
+
+    def __init__(self) -> None:
+        self.clipped = self.seen = 0
+
+    def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same blocks."""
+        for block in blocks:
+            self.clipped += int(np.count_nonzero(block >= _FULL_SCALE) + np.count_nonzero(block <= -_FULL_SCALE))
+            self.seen += len(block)
+            yield block
+
+    def notes(self) -> list[str]:
+        """What is to be said of them."""
+        share = self.clipped / max(self.seen, 1)
+        return [f"clipped: {100 * share:.1f} % of the samples are at full scale"] if share > _CLIPPED_SHARE else []
+
+
+def _normalized(store: FrameStore, speech: np.ndarray | None, config: FbankConfig) -> Matrix:
+    """The stored rows normalized over all of them, without those that are not speech."""
+    count, at_once = len(store), store.at_once()
+    mean, deviation = np.zeros(1), np.ones(1)
+    if config.cmvn in ("mean", "mean-variance"):
+        mean, deviation = utterance_statistics(store.rows, count)
+        if config.cmvn == "mean":
+            deviation = np.ones(1)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, count, at_once):
+            stop = min(start + at_once, count)
+            block = store.rows(start, stop)
+            if config.cmvn == "sliding":
+                block = (block - sliding_mean(store.rows, count, start, stop, config.cmvn_window)).astype(np.float32)
+            elif config.cmvn != "none":
+                block = ((block - mean) / deviation).astype(np.float32)
+            yield block if speech is None else block[speech[start:stop]]
+
+    rows = count if speech is None else int(speech.sum())
+    if at_once == count:
+        whole = next(blocks())
+        return Matrix(rows, float(whole.min()), float(whole.max()), [whole])
+    ends = [(block.min(), block.max()) for block in blocks() if len(block)]
+    return Matrix(rows, float(min(low for low, _ in ends)), float(max(high for _, high in ends)), blocks())

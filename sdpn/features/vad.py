@@ -1,0 +1,31 @@
+"""Voice activity by energy, as Kaldi's compute-vad decides it."""
+
+import numpy as np
+
+from sdpn.features.config import FbankConfig
+
+_EPSILON = float(np.finfo(np.float32).eps)
+
+
+def speech_frames(energy: np.ndarray, config: FbankConfig) -> np.ndarray:
+    """Which frames are speech.
+
+    A frame counts as loud where its log-energy exceeds vad_energy_threshold + vad_energy_mean_scale * (mean
+    log-energy), and as speech where at least vad_proportion_threshold of the frames within vad_frames_context of it
+    are loud (Kaldi, ivector/voice-activity-detection.cc). The log-energy is that of 16-bit samples, so Kaldi's
+    thresholds mean here what they mean there.
+
+    Args:
+        energy: (n_frames,) sum of the squared samples of each frame, at the configuration's `sample_scale`.
+
+    Returns:
+        (n_frames,) bool.
+    """
+    to_16_bit = (32768 / config.sample_scale) ** 2
+    log_energy = np.log(np.maximum(energy.astype(np.float64) * to_16_bit, _EPSILON))
+    threshold = config.vad_energy_threshold + config.vad_energy_mean_scale * log_energy.mean()
+    loud = np.concatenate([[0], np.cumsum(log_energy > threshold)])
+    frames = np.arange(len(energy))
+    first = np.maximum(frames - config.vad_frames_context, 0)
+    last = np.minimum(frames + config.vad_frames_context + 1, len(energy))
+    return loud[last] - loud[first] >= (last - first) * config.vad_proportion_threshold

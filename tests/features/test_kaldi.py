@@ -1,0 +1,83 @@
+import kaldi_native_io
+import numpy as np
+import pytest
+
+from sdpn.errors import SdpnError
+from sdpn.features.config import FbankConfig
+from sdpn.features.index import FeatureIndex
+from sdpn.features.kaldi import index_scp
+
+METHODS = {"CM": "kSpeechFeature", "CM2": "kTwoByteAuto", "CM3": "kOneByteAuto"}
+CONFIG = FbankConfig(num_mel_bins=20)
+
+
+@pytest.fixture
+def matrices():
+    rng = np.random.default_rng(0)
+    return {f"utt{i}": rng.normal(-6, 3, (40 + i, 20)).astype(np.float32) for i in range(3)}
+
+
+def write(folder, matrices, form):
+    """feats.scp and feats.ark as Kaldi's own code writes them; returns what it reads back."""
+    where = f"ark,scp:{folder}/feats.ark,{folder}/feats.scp"
+    if form in METHODS:
+        with kaldi_native_io.CompressedMatrixWriter(where) as writer:
+            for name, matrix in matrices.items():
+                writer.write(name, matrix, getattr(kaldi_native_io.CompressionMethod, METHODS[form]))
+    elif form == "DM":
+        with kaldi_native_io.DoubleMatrixWriter(where) as writer:
+            for name, matrix in matrices.items():
+                writer.write(name, matrix.astype(np.float64))
+    else:
+        with kaldi_native_io.FloatMatrixWriter(where) as writer:
+            for name, matrix in matrices.items():
+                writer.write(name, matrix)
+    lines = (folder / "feats.scp").read_text().splitlines()
+    return {line.split()[0]: kaldi_native_io.FloatMatrix.read(line.split()[1]).numpy() for line in lines}
+
+
+@pytest.mark.parametrize("form", ["FM", "DM", "CM", "CM2", "CM3"])
+def test_arks_that_are_there_already_are_read_as_kaldi_reads_them(tmp_path, matrices, form):
+    expected = write(tmp_path, matrices, form)
+    index_scp(tmp_path, tmp_path / "feats.scp", CONFIG)
+    index = FeatureIndex.open(tmp_path)
+    assert index.ids == sorted(matrices)
+    for row, name in enumerate(index.ids):
+        np.testing.assert_allclose(index.read(row), expected[name], atol=1e-5)
+        np.testing.assert_array_equal(index.read(row, 7, 29), index.read(row)[7:29])
+
+
+def test_the_index_is_made_once_and_again_when_the_arks_change(tmp_path, matrices):
+    write(tmp_path, matrices, "FM")
+    assert [index_scp(tmp_path, tmp_path / "feats.scp", CONFIG) for _ in range(2)] == [True, False]
+    write(tmp_path, dict(list(matrices.items())[:2]), "FM")
+    assert index_scp(tmp_path, tmp_path / "feats.scp", CONFIG)
+    assert len(FeatureIndex.open(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("utt0 nowhere.ark:5", "points to .*nowhere.ark, which cannot be read: no such file"),
+        ("utt0 copy-feats ark:a ark:- |", "line 1: expected `utterance path:offset`"),
+        ("utt0 {ark}:3", "is not a binary matrix of Kaldi's"),
+        ("utt0 {ark}:5\nutt0 {ark}:5", "line 2: the utterance utt0 stands there twice"),
+        ("", "is empty"),
+    ],
+)
+def test_what_is_wrong_with_an_scp_is_a_sentence(tmp_path, matrices, line, sentence):
+    write(tmp_path, matrices, "FM")
+    scp = tmp_path / "other.scp"
+    scp.write_text(line.format(ark=tmp_path / "feats.ark"))
+    with pytest.raises(SdpnError, match=sentence):
+        index_scp(tmp_path, scp, CONFIG)
+
+
+def test_a_cut_off_ark_and_another_number_of_bins_are_sentences(tmp_path, matrices):
+    write(tmp_path, matrices, "FM")
+    with pytest.raises(SdpnError, match="utt0 has 20 bins where num_mel_bins is 80"):
+        index_scp(tmp_path, tmp_path / "feats.scp", FbankConfig())
+    ark = tmp_path / "feats.ark"
+    ark.write_bytes(ark.read_bytes()[:-10])
+    with pytest.raises(SdpnError, match=r"feats\.ark is cut off or damaged at utt2"):
+        index_scp(tmp_path, tmp_path / "feats.scp", CONFIG)
