@@ -69,10 +69,11 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def options(cls: type) -> Callable:
-    """A decorator that gives a click command one option for every field of `cls` but dictionaries, with no default.
+    """A decorator that gives a click command one option for every field of `cls`, with no default.
 
-    A list of several values is given one after another: `--noise-snr 0 15`. The command receives them as keyword
-    arguments named like the fields, None where not given; `given` picks them.
+    Dictionaries and lists of any length stand in the file alone. A list of several values is given one after another:
+    `--noise-snr 0 15`. The command receives them as keyword arguments named like the fields, None where not given;
+    `given` picks them.
     """
 
     def decorate(command: Callable) -> Callable:
@@ -97,7 +98,7 @@ def given(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _click_type(hint: Any, field: dataclasses.Field) -> Any:
     if typing.get_origin(hint) is tuple:  # --noise-snr 0 15
-        return typing.get_args(hint)
+        return None if Ellipsis in typing.get_args(hint) else typing.get_args(hint)
     plain = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not types.NoneType]
     if typing.get_origin(hint) not in (None, typing.Union, types.UnionType) or len(plain) != 1:
         return None

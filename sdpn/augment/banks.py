@@ -1,5 +1,6 @@
 """The banks of stage 3, opened for training."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,34 +12,79 @@ from sdpn.files import digest
 from sdpn.shards import Work
 
 
-class ReverbCopy:
-    """A reverberated copy of the training set; utterances that could not be reverberated are absent from it."""
+class Copy:
+    """A cached copy of the training set; utterances that could not be made are absent from it.
+
+    Attributes:
+        index: its features.
+        rows: (n_utterances,) for every utterance of the training set its number in the copy, -1 where it is absent.
+    """
 
     def __init__(self, index: FeatureIndex, train: FeatureIndex):
         self.index = index
-        rows = {name: row for row, name in enumerate(index.ids)}
-        self._rows = np.array([rows.get(name, -1) for name in train.ids], dtype=np.int64)
+        numbers = {name: row for row, name in enumerate(index.ids)}
+        self.rows = np.array([numbers.get(name, -1) for name in train.ids], dtype=np.int64)
 
-    def row_of(self, utterance: int) -> int | None:
-        """The row in this copy of utterance number `utterance` of the training set, None where it is absent."""
-        row = int(self._rows[utterance])
-        return row if row >= 0 else None
+
+@dataclass(frozen=True)
+class Speed:
+    """The training set at one speed.
+
+    Attributes:
+        factor: 1 is the speed it was spoken at.
+        clean: the copy without reverberation; None for the training set itself.
+        reverbs: its reverberated copies.
+    """
+
+    factor: float
+    clean: Copy | None
+    reverbs: list[Copy] = field(default_factory=list)
 
 
 class Banks:
     """What student views are augmented with.
 
-    Attributes:
-        reverbs: reverberated copies of the training set.
+    Args:
+        reverbs: reverberated copies of the training set as it was spoken.
         noises: feature indices of noise clips by kind, of `config.NOISE_KINDS`.
+        others: the training set at other speeds.
+        as_spoken: whether the speed it was spoken at is among those drawn.
+
+    Attributes:
+        speeds: what the speed of an utterance is drawn from.
+        noises: as above.
         fingerprint: digest of all of it.
     """
 
-    def __init__(self, reverbs: list[ReverbCopy], noises: dict[str, FeatureIndex]):
-        self.reverbs, self.noises = reverbs, noises
+    def __init__(
+        self,
+        reverbs: list[Copy],
+        noises: dict[str, FeatureIndex],
+        others: list[Speed] | None = None,
+        as_spoken: bool = True,
+    ):
+        self.speeds = ([Speed(1.0, None, reverbs)] if as_spoken else []) + (others or [])
+        self.noises = noises
         self.fingerprint = digest(
-            [copy.index.fingerprint for copy in reverbs], {kind: index.fingerprint for kind, index in noises.items()}
+            [
+                [speed.factor, *(copy.index.fingerprint for copy in [speed.clean, *speed.reverbs] if copy)]
+                for speed in self.speeds
+            ],
+            {kind: index.fingerprint for kind, index in noises.items()},
         )
+
+
+def bank_names(reverb_copies: int, speeds: tuple[float, ...]) -> dict[float, list[str]]:
+    """The folders below augment/ that hold copies of the training set, by speed: the clean one first, then the others.
+
+    As it was spoken, the clean one is the training set itself, and its place is empty.
+    """
+    names = {}
+    for speed in speeds:
+        suffix = "" if speed == 1 else f"-speed{speed:g}"
+        reverbs = [f"reverb{number}{suffix}" for number in range(1, reverb_copies + 1)]
+        names[speed] = ["" if speed == 1 else f"speed{speed:g}", *reverbs]
+    return names
 
 
 def open_banks(data_dir: str | Path, train: FeatureIndex) -> Banks:
@@ -53,13 +99,22 @@ def open_banks(data_dir: str | Path, train: FeatureIndex) -> Banks:
         raise SdpnError(f"{folder} is missing or unfinished: run stage 3 first")
     if made.fingerprint.get("train") != train.fingerprint:
         raise SdpnError(f"the features in {train.directory} have changed since {folder} was made: run stage 3 again")
-    names = made.report()["banks"]
-    reverbs = [ReverbCopy(_open(folder / name, train), train) for name in names if name not in NOISE_KINDS]
-    return Banks(reverbs, {kind: _open(folder / kind, train) for kind in NOISE_KINDS if kind in names})
+    report = made.report()
+    if not {"noises", "copies"} <= report.keys():
+        raise SdpnError(f"{folder} was made by another version: run stage 3 again")
+    noises = {kind: _open(folder / kind, train) for kind in NOISE_KINDS if kind in report["noises"]}
+    speeds = []
+    for factor, (clean, *reverbs) in report["copies"]:
+        copies = [Copy(_open(folder / name, train), train) for name in reverbs]
+        speeds.append(Speed(factor, Copy(_open(folder / clean, train), train) if clean else None, copies))
+    spoken = next((speed for speed in speeds if speed.clean is None), None)
+    others = [speed for speed in speeds if speed.clean is not None]
+    return Banks(spoken.reverbs if spoken else [], noises, others, spoken is not None)
 
 
 def _open(directory: Path, train: FeatureIndex) -> FeatureIndex:
     index = FeatureIndex.open(directory, "stage 3")
-    if index.config.spectral() != train.config.spectral():
+    made, wanted = ({**one.config.spectral(), "vad": None} for one in (index, train))
+    if made != wanted:
         raise SdpnError(f"{directory} has other fbank settings than {train.directory}: run stage 3 again")
     return index

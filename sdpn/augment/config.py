@@ -14,6 +14,9 @@ class BankConfig:
     """What stage 3 makes."""
 
     reverb_copies: int = value(1, "reverberated copies of the training set that stage 3 caches", at_least=0)
+    speeds: str = value(
+        "1.0", "speeds at which stage 3 caches the training set, separated by commas; an epoch takes one an utterance"
+    )
     max_rir_seconds: float = value(2.0, "longer room impulse responses are cut off there", above=0)
     babble_clips: int = value(200, "babble clips that stage 3 makes of training utterances", at_least=0)
     babble_seconds: float = value(6.0, "length of a babble clip", above=0)
@@ -23,6 +26,19 @@ class BankConfig:
         """Raise ValueError where settings do not fit together."""
         if self.babble_talkers[0] > self.babble_talkers[1]:
             raise ValueError(f"babble_talkers is {list(self.babble_talkers)}; expected the smaller number first")
+        try:
+            speeds = self.speed_factors
+        except ValueError:
+            speeds = ()
+        if not speeds or len(set(speeds)) < len(speeds) or not all(0.5 <= speed <= 2 for speed in speeds):
+            raise ValueError(
+                f"speeds is {self.speeds!r}; expected different numbers between 0.5 and 2, as in '0.9, 1.0, 1.1'"
+            )
+
+    @property
+    def speed_factors(self) -> tuple[float, ...]:
+        """The speeds as numbers."""
+        return tuple(float(speed) for speed in self.speeds.split(","))
 
 
 @dataclass(frozen=True)
@@ -41,9 +57,9 @@ class ViewConfig:
     music_snr: tuple[float, float] = value((5.0, 15.0), "dB")
     babble_snr: tuple[float, float] = value((13.0, 20.0), "dB")
 
-    cross_term: tuple[float, float] = value(
+    cross_term: tuple[float, ...] = value(
         (0.63, 0.27),
-        "deviation of the phase term between speech and noise, in the lowest and in the highest band",
+        "deviation of the phase term between speech and noise, at evenly spaced bands from the lowest to the highest",
         at_least=0,
         at_most=1,
     )
@@ -51,14 +67,27 @@ class ViewConfig:
     mask_frames: int = value(10, "longest time mask, frames", at_least=0)
     mask_bins: int = value(6, "widest frequency mask, bins", at_least=0)
 
+    level: tuple[float, float] = value((0.0, 0.0), "dB by which a student view is louder, uniform")
+    p_band_limit: float = value(0.0, "share of student views limited to a telephone's band", at_least=0, at_most=1)
+    band_limit_low: tuple[float, float] = value((100.0, 400.0), "Hz, where such a band begins, uniform", at_least=0)
+    band_limit_high: tuple[float, float] = value((3000.0, 3800.0), "Hz, where it ends", at_least=0)
+    band_limit_loss: float = value(40.0, "dB, attenuation outside it", at_least=0)
+    p_codec: float = value(0.0, "share of student views with the noise of a codec", at_least=0, at_most=1)
+    codec_snr: tuple[float, float] = value((10.0, 25.0), "dB in every band, uniform")
+
     def check(self) -> None:
         """Raise ValueError where settings do not fit together."""
         if self.p_clean + self.p_both > 1 + 1e-9:
             raise ValueError(f"p_clean + p_both is {self.p_clean + self.p_both:g}; expected at most 1")
-        for kind in NOISE_KINDS:
-            low, high = self.snr(kind)
+        ranges = ("noise_snr", "music_snr", "babble_snr", "level", "band_limit_low", "band_limit_high", "codec_snr")
+        for name in ranges:
+            low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"{kind}_snr is [{low:g}, {high:g}]; expected the lower end first")
+                raise ValueError(f"{name} is [{low:g}, {high:g}]; expected the lower end first")
+        if self.band_limit_low[1] >= self.band_limit_high[0]:
+            raise ValueError(f"band_limit_low is {list(self.band_limit_low)}; expected it to end below band_limit_high")
+        if len(self.cross_term) < 2:
+            raise ValueError(f"cross_term is {list(self.cross_term)}; expected at least two values, lowest band first")
         if sum(self.noise_weights) <= 0:
             raise ValueError("noise_weights are all 0; expected at least one above 0")
 

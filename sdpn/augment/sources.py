@@ -9,8 +9,10 @@ from scipy.signal import fftconvolve
 
 from sdpn.augment.config import BankConfig
 from sdpn.errors import SdpnError
-from sdpn.features.audio import load_samples
+from sdpn.features.audio import AudioCut, load_samples
 from sdpn.features.index import utterance_key
+
+_SPEED_RATE = 48000  # Hz; only the ratio of rates matters to a resampler
 
 
 def reverberate(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:
@@ -32,11 +34,46 @@ def reverberate(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class SpedCut:
+    """An utterance at another speed, and so of another pitch and length.
+
+    Attributes:
+        cut: the utterance as it was spoken.
+        factor: how much faster.
+    """
+
+    cut: AudioCut
+    factor: float
+
+    @property
+    def id(self) -> str:
+        return self.cut.id
+
+    @property
+    def num_samples(self) -> int:
+        return round(self.cut.num_samples / self.factor)
+
+    def to_dict(self) -> dict:
+        """What tells this utterance from another."""
+        return {**self.cut.to_dict(), "speed": self.factor}
+
+
+def load_utterance(cut: Any) -> np.ndarray:
+    """The (num_samples,) float32 samples of a cut or of a SpedCut."""
+    if not isinstance(cut, SpedCut):
+        return load_samples(cut)
+    import soxr
+
+    sped = soxr.resample(load_samples(cut.cut), cut.factor * _SPEED_RATE, _SPEED_RATE)
+    return np.pad(sped, (0, max(0, cut.num_samples - len(sped))))[: cut.num_samples]
+
+
+@dataclass(frozen=True)
 class Reverberated:
     """Loads an utterance as one of the rooms would render it; which room depends on (seed, copy, utterance id) alone.
 
     Attributes:
-        rirs: Lhotse cuts of room impulse responses.
+        rirs: cuts of room impulse responses.
         max_taps: responses are cut off there.
         seed: of the run.
         copy: number of the copy, from 1.
@@ -56,7 +93,7 @@ class Reverberated:
             raise SdpnError(f"room {room.id}: {error}") from None
         if not np.any(rir):
             raise SdpnError(f"room {room.id} is silent")
-        return reverberate(load_samples(cut), rir)
+        return reverberate(load_utterance(cut), rir)
 
 
 @dataclass(frozen=True)
@@ -66,7 +103,7 @@ class BabbleClip:
     Attributes:
         id: of the clip.
         num_samples: its length.
-        talkers: Lhotse cuts of the utterances in it.
+        talkers: cuts of the utterances in it.
         starts: for each talker the share of the utterance at which the clip begins; it goes round at the end.
     """
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sdpn.augment.banks import Banks, ReverbCopy
+from sdpn.augment.banks import Banks, Copy
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
@@ -31,7 +31,7 @@ def caches(tmp_path_factory):
             fill(root / "noise", [Tone(f"n{i}", 16000 + i) for i in range(3)], load_hiss, config, {}, run_here)
             fill(root / "babble", [Tone(f"b{i}", 4000 + i) for i in range(3)], load_hiss, config, {}, run_here)
             train = FeatureIndex.open(root / "train")
-            reverb = ReverbCopy(FeatureIndex.open(root / "reverb1"), train)
+            reverb = Copy(FeatureIndex.open(root / "reverb1"), train)
             noises = {kind: FeatureIndex.open(root / kind) for kind in ("noise", "babble")}
             made[feats_type] = train, Banks([reverb], noises)
         return made[feats_type]

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from sdpn.augment.banks import open_banks
+from sdpn.augment.banks import bank_names, open_banks
+from sdpn.augment.config import NOISE_KINDS
 from sdpn.errors import SdpnError
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
@@ -21,7 +22,12 @@ def train(tmp_path):
 def make(folder, train, names, config=FbankConfig()):  # noqa: B008  (frozen)
     for name in names:
         fill(folder / name, TONES[1:], load_tone, config, {}, run_here)
-    Work(folder, "augment", {"train": train.fingerprint}).finish([], banks=names)
+    noises = [name for name in names if name in NOISE_KINDS]
+    reverbs = [name for name in names if name.startswith("reverb")]
+    others = [[0.9, [name]] for name in names if name == "speed0.9"]
+    Work(folder, "augment", {"train": train.fingerprint}).finish(
+        [], noises=noises, copies=[[1.0, ["", *reverbs]], *others]
+    )
 
 
 def test_banks_are_those_that_stage_3_made_last(tmp_path, train):
@@ -29,13 +35,23 @@ def test_banks_are_those_that_stage_3_made_last(tmp_path, train):
     make(tmp_path / "augment", train, ["noise", "reverb1"])
     banks = open_banks(tmp_path, train)
     assert list(banks.noises) == ["noise"]
-    assert len(banks.reverbs) == 1
+    assert [(speed.factor, len(speed.reverbs)) for speed in banks.speeds] == [(1.0, 1)]
+
+
+def test_other_speeds_stand_beside_the_one_that_was_spoken(tmp_path, train):
+    make(tmp_path / "augment", train, ["reverb1", "speed0.9"])
+    banks = open_banks(tmp_path, train)
+    assert [(speed.factor, speed.clean is None, len(speed.reverbs)) for speed in banks.speeds] == [
+        (1.0, True, 1),
+        (0.9, False, 0),
+    ]
+    assert bank_names(1, (0.9, 1.0)) == {0.9: ["speed0.9", "reverb1-speed0.9"], 1.0: ["", "reverb1"]}
 
 
 def test_a_reverberated_copy_knows_which_utterances_it_lacks(tmp_path, train):
     make(tmp_path / "augment", train, ["reverb1"])
-    copy = open_banks(tmp_path, train).reverbs[0]
-    assert [copy.row_of(utterance) for utterance in range(4)] == [None, 0, 1, 2]
+    copy = open_banks(tmp_path, train).speeds[0].reverbs[0]
+    assert copy.rows.tolist() == [-1, 0, 1, 2]
     np.testing.assert_array_equal(copy.index.read(0), train.read(1))
 
 

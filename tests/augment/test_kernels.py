@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
-from sdpn.augment.kernels import mask, mix, mix_reference
+from sdpn.augment import reference
+from sdpn.augment.kernels import VIEW, mask, mix, render
 from sdpn.augment.random import NORMALS
 from sdpn.augment.views import energy_weights
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
+from sdpn.features.storage import BY_COLUMNS, KINDS, decode_columns, dequantize, quantize, scale
 
 WEIGHTS = energy_weights(FbankConfig())
 DEVIATIONS = np.linspace(0.63, 0.27, 80, dtype=np.float32)
@@ -20,29 +22,77 @@ def speech_like(seed, seconds=8.0):
 
 
 def run_mix(speech, noise, snr, deviations=DEVIATIONS, key=7):
-    out = np.empty_like(speech)
-    mix(speech, noise.copy(), snr, WEIGHTS, deviations, np.uint64(key), NORMALS, out)
-    return out
+    mixed = speech.copy()
+    mix(mixed, noise.copy(), snr, WEIGHTS, deviations, np.uint64(key), NORMALS)
+    return mixed
+
+
+def agree(rendered, expected):
+    # where the phases all but cancel, float32 has few digits left of the difference
+    assert np.quantile(np.abs(rendered - expected), 0.999) < 2e-4
+    assert np.abs(np.exp(rendered) - np.exp(expected)).max() < 1e-4 * np.exp(expected).max()
 
 
 @pytest.mark.parametrize("snr", [-5.0, 0.0, 15.0])
 @pytest.mark.parametrize("bins", [80, 39])
-def test_the_kernel_is_its_plain_reference(snr, bins):
+def test_mixing_is_its_plain_reference(snr, bins):
     rng = np.random.default_rng(0)
     speech, noise = rng.uniform(-12, 2, (2, 57, bins)).astype(np.float32)
-    out = np.empty_like(speech)
-    mix(speech, noise.copy(), snr, WEIGHTS[:bins], DEVIATIONS[:bins], np.uint64(3), NORMALS, out)
-    reference = mix_reference(speech, noise, snr, WEIGHTS[:bins], DEVIATIONS[:bins], 3)
-    # where the phases all but cancel, float32 has few digits left of the difference
-    assert np.quantile(np.abs(out - reference), 0.999) < 1e-4
-    assert np.abs(np.exp(out) - np.exp(reference)).max() < 1e-4 * np.exp(reference).max()
+    mixed = speech.copy()
+    mix(mixed, noise.copy(), snr, WEIGHTS[:bins], DEVIATIONS[:bins], np.uint64(3), NORMALS)
+    agree(mixed, reference.mix(speech.astype(np.float64), noise, snr, WEIGHTS[:bins], DEVIATIONS[:bins], 3))
 
 
-def test_it_may_write_in_place():
-    speech, noise = np.random.default_rng(0).uniform(-12, 2, (2, 20, 80)).astype(np.float32)
-    expected = run_mix(speech, noise, 5.0)
-    mix(speech, noise, 5.0, WEIGHTS, DEVIATIONS, np.uint64(7), NORMALS, speech)
-    np.testing.assert_array_equal(speech, expected)
+def stored_forms(matrix):
+    """(kind, bytes, minimum, step, values) of a matrix in every stored form."""
+    for kind in KINDS:
+        minimum, step = scale(float(matrix.min()), float(matrix.max()), kind)
+        stored = quantize(matrix, minimum, step, kind)
+        yield kind, stored, minimum, step, dequantize(stored, minimum, step).astype(np.float64)
+    rng = np.random.default_rng(1)
+    percentiles = np.sort(rng.integers(0, 65536, (matrix.shape[1], 4)).astype("<u2"), axis=1)
+    columns = rng.integers(0, 256, matrix.shape[::-1], dtype=np.uint8)
+    stored = np.concatenate([percentiles.view(np.uint8).ravel(), columns.ravel()])
+    values = decode_columns(stored, *matrix.shape, 0, len(matrix), (-12.0, 14 / 65535))
+    yield BY_COLUMNS, stored, -12.0, 14 / 65535, values.astype(np.float64)
+
+
+EFFECTS = {
+    "nothing": {},
+    "noise": {"snr": 4.0},
+    "codec": {"codec_snr": 12.0},
+    "band": {"lowest_bin": 7, "highest_bin": 31, "loss": 5.0},
+    "level": {"level": -1.5},
+    "masks": {"mask_frame": 11, "mask_frames": 6, "mask_bin": 30, "mask_bins": 4},
+    "all": {"snr": 0.0, "codec_snr": 20.0, "lowest_bin": 3, "highest_bin": 33, "loss": 9.0, "level": 2.0}
+    | {"mask_frame": 0, "mask_frames": 3, "mask_bin": 0, "mask_bins": 2},
+}
+
+
+@pytest.mark.parametrize("effects", EFFECTS.values(), ids=EFFECTS)
+def test_a_view_is_its_plain_reference_from_every_stored_form(effects):
+    rng = np.random.default_rng(0)
+    speech, noise = (rng.uniform(-12, 2, (frames, 38)).astype(np.float32) for frames in (61, 23))
+    forms = list(zip(stored_forms(speech), stored_forms(noise), strict=True))
+    assert sorted(form[0][0] for form in forms) == [0, 1, 2, 3, 4, 5]
+    views = np.zeros(len(forms), dtype=VIEW)
+    for view, ((kind, stored, minimum, step, _), (_, noise_stored, noise_minimum, noise_step, _)) in zip(
+        views, forms, strict=True
+    ):
+        view["speech"], view["speech_kind"], view["speech_frames"] = stored.ctypes.data, kind, 61
+        view["speech_start"], view["speech_minimum"], view["speech_step"] = 44, minimum, step
+        if "snr" in effects:
+            view["noise"], view["noise_kind"], view["noise_frames"] = noise_stored.ctypes.data, kind, 23
+            view["noise_start"], view["noise_minimum"], view["noise_step"] = 20, noise_minimum, noise_step
+        for name, value in {"codec_snr": np.nan, "highest_bin": 38, **effects}.items():
+            view[name] = value
+        view["key"] = 77 + kind
+    out = np.empty((len(forms), 50, 38), dtype=np.float32)
+    render(views, WEIGHTS[:38], DEVIATIONS[:38], NORMALS, out)
+    for view, rendered, form in zip(views, out, forms, strict=True):
+        (*_, values), (*_, noise_values) = form
+        added = noise_values if "snr" in effects else None
+        agree(rendered, reference.render_view(view, values, added, 50, WEIGHTS[:38], DEVIATIONS[:38]))
 
 
 @pytest.mark.parametrize("snr", [0.0, 10.0])

@@ -4,8 +4,9 @@ import soundfile
 from lhotse import Recording
 
 from sdpn.augment.config import BankConfig
-from sdpn.augment.sources import Reverberated, load_babble, plan_babble, reverberate
+from sdpn.augment.sources import Reverberated, SpedCut, load_babble, load_utterance, plan_babble, reverberate
 from sdpn.errors import SdpnError
+from sdpn.features.audio import AudioCut
 from sdpn.features.cache import describe
 
 
@@ -77,3 +78,15 @@ def test_babble_is_the_same_for_the_same_seed(tmp_path):
         [clip.to_dict() for clip in plan_babble(cuts, BankConfig(babble_clips=6), 16000, seed)] for seed in (1, 1, 2)
     ]
     assert plans[0] == plans[1] != plans[2]
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_another_speed_moves_the_pitch_and_the_length(tmp_path, factor):
+    time = np.arange(16000) / 16000
+    cut = AudioCut.of(write_cut(tmp_path, "tone", 0.5 * np.sin(2 * np.pi * 1000 * time)))
+    sped = SpedCut(cut, factor)
+    samples = load_utterance(sped)
+    assert len(samples) == sped.num_samples == round(16000 / factor)
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    assert abs(np.argmax(spectrum) * 16000 / len(samples) - 1000 * factor) < 2
+    assert describe(sped) != describe(cut)

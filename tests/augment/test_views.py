@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from sdpn.augment.banks import Banks
+from sdpn.augment.banks import Banks, Speed
 from sdpn.augment.config import AugmentConfig
 from sdpn.augment.views import ViewSampler
+from sdpn.features.fbank import band_centres
 
 SIZES = {"teacher_frames": 60, "student_frames": 30, "student_views": 3}
 NOTHING = AugmentConfig(p_clean=1.0, p_both=0.0, p_mask=0.0)
@@ -35,6 +36,85 @@ def test_views_do_not_depend_on_the_batch_they_are_in(sampler):
 def test_ark_and_hdf5_give_the_same_views(sampler):
     ark, hdf5 = (sampler(feats_type=kind).views(1, np.arange(10)) for kind in ("ark", "hdf5"))
     np.testing.assert_array_equal(ark.student, hdf5.student)
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+def test_the_number_of_threads_changes_no_bit(sampler, threads):
+    one, several = (sampler(threads=count).views(1, np.arange(10)) for count in (1, threads))
+    np.testing.assert_array_equal(one.student, several.student)
+    np.testing.assert_array_equal(one.teacher, several.teacher)
+
+
+def test_four_ranks_see_together_what_one_sees(sampler):
+    """Each rank takes its share of a step's utterances, with a sampler of its own."""
+    whole = sampler().views(3, np.arange(8))
+    parts = [sampler().views(3, np.arange(8)[rank::4]) for rank in range(4)]
+    for rank, part in enumerate(parts):
+        np.testing.assert_array_equal(part.student, whole.student[:, rank::4])
+
+
+def test_a_restart_in_the_middle_of_an_epoch_sees_what_would_have_come(sampler):
+    first = sampler()
+    undisturbed = [first.views(1, np.arange(10)[step::3]).student for step in range(3)]
+    np.testing.assert_array_equal(sampler().views(1, np.arange(10)[2::3]).student, undisturbed[2])
+
+
+def test_a_batch_may_be_written_where_the_last_one_was(sampler):
+    one = sampler()
+    buffer = one.empty(4)
+    one.views(0, np.arange(4), buffer)
+    second = one.views(1, np.arange(4), buffer)
+    assert second is buffer
+    np.testing.assert_array_equal(buffer.student, sampler().views(1, np.arange(4)).student)
+
+
+def test_each_noise_is_added_at_an_snr_of_its_range(sampler):
+    config = AugmentConfig(p_clean=0.0, p_both=0.0, p_reverb_of_one=0.0)
+    one = sampler(config, student_views=50)
+    plan = one.student_plan(0, np.arange(10))
+    assert one.planner.kinds == ["noise", "babble"]
+    for number, (low, high) in enumerate([(0, 15), (13, 20)]):
+        snr = plan.views["snr"][plan.noises == number]
+        assert len(snr) > 150 and low <= snr.min() < low + 0.5 and high - 0.5 < snr.max() <= high
+
+
+def test_the_conditions_are_drawn_as_often_as_they_should(sampler):
+    plan = sampler(student_views=400).student_plan(0, np.arange(8))  # all of them have a reverberated copy
+    noisy, reverberated = plan.noises >= 0, plan.reverbs > 0
+    shares = [(~noisy & ~reverberated).mean(), (noisy & ~reverberated).mean(), (noisy & reverberated).mean()]
+    np.testing.assert_allclose(shares, [1 / 6, 3 / 8, 1 / 3], atol=0.03)
+    np.testing.assert_allclose((plan.views["mask_bins"] > 0).mean(), 0.2 * 6 / 7, atol=0.03)
+
+
+def test_what_is_off_by_default_is_drawn_when_asked_for(sampler, caches):
+    config = AugmentConfig(p_band_limit=0.5, p_codec=0.5, level=(-3.0, 3.0))
+    views = sampler(config, student_views=100).student_plan(0, np.arange(8)).views
+    centres = band_centres(caches("ark")[0].config)
+    limited = views["highest_bin"] < 80
+    assert 0.4 < limited.mean() < 0.6 and 0.4 < np.isfinite(views["codec_snr"]).mean() < 0.6
+    assert ((centres[views["highest_bin"][limited]] > 2900) & (centres[views["highest_bin"][limited]] < 3950)).all()
+    assert views["level"].min() < -0.6 and views["level"].max() > 0.6
+    by_default = sampler(student_views=100).student_plan(0, np.arange(8)).views
+    assert (by_default["highest_bin"] == 80).all() and not np.isfinite(by_default["codec_snr"]).any()
+    assert not by_default["level"].any()
+
+
+def test_all_views_of_an_utterance_have_one_speed_in_an_epoch(caches):
+    index, banks = caches("ark")
+    quieter = banks.speeds[0].reverbs[0]  # stands for the training set at another speed
+    several = Banks([], {}, [Speed(0.9, quieter)])
+    one = ViewSampler(index, several, NOTHING, 1, **SIZES)
+    seen = []
+    for epoch in range(20):
+        plan = one.student_plan(epoch, np.arange(8))
+        batch = one.views(epoch, np.arange(8))
+        for column, speed in enumerate(plan.speeds):
+            source = index if speed == 1 else quieter.index
+            whole = {frame.tobytes() for frame in source.read(column)}
+            assert all(frame.tobytes() in whole for frame in batch.student[:, column].reshape(-1, 80))
+            assert all(frame.tobytes() in whole for frame in batch.teacher[:, column].reshape(-1, 80))
+        seen += plan.speeds.tolist()
+    assert 50 < seen.count(0.9) < 110
 
 
 def test_seed_epoch_utterance_and_view_all_make_a_difference(sampler):
@@ -71,7 +151,7 @@ def test_clean_and_reverberated_copies_are_both_drawn(sampler, caches):
     only_reverb = AugmentConfig(p_clean=0.5, p_both=0.0, p_reverb_of_one=1.0, p_mask=0.0)
     views = sampler(only_reverb, student_views=40).views(0, np.arange(8))
     for row in range(8):
-        loud, quiet = index.read(row), banks.reverbs[0].index.read(row)
+        loud, quiet = index.read(row), banks.speeds[0].reverbs[0].index.read(row)
         known = {frame.tobytes(): "loud" for frame in loud} | {frame.tobytes(): "quiet" for frame in quiet}
         found = [known[view[0].tobytes()] for view in views.student[:, row]]
         assert 8 <= found.count("loud") <= 32
@@ -107,6 +187,13 @@ def test_a_kind_with_weight_zero_is_never_drawn(caches):
         ({"noise_snr": (15.0, 0.0)}, "noise_snr is"),
         ({"babble_talkers": (7, 3)}, "babble_talkers"),
         ({"noise_weights": (0.0, 0.0, 0.0)}, "noise_weights are all 0"),
+        ({"level": (1.0, -1.0)}, "level is"),
+        ({"codec_snr": (20.0, 10.0)}, "codec_snr is"),
+        ({"band_limit_low": (100.0, 3500.0)}, "band_limit_low is"),
+        ({"cross_term": (0.5,)}, "cross_term is"),
+        ({"speeds": "0.9,fast"}, "speeds is"),
+        ({"speeds": "1.0,1.0"}, "speeds is"),
+        ({"speeds": "3"}, "speeds is"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(settings, sentence):

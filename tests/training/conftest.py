@@ -60,7 +60,8 @@ def prepared_data(tmp_path_factory):
     tones = [Tone(f"utt{i:02d}", 4800 + 1600 * (i % 7)) for i in range(20)]
     fill(data / "train", tones, load_tone, config, {}, run_here)
     fill(data / "eval", [Tone(f"eval{i}", 8000 + 4000 * i) for i in range(4)], load_tone, config, {}, run_here)
-    Work(data / "augment", "augment", {"train": FeatureIndex.open(data / "train").fingerprint}).finish([], banks=[])
+    stage_3 = Work(data / "augment", "augment", {"train": FeatureIndex.open(data / "train").fingerprint})
+    stage_3.finish([], noises=[], copies=[[1.0, [""]]])
     Corpus("tiny", "train", ["eval"], {}).write(data)
     return data
 
