@@ -9,7 +9,9 @@ import click
 
 import sdpn
 
-VERBS: dict[str, tuple[str, str]] = {}
+VERBS: dict[str, tuple[str, str]] = {
+    "show": ("sdpn.commands.show:show", "Draw an utterance: waveform, fbank, and views as training sees them."),
+}
 """Verb -> where its click command stands ("module:attribute"), and its one line of help."""
 
 

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+from lhotse import Recording
+
+from sdpn.cli import cli
+from sdpn.corpus.layout import Corpus
+from sdpn.errors import SdpnError
+from sdpn.features.config import FbankConfig
+from sdpn.features.sets import make_set
+from sdpn.files import write_jsonl_gz
+from tests.features.conftest import Tone, load_tone, run_here
+
+
+@pytest.fixture
+def data(tmp_path):
+    cuts = []
+    for name in ("one", "two"):
+        soundfile.write(tmp_path / f"{name}.flac", load_tone(Tone(name, 40000)), 16000)
+        cut = Recording.from_file(tmp_path / f"{name}.flac").to_cut()
+        cut.id = name
+        cuts.append(cut.to_dict())
+    for folder in ("train", "eval"):
+        write_jsonl_gz(tmp_path / folder / "cuts.jsonl.gz", cuts[:1] if folder == "train" else cuts)
+        make_set(tmp_path / folder, FbankConfig(), run_here)
+    Corpus("tiny", "train", ["eval"], {}).write(tmp_path)
+    return tmp_path
+
+
+def show(*arguments):
+    return CliRunner().invoke(cli, ["show", *map(str, arguments)], catch_exceptions=True)
+
+
+@pytest.mark.parametrize(("utterance", "found"), [("one", "train"), ("two", "eval")])
+def test_an_utterance_is_drawn_from_the_set_that_has_it(data, tmp_path, utterance, found):
+    result = show(utterance, "--data", data, "-o", tmp_path / "picture.png")
+    assert f"{utterance} of {data / found}, 2.5 s and 3 views of 200 frames" in result.output
+    from matplotlib.image import imread
+
+    image = imread(tmp_path / "picture.png")
+    assert image.shape[0] > 800 and np.unique(image.reshape(-1, image.shape[2]), axis=0).shape[0] > 500
+
+
+def test_the_same_epoch_and_seed_give_the_same_picture(data, tmp_path):
+    for name, epoch in (("a.svg", 0), ("b.png", 0), ("c.png", 0), ("d.png", 1)):
+        assert show("one", "--data", data, "-o", tmp_path / name, "--epoch", epoch).exit_code == 0
+    b, c, d = ((tmp_path / f"{name}.png").read_bytes() for name in "bcd")
+    assert b == c != d
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [(["nobody"], "there is no utterance nobody in"), (["one", "-o", "x.txt"], "ends in .png, .svg or .pdf")],
+)
+def test_what_cannot_be_drawn_is_a_sentence(data, options, sentence):
+    result = show(*options, "--data", data)
+    assert isinstance(result.exception, SdpnError) and sentence in str(result.exception)
