@@ -33,5 +33,6 @@ setup(
         "toy": ["espeakng-loader>=0.2.4", "pyroomacoustics>=0.8"],
         "test": ["pytest>=8", "ruff>=0.12", "kaldi-native-fbank>=1.20", "kaldi-native-io>=1.22"],
         "plots": ["matplotlib>=3.9"],
+        "bench": ["lilcom>=1.7", "audiomentations>=0.40"],  # what tests/bench/ measures beside us
     },
 )
