@@ -43,7 +43,7 @@ def main(data: Path, exp: Path, config_file: str, augment_config: str, ngpu: int
     from sdpn.training.sampler import BatchSampler
 
     BatchSampler(len(index), settings.batch_size, settings.seed)  # refuses a batch that the corpus cannot fill
-    banks = open_banks(data, index)
+    banks = open_banks(data, index, augment.augment)
     resolved = {
         **config.to_dict(settings),
         "augment": {name: list(v) if isinstance(v, tuple) else v for name, v in augment.part(ViewConfig).items()},
@@ -55,10 +55,10 @@ def main(data: Path, exp: Path, config_file: str, augment_config: str, ngpu: int
         if work.stale_reason() is None:
             say(f"{exp}: trained already, {exp}/model is up to date")
             return 0
-        from sdpn.augment.views import ViewSampler
+        from sdpn.augment.sampling import make_sampler
 
         crops = ("teacher_views", "teacher_frames", "student_views", "student_frames")
-        views = ViewSampler(index, banks, augment, settings.seed, **{name: getattr(settings, name) for name in crops})
+        views = make_sampler(index, banks, augment, settings.seed, **{name: getattr(settings, name) for name in crops})
         return _train(settings, views, exp, ngpu, work)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.augment.config import NOISE_KINDS
 from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex
 from sdpn.files import digest
@@ -49,10 +48,11 @@ class Banks:
         noises: feature indices of noise clips by kind, of `config.NOISE_KINDS`.
         others: the training set at other speeds.
         as_spoken: whether the speed it was spoken at is among those drawn.
+        rooms: room impulse responses, for banks of audio; None for banks of fbank.
 
     Attributes:
         speeds: what the speed of an utterance is drawn from.
-        noises: as above.
+        noises, rooms: as above.
         fingerprint: digest of all of it.
     """
 
@@ -62,15 +62,17 @@ class Banks:
         noises: dict[str, FeatureIndex],
         others: list[Speed] | None = None,
         as_spoken: bool = True,
+        rooms: FeatureIndex | None = None,
     ):
         self.speeds = ([Speed(1.0, None, reverbs)] if as_spoken else []) + (others or [])
-        self.noises = noises
+        self.noises, self.rooms = noises, rooms
         self.fingerprint = digest(
             [
                 [speed.factor, *(copy.index.fingerprint for copy in [speed.clean, *speed.reverbs] if copy)]
                 for speed in self.speeds
             ],
             {kind: index.fingerprint for kind, index in noises.items()},
+            *([rooms.fingerprint] if rooms else []),
         )
 
 
@@ -87,12 +89,14 @@ def bank_names(reverb_copies: int, speeds: tuple[float, ...]) -> dict[float, lis
     return names
 
 
-def open_banks(data_dir: str | Path, train: FeatureIndex) -> Banks:
-    """Open what stage 3 made in `data_dir`/augment.
+def open_banks(data_dir: str | Path, train: FeatureIndex, mode: str = "mel") -> Banks:
+    """Open what stage 3 made in `data_dir`/augment for a mode of augmentation, of `config.MODES`.
 
     Raises:
-        SdpnError: stage 3 has not been run, or the training set's features have changed since.
+        SdpnError: stage 3 has not been run, or for another mode; the training set's features have changed since.
     """
+    if mode == "off":
+        return Banks([], {})
     folder = Path(data_dir) / "augment"
     made = Work.finished(folder, "augment")
     if made is None:
@@ -100,9 +104,13 @@ def open_banks(data_dir: str | Path, train: FeatureIndex) -> Banks:
     if made.fingerprint.get("train") != train.fingerprint:
         raise SdpnError(f"the features in {train.directory} have changed since {folder} was made: run stage 3 again")
     report = made.report()
-    if not {"noises", "copies"} <= report.keys():
+    if not {"mode", "noises", "copies", "rooms"} <= report.keys():
         raise SdpnError(f"{folder} was made by another version: run stage 3 again")
-    noises = {kind: _open(folder / kind, train) for kind in NOISE_KINDS if kind in report["noises"]}
+    if report["mode"] != mode:
+        raise SdpnError(f"{folder} was made with --augment {report['mode']}: run stage 3 with --augment {mode}")
+    if mode == "waveform":
+        return _audio_banks(folder, report, train)
+    noises = {kind: _open(folder / kind, train) for kind in report["noises"]}
     speeds = []
     for factor, (clean, *reverbs) in report["copies"]:
         copies = [Copy(_open(folder / name, train), train) for name in reverbs]
@@ -110,6 +118,20 @@ def open_banks(data_dir: str | Path, train: FeatureIndex) -> Banks:
     spoken = next((speed for speed in speeds if speed.clean is None), None)
     others = [speed for speed in speeds if speed.clean is not None]
     return Banks(spoken.reverbs if spoken else [], noises, others, spoken is not None)
+
+
+def _audio_banks(folder: Path, report: dict, train: FeatureIndex) -> Banks:
+    speeds = [
+        Speed(factor, Copy(FeatureIndex.open(folder / clean, "stage 3"), train))
+        for factor, (clean, *_) in report["copies"]
+    ]
+    for speed in speeds:
+        lacking = int((speed.clean.rows < 0).sum())
+        if lacking:
+            raise SdpnError(f"{speed.clean.index.directory} lacks {lacking} utterances of {train.directory}: see there")
+    noises = {kind: FeatureIndex.open(folder / kind, "stage 3") for kind in report["noises"]}
+    rooms = FeatureIndex.open(folder / "rooms", "stage 3") if report["rooms"] else None
+    return Banks([], noises, speeds, as_spoken=False, rooms=rooms)
 
 
 def _open(directory: Path, train: FeatureIndex) -> FeatureIndex:

@@ -7,12 +7,15 @@ from typing import Any
 from sdpn.config import value
 
 NOISE_KINDS = ("noise", "music", "babble")
+MODES = ("mel", "waveform", "off")
+_MODE_HELP = "mel: noise is added to cached fbank; waveform: to cached audio, exactly and slowly; off: crops alone"
 
 
 @dataclass(frozen=True)
 class BankConfig:
     """What stage 3 makes."""
 
+    augment: str = value("mel", _MODE_HELP, one_of=MODES)
     reverb_copies: int = value(1, "reverberated copies of the training set that stage 3 caches", at_least=0)
     speeds: str = value(
         "1.0", "speeds at which stage 3 caches the training set, separated by commas; an epoch takes one an utterance"
@@ -45,6 +48,7 @@ class BankConfig:
 class ViewConfig:
     """Which student views are reverberated, which are noisy, and how much. SNRs are uniform between two ends, in dB."""
 
+    augment: str = value("mel", _MODE_HELP, one_of=MODES)
     p_clean: float = value(1 / 6, "share of student views with nothing added", at_least=0, at_most=1)
     p_both: float = value(
         1 / 3, "share with both reverberation and noise; the rest has one of them", at_least=0, at_most=1

@@ -255,6 +255,34 @@ def mask(crop, first_frame, num_frames, first_bin, num_bins):
 
 
 @_fast
+def finish(view, crop, deviations, normals):
+    """Do to a crop, in place, all that its plan says but noise: codec, band, level, masks.
+
+    Args:
+        view: record of `VIEW`.
+        crop: (frames, bins) float32 natural-log mel energies.
+        deviations, normals: as for `mix`.
+    """
+    if view.codec_snr == view.codec_snr:
+        add_codec_noise(crop, view.codec_snr, deviations, view.key, normals)
+    if view.lowest_bin > 0 or view.highest_bin < crop.shape[1]:
+        limit_band(crop, view.lowest_bin, view.highest_bin, view.loss, np.float32(np.log(_FLOOR)))
+    if view.level != 0:
+        for i in range(crop.shape[0]):
+            for j in range(crop.shape[1]):
+                crop[i, j] += view.level
+    if view.mask_frames > 0 or view.mask_bins > 0:
+        mask(crop, view.mask_frame, view.mask_frames, view.mask_bin, view.mask_bins)
+
+
+@_fast
+def finish_all(views, deviations, normals, out):
+    """`finish` each of the crops (n, frames, bins) by its record of `views`."""
+    for number in range(len(views)):
+        finish(views[number], out[number], deviations, normals)
+
+
+@_fast
 def render(views, weights, deviations, normals, out):
     """Render planned views.
 
@@ -268,7 +296,6 @@ def render(views, weights, deviations, normals, out):
         out: (n, frames, bins) float32, written: log-mel.
     """
     noise = np.empty(out.shape[1:], dtype=np.float32)
-    floor = np.float32(np.log(_FLOOR))
     for number in range(len(views)):
         view, crop = views[number], out[number]
         read_crop(
@@ -291,13 +318,4 @@ def render(views, weights, deviations, normals, out):
                 noise,
             )
             mix(crop, noise, view.snr, weights, deviations, view.key, normals)
-        if view.codec_snr == view.codec_snr:
-            add_codec_noise(crop, view.codec_snr, deviations, view.key, normals)
-        if view.lowest_bin > 0 or view.highest_bin < crop.shape[1]:
-            limit_band(crop, view.lowest_bin, view.highest_bin, view.loss, floor)
-        if view.level != 0:
-            for i in range(crop.shape[0]):
-                for j in range(crop.shape[1]):
-                    crop[i, j] += view.level
-        if view.mask_frames > 0 or view.mask_bins > 0:
-            mask(crop, view.mask_frame, view.mask_frames, view.mask_bin, view.mask_bins)
+        finish(view, crop, deviations, normals)

@@ -2,9 +2,10 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sdpn.augment.audio import audio_config, make_audio_shard
 from sdpn.augment.banks import bank_names
 from sdpn.augment.config import NOISE_KINDS, AugmentConfig, BankConfig
 from sdpn.augment.sources import Reverberated, SpedCut, load_babble, load_utterance, plan_babble
@@ -13,58 +14,72 @@ from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.audio import stream_samples
 from sdpn.features.cache import VERSION, describe, fill
-from sdpn.features.index import open_features
+from sdpn.features.config import FbankConfig
+from sdpn.features.index import FeatureIndex, open_features
 from sdpn.features.sets import read_cuts
 from sdpn.files import digest, exclusive
 from sdpn.shards import Work
 
 
 def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run: Callable) -> None:
-    """Cache the noise, music and babble banks and the reverberated copies of the training set.
+    """Cache the noise, music and babble banks and the copies of the training set that `config` asks for.
 
-    The fbank settings are those that stage 2 used for the training set. See `features.cache.fill` for `run`.
+    For the mode `mel` they are fbank with the settings of the training set's; for `waveform` they are audio, with the
+    training set and the room impulse responses beside them; with `off` there is nothing to make. See
+    `features.cache.fill` for `run`.
 
     Raises:
-        SdpnError: stage 1 or 2 has not been run; a bank has no usable clip; the disk is full.
+        SdpnError: stage 1 or 2 has not been run; a bank has no usable clip; the disk is full; the training set's
+            features are of a kind that the mode cannot augment.
     """
+    if config.augment == "off":
+        say("  augmentation is off: there is nothing to make")
+        return
     folder = data / "augment"
     train = open_features(data / corpus.train)
-    fbank = train.config
-    if not fbank.additive:
-        raise SdpnError(
-            f"{train.directory} is cached with cmvn {fbank.cmvn}: noise can only be added to log-energies as they are: "
-            "run stage 2 with cmvn none (the network normalizes its input itself)"
-        )
-    of_noise = dataclasses.replace(fbank, vad="none")  # which finds speech, not noise
-    cuts = read_cuts(data / corpus.train)
+    _check_mode(train, config.augment)
     depends = {"options": digest(config.part(BankConfig)), "seed": seed, "train": train.fingerprint, "version": VERSION}
     whole = Work(folder, "augment", depends)
     if whole.stale_reason() is not None:  # banks made by halves are not to be trained on
         whole.begin()
+    cuts = read_cuts(data / corpus.train)
+    rirs = read_cuts(data / corpus.rir) if corpus.rir else []
+    if config.reverb_copies and not rirs:
+        say("  no reverberation: the corpus has no room impulse responses")
+    in_audio = config.augment == "waveform"
+    stored = audio_config(train.config) if in_audio else train.config
+    make = make_audio_shard if in_audio else None
+
+    def cache(name: str, items: Sequence, load: Callable, depends: dict, stored: FbankConfig = stored) -> str:
+        fill(folder / name, items, load, stored, depends, run, make)
+        return name
+
+    of_noise = dataclasses.replace(stored, vad="none")  # which finds speech, not noise
     noises: list[str] = []
     for kind in NOISE_KINDS:
         if kind in corpus.noises:
-            fill(folder / kind, read_cuts(data / corpus.noises[kind]), stream_samples, of_noise, {}, run)
+            noises.append(cache(kind, read_cuts(data / corpus.noises[kind]), stream_samples, {}, of_noise))
         elif kind == "babble" and config.babble_clips:
-            clips = list(plan_babble(cuts, config, fbank.sampling_rate, seed))
-            fill(folder / kind, clips, load_babble, of_noise, {"seed": seed}, run)
+            clips = list(plan_babble(cuts, config, stored.sampling_rate, seed))
+            noises.append(cache(kind, clips, load_babble, {"seed": seed}, of_noise))
         else:
             say(f"  no {kind}: the corpus has none, so no view gets any")
-            continue
-        noises.append(kind)
-    if config.reverb_copies and corpus.rir is None:
-        say("  no reverberation: the corpus has no room impulse responses")
-    rirs = read_cuts(data / corpus.rir) if corpus.rir else []
-    copies = bank_names(config.reverb_copies if rirs else 0, config.speed_factors)
+    max_taps = round(config.max_rir_seconds * stored.sampling_rate)
+    if in_audio:
+        copies = {speed: ["audio" if speed == 1 else f"audio-speed{speed:g}"] for speed in config.speed_factors}
+    else:
+        copies = bank_names(config.reverb_copies if rirs else 0, config.speed_factors)
     for speed, (clean, *reverbs) in copies.items():
         spoken = cuts if speed == 1 else [SpedCut(cut, speed) for cut in cuts]
         if clean:
-            fill(folder / clean, spoken, load_utterance, fbank, {}, run)
+            cache(clean, spoken, load_utterance, {})
         for copy, name in enumerate(reverbs, 1):
-            load = Reverberated(rirs, round(config.max_rir_seconds * fbank.sampling_rate), seed, copy)
-            rooms = digest([describe(room) for room in rirs], load.max_taps)
-            fill(folder / name, spoken, load, fbank, {"rooms": rooms, "seed": seed}, run)
+            rooms = digest([describe(room) for room in rirs], max_taps)
+            cache(name, spoken, Reverberated(rirs, max_taps, seed, copy), {"rooms": rooms, "seed": seed})
     planned = [*noises, *(name for names in copies.values() for name in names if name)]
+    has_rooms = in_audio and bool(rirs) and config.reverb_copies > 0
+    if has_rooms:
+        planned.append(cache("rooms", rirs, stream_samples, {}, of_noise))
     with exclusive(folder):
         if whole.stale_reason() is None:
             return
@@ -72,4 +87,19 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
             if old.is_dir() and old.name not in {*planned, "done"}:
                 shutil.rmtree(old)
         outputs = [folder / name / "index" / "index.json" for name in planned]
-        whole.finish(outputs, noises=noises, copies=list(copies.items()))
+        whole.finish(outputs, mode=config.augment, noises=noises, copies=list(copies.items()), rooms=has_rooms)
+
+
+def _check_mode(train: FeatureIndex, mode: str) -> None:
+    """Raise SdpnError where the mode cannot augment the training set's features."""
+    config = train.config
+    if mode == "mel" and not config.additive:
+        raise SdpnError(
+            f"{train.directory} is cached with cmvn {config.cmvn}, and noise can only be added to log-energies as they "
+            "are: run stage 2 with cmvn none (the network normalizes its input itself), or use --augment waveform"
+        )
+    if mode == "waveform" and config.vad != "none":
+        raise SdpnError(
+            f"{train.directory} is cached with vad {config.vad}, which the views of --augment waveform would lack: run "
+            "stage 2 with vad none, or use --augment mel"
+        )

@@ -1,5 +1,6 @@
 """A picture of an utterance: its waveform, its cached fbank, and views of it as training sees them."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from sdpn.augment.banks import Banks, open_banks
 from sdpn.augment.config import ViewConfig
 from sdpn.augment.plan import Plan
-from sdpn.augment.views import ViewSampler
+from sdpn.augment.sampling import make_sampler
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
@@ -41,7 +42,11 @@ def draw(data: Path, utterance: str, set_name: str | None, output: Path, config:
     cut = next((cut for cut in read_cuts(data / name) if cut.id == utterance), None)
     samples = load_samples(cut) if cut is not None else None
     epoch, frames = views.pop("epoch"), views["student_frames"]
-    sampler = ViewSampler(index, _banks(data, corpus, index, name), config, student_views=NUM_VIEWS, **views)
+    if config.augment == "waveform" and (name != corpus.train or not (data / "augment").exists()):
+        config = dataclasses.replace(config, augment="off")  # there is no audio to cut views from
+    sampler = make_sampler(
+        index, _banks(data, corpus, index, name, config.augment), config, student_views=NUM_VIEWS, **views
+    )
     plan = sampler.student_plan(epoch, np.array([row]))
     rendered = sampler.views(epoch, np.array([row])).student[:, 0]
     with atomic_path(output) as temporary:
@@ -62,12 +67,12 @@ def _find(data: Path, corpus: Corpus, utterance: str, set_name: str | None) -> t
     raise SdpnError(f"there is no utterance {utterance} in {', '.join(str(data / name) for name in names)}")
 
 
-def _banks(data: Path, corpus: Corpus, index: FeatureIndex, name: str) -> Banks:
-    """What the utterance's views are made with: reverberated copies are there of the training set alone."""
+def _banks(data: Path, corpus: Corpus, index: FeatureIndex, name: str, mode: str) -> Banks:
+    """What the utterance's views are made with: copies are there of the training set alone."""
     if not (data / "augment").exists():
         return Banks([], {})
-    banks = open_banks(data, index if name == corpus.train else open_features(data / corpus.train))
-    return banks if name == corpus.train else Banks([], banks.noises)
+    banks = open_banks(data, index if name == corpus.train else open_features(data / corpus.train), mode)
+    return banks if name == corpus.train or mode == "off" else Banks([], banks.noises)
 
 
 def describe(plan: Plan, kinds: list[str], view: int) -> str:
@@ -76,7 +81,7 @@ def describe(plan: Plan, kinds: list[str], view: int) -> str:
     words = []
     if plan.speeds[0] != 1:
         words.append(f"speed {plan.speeds[0]:g}")
-    if plan.reverbs[view, 0]:
+    if plan.reverbs[view, 0] or plan.rooms[view, 0] >= 0:
         words.append("reverberated")
     if plan.noises[view, 0] >= 0:
         words.append(f"{kinds[plan.noises[view, 0]]} at {record['snr']:.0f} dB SNR")

@@ -28,12 +28,14 @@ class Plan:
         views: (n_views, batch) records of `kernels.VIEW`.
         noises: (n_views, batch) the kind of noise, a number of the sampler's kinds; -1 where there is none.
         reverbs: (n_views, batch) the number of the reverberated copy, from 1; 0 where there is none.
+        rooms: (n_views, batch) the number of the room to reverberate audio in; -1 where there is none.
         speeds: (batch,) factors.
     """
 
     views: np.ndarray
     noises: np.ndarray
     reverbs: np.ndarray
+    rooms: np.ndarray
     speeds: np.ndarray
 
 
@@ -48,18 +50,21 @@ class Planner:
         self._snrs = np.array([config.snr(kind) for kind in self.kinds]).reshape(-1, 2)
         self._centres = band_centres(index.config)
 
-    def clean(self, epoch: int, utterances: np.ndarray, first: int, count: int, frames: int) -> Plan:
-        """Crops of `frames` frames with nothing done to them, for the views first, first + 1, ..."""
-        keys = view_keys(self.seed, epoch, self.index.keys[utterances], first, count)
-        return self._plan(epoch, utterances, keys, frames, augmented=False)
+    def plan(
+        self, epoch: int, utterances: np.ndarray, views: range, frames: int, augmented: bool, length: int | None = None
+    ) -> Plan:
+        """The plan of some views of a batch.
 
-    def augmented(self, epoch: int, utterances: np.ndarray, first: int, count: int, frames: int) -> Plan:
-        """Crops with what the configuration adds."""
-        keys = view_keys(self.seed, epoch, self.index.keys[utterances], first, count)
-        return self._plan(epoch, utterances, keys, frames, augmented=True)
-
-    def _plan(self, epoch: int, utterances: np.ndarray, keys: np.ndarray, frames: int, augmented: bool) -> Plan:
-        config, shape = self.config, keys.shape
+        Args:
+            epoch: counted from 0.
+            utterances: (batch,) numbers in the index.
+            views: the numbers of the views.
+            frames: in a view.
+            augmented: whether anything is done to them but cutting them out.
+            length: rows of the banks that a view is cut from, where it is not `frames`.
+        """
+        keys = view_keys(self.seed, epoch, self.index.keys[utterances], views.start, len(views))
+        config, shape, length = self.config, keys.shape, length or frames
         drawn = uniforms(keys.ravel(), _DRAWS).reshape(*shape, _DRAWS)
         views = np.zeros(shape, dtype=VIEW)
         views["key"] = keys
@@ -71,13 +76,16 @@ class Planner:
         noisy = (both | (one & ~reverberated)) & augmented
 
         speeds = self._speeds(epoch, utterances)
-        reverbs = self._speech(views, utterances, speeds, reverberated, drawn, frames)
-        noises = self._noise(views, noisy, drawn, frames)
+        reverbs = self._speech(views, utterances, speeds, reverberated, drawn, length)
+        noises = self._noise(views, noisy, drawn, length)
+        rooms = np.full(shape, -1)
+        if self.banks.rooms is not None:
+            rooms[reverberated] = (drawn[..., _COPY] * len(self.banks.rooms)).astype(np.int64)[reverberated]
         if augmented:
             self._distortions(views, drawn)
             self._masks(views, drawn, frames)
         factors = np.array([speed.factor for speed in self.banks.speeds])
-        return Plan(views, noises, reverbs, factors[speeds])
+        return Plan(views, noises, reverbs, rooms, factors[speeds])
 
     def _speeds(self, epoch: int, utterances: np.ndarray) -> np.ndarray:
         """(batch,) the number of each utterance's speed in this epoch."""

@@ -86,21 +86,41 @@ class ViewSampler:
         """
         utterances = np.asarray(utterances)
         out = self.empty(len(utterances)) if out is None else out
-        teacher = self.planner.clean(epoch, utterances, 0, self.teacher_views, self.teacher_frames)
-        student = self.student_plan(epoch, utterances)
-        for plan, rendered in ((teacher, out.teacher), (student, out.student)):
-            self._render(plan, rendered)
+        for plan, rendered in (
+            (self.teacher_plan(epoch, utterances), out.teacher),
+            (self.student_plan(epoch, utterances), out.student),
+        ):
+            self._in_threads(plan, rendered)
         return out
+
+    def teacher_plan(self, epoch: int, utterances: np.ndarray) -> Plan:
+        """Where the teacher's views of a batch are cut."""
+        views = range(self.teacher_views)
+        return self.planner.plan(
+            epoch, utterances, views, self.teacher_frames, False, self._length(self.teacher_frames)
+        )
 
     def student_plan(self, epoch: int, utterances: np.ndarray) -> Plan:
         """What the student's views of a batch are made of."""
-        return self.planner.augmented(epoch, utterances, self.teacher_views, self.student_views, self.student_frames)
+        views = range(self.teacher_views, self.teacher_views + self.student_views)
+        augmented = self.config.augment != "off"
+        return self.planner.plan(
+            epoch, utterances, views, self.student_frames, augmented, self._length(self.student_frames)
+        )
 
-    def _render(self, plan: Plan, out: np.ndarray) -> None:
-        views, flat = plan.views.reshape(-1), out.reshape(-1, *out.shape[2:])
+    def _length(self, frames: int) -> int:
+        """Rows of the banks that a view of `frames` frames is cut from."""
+        return frames
+
+    def _render(self, views: np.ndarray, rooms: np.ndarray, out: np.ndarray) -> None:
+        """Render views (n,) into `out` (n, frames, bins); `rooms` are for audio alone."""
+        render(views, self._weights, self._deviations, NORMALS, out)
+
+    def _in_threads(self, plan: Plan, out: np.ndarray) -> None:
+        views, rooms, flat = plan.views.reshape(-1), plan.rooms.reshape(-1), out.reshape(-1, *out.shape[2:])
 
         def part(first: int, last: int) -> None:
-            render(views[first:last], self._weights, self._deviations, NORMALS, flat[first:last])
+            self._render(views[first:last], rooms[first:last], flat[first:last])
 
         if self._threads == 1:
             part(0, len(views))

@@ -129,15 +129,21 @@ def verify(directory: Path) -> int:
 def make_shard(shard: Shard) -> int:
     """Make one feature file and its done-file; return the number of items dealt with."""
     fbank = Fbank(shard.config)
-    return write_shard(shard, fbank, ((item, _attempt(shard, item, fbank)) for item in shard.items))
+    return write_shard(shard, fbank.num_frames, ((item, _attempt(shard, item, fbank)) for item in shard.items))
 
 
-def write_shard(shard: Shard, fbank: Fbank, results: Iterable[tuple[Item, Utterance | SdpnError]]) -> int:
-    """Write the features of a shard's items, in their order, and its done-file; return the number of items."""
+def write_shard(
+    shard: Shard, num_frames: Callable[[int], int], results: Iterable[tuple[Item, Utterance | SdpnError]]
+) -> int:
+    """Write the features of a shard's items, in their order, and its done-file; return the number of items.
+
+    Args:
+        num_frames: how many rows come, at most, of so many samples.
+    """
     shard.work.begin()
     extents, skipped, notes = {}, {}, {}
     names = [item.id for item in shard.items]
-    total = sum(fbank.num_frames(item.num_samples) for item in shard.items)
+    total = sum(num_frames(item.num_samples) for item in shard.items)
     config = shard.config
     with (
         atomic_path(shard.path) as temporary,

@@ -69,6 +69,14 @@ class Fbank:
             return max(0, (num_samples - self.length) // self.shift + 1)
         return (num_samples + self.shift // 2) // self.shift
 
+    def num_samples(self, num_frames: int) -> int:
+        """The smallest number of samples that make up `num_frames` frames."""
+        if self.config.profile == "mel_3dspeaker":
+            return max(self.length, (num_frames - 1) * self.shift)
+        if self.config.snip_edges:
+            return (num_frames - 1) * self.shift + self.length
+        return max(self.length, num_frames * self.shift - self.shift // 2)
+
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Compute log-mel energies.
 

@@ -81,7 +81,7 @@ def make_shard_on(shard: Shard, device: str, threads: int) -> int:
     if max(item.num_samples for item in shard.items) > _LONGEST_SECONDS * rate:
         return make_shard(shard)
     compute = TorchFbank(shard.config).to(device)
-    return write_shard(shard, compute.fbank, _results(shard, compute, threads))
+    return write_shard(shard, compute.fbank.num_frames, _results(shard, compute, threads))
 
 
 def _results(shard: Shard, compute: TorchFbank, threads: int) -> Iterator[tuple[Item, Utterance | SdpnError]]:

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import soundfile
+from lhotse import Recording
+
+from sdpn.augment.banks import open_banks
+from sdpn.augment.config import AugmentConfig, ViewConfig
+from sdpn.augment.make import make_banks
+from sdpn.augment.sampling import make_sampler
+from sdpn.augment.sources import reverberate
+from sdpn.augment.waveform import add_at_snr, convolve
+from sdpn.corpus.layout import Corpus
+from sdpn.errors import SdpnError
+from sdpn.features.config import FbankConfig
+from sdpn.features.fbank import Fbank
+from sdpn.features.index import FeatureIndex, open_features
+from sdpn.features.sets import make_set
+from sdpn.files import write_jsonl_gz
+from tests.features.conftest import Tone, load_tone, run_here
+
+SIZES = {"teacher_frames": 60, "student_frames": 40, "student_views": 6}
+CONFIG = AugmentConfig(augment="waveform", babble_clips=3, babble_seconds=1.0)
+CLEAN = {"p_clean": 1.0, "p_both": 0.0, "p_mask": 0.0}
+REVERB = {"p_clean": 0.0, "p_both": 0.0, "p_reverb_of_one": 1.0, "p_mask": 0.0}
+NOISE = {"p_clean": 0.0, "p_both": 0.0, "p_reverb_of_one": 0.0, "p_mask": 0.0}
+
+
+def write_set(folder, name, samples):
+    cuts = []
+    for utterance, one in samples.items():
+        soundfile.write(folder / f"{utterance}.wav", one, 16000, subtype="FLOAT")
+        cut = Recording.from_file(folder / f"{utterance}.wav").to_cut()
+        cut.id = utterance
+        cuts.append(cut.to_dict())
+    write_jsonl_gz(folder / name / "cuts.jsonl.gz", cuts)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    speech = {f"utt{i}": load_tone(Tone(f"utt{i}", 5000 + 9000 * i)) for i in range(4)}
+    rir = np.r_[np.zeros(20), 0.9, 0.05 * rng.standard_normal(1500) * np.exp(-np.arange(1500) / 300)]
+    write_set(data, "train", speech)
+    write_set(data, "noise", {"hiss": (0.1 * rng.standard_normal(12000)).astype(np.float32)})
+    write_set(data, "rir", {"room": rir.astype(np.float32)})
+    make_set(data / "train", FbankConfig(compress="none"), run_here)
+    corpus = Corpus("tiny", "train", [], {}, {"noise": "noise"}, "rir")
+    make_banks(data, corpus, CONFIG, 1, run_here)
+    return data, corpus, speech, rir.astype(np.float32)
+
+
+def sampler(prepared, **config):
+    index = open_features(prepared[0] / "train")
+    view_config = ViewConfig(augment="waveform", **config)
+    return make_sampler(index, open_banks(prepared[0], index, "waveform"), view_config, 1, **SIZES)
+
+
+def test_clean_views_are_the_fbank_of_what_is_cut_out(prepared):
+    one = sampler(prepared, **CLEAN)
+    rows = np.arange(4)
+    for views, plan in ((one.views(0, rows).student, one.student_plan(0, rows)),):
+        for (view, column), record in np.ndenumerate(plan.views):
+            samples = prepared[2][f"utt{column}"]
+            start = record["speech_start"]
+            length = one._length(40)
+            cut = np.take(samples, np.arange(start, start + length), mode="wrap")
+            expected = Fbank(FbankConfig())(cut)[:40]
+            assert np.abs(np.exp(views[view, column]) - np.exp(expected)).max() < 1e-3 * np.exp(expected).max()
+
+
+def test_reverberated_views_are_cut_from_the_reverberated_utterance(prepared):
+    one = sampler(prepared, **REVERB)
+    plan = one.student_plan(0, np.array([3]))
+    views = one.views(0, np.array([3])).student[:, 0]
+    wet = reverberate(prepared[2]["utt3"], prepared[3])
+    assert (plan.rooms == 0).all()
+    for view, record in zip(views, plan.views[:, 0], strict=True):
+        start = record["speech_start"]
+        expected = Fbank(FbankConfig())(wet[start : start + one._length(40)])[:40]
+        loud = expected[3:-3] > expected.max() - 8  # where 16 bits say enough
+        difference = (view[3:-3] - expected[3:-3])[loud]
+        assert np.abs(difference - np.median(difference)).max() < 0.02  # but for the crop's level, which is kept
+
+
+@pytest.mark.parametrize("snr", [0.0, 13.0])
+def test_noise_is_added_at_the_snr(snr):
+    rng = np.random.default_rng(0)
+    speech, noise = rng.standard_normal((2, 8000)).astype(np.float32)
+    mixed = speech.copy()
+    add_at_snr(mixed, noise * 7, snr)
+    added = mixed - speech
+    assert abs(10 * np.log10((speech**2).sum() / (added**2).sum()) - snr) < 0.01
+
+
+def test_convolution_is_numpys():
+    rng = np.random.default_rng(0)
+    samples, rir = rng.standard_normal(3001).astype(np.float32), rng.standard_normal(333).astype(np.float32)
+    np.testing.assert_allclose(convolve(samples, rir), np.convolve(samples, rir), atol=1e-3)
+
+
+def test_views_depend_on_seed_epoch_utterance_and_view_alone(prepared):
+    one = sampler(prepared, p_mask=0.5)
+    whole = one.views(2, np.arange(4))
+    assert np.isfinite(whole.student).all()
+    parts = [sampler(prepared, p_mask=0.5).views(2, np.array([row])).student for row in range(4)]
+    np.testing.assert_array_equal(whole.student, np.concatenate(parts, axis=1))
+    one._threads = 3
+    np.testing.assert_array_equal(one.views(2, np.arange(4)).student, whole.student)
+    assert not np.array_equal(one.views(3, np.arange(4)).student, whole.student)
+
+
+def test_what_stage_2_normalizes_is_normalized_in_views(prepared):
+    one = sampler(prepared, **CLEAN)
+    for cmvn in ("mean", "mean-variance"):
+        object.__setattr__(one.index.config, "cmvn", cmvn)
+        views = one.views(0, np.arange(4)).student
+        np.testing.assert_allclose(views.mean(axis=2), 0, atol=1e-4)
+        if cmvn == "mean-variance":
+            np.testing.assert_allclose(views.std(axis=2), 1, atol=1e-3)
+
+
+def test_a_mode_other_than_stage_3s_is_refused_and_off_needs_none(prepared, tmp_path):
+    index = open_features(prepared[0] / "train")
+    with pytest.raises(SdpnError, match="was made with --augment waveform: run stage 3 with --augment mel"):
+        open_banks(prepared[0], index, "mel")
+    off = make_sampler(index, open_banks(tmp_path, index, "off"), ViewConfig(augment="off"), 1, **SIZES)
+    whole = {frame.tobytes() for row in range(4) for frame in index.read(row)}
+    assert all(frame.tobytes() in whole for frame in off.views(0, np.arange(4)).student.reshape(-1, 80))
+
+
+def test_a_second_run_of_stage_3_makes_nothing(prepared, capsys):
+    make_banks(*prepared[:2], CONFIG, 1, run_here)
+    printed = capsys.readouterr().out
+    assert printed.count("nothing to do") == 4 and "shards are made" not in printed
+
+
+@pytest.mark.parametrize(
+    ("fbank", "mode", "sentence"),
+    [
+        ({"cmvn": "mean"}, "mel", "is cached with cmvn mean, and noise can only be added"),
+        ({"vad": "energy"}, "waveform", "is cached with vad energy, which the views of --augment waveform would lack"),
+    ],
+)
+def test_features_that_a_mode_cannot_augment_are_refused(prepared, tmp_path, fbank, mode, sentence):
+    write_set(tmp_path, "train", prepared[2])
+    make_set(tmp_path / "train", FbankConfig(**fbank), run_here)
+    with pytest.raises(SdpnError, match=sentence):
+        make_banks(tmp_path, Corpus("tiny", "train", [], {}), AugmentConfig(augment=mode), 1, run_here)
+
+
+@pytest.mark.parametrize("speeds", ["0.9,1.0", "1.1"])
+@pytest.mark.parametrize("mode", ["mel", "waveform"])
+def test_other_speeds_are_copies_of_their_own(prepared, tmp_path, mode, speeds):
+    write_set(tmp_path, "train", prepared[2])
+    write_set(tmp_path, "rir", {"room": prepared[3]})
+    make_set(tmp_path / "train", FbankConfig(), run_here)
+    config = AugmentConfig(augment=mode, speeds=speeds, babble_clips=0)
+    make_banks(tmp_path, Corpus("tiny", "train", [], {}, {}, "rir"), config, 1, run_here)
+    index = open_features(tmp_path / "train")
+    banks = open_banks(tmp_path, index, mode)
+    assert sorted(speed.factor for speed in banks.speeds) == sorted(map(float, speeds.split(",")))
+    other = banks.speeds[-1]
+    ratio = other.clean.index.frames[other.clean.rows] / index.frames
+    if mode == "waveform":
+        ratio = ratio / 160
+    np.testing.assert_allclose(ratio, 1 / other.factor, rtol=0.05)
+    views = make_sampler(index, banks, config, 1, **SIZES).views(0, np.arange(4))
+    assert np.isfinite(views.student).all() and np.isfinite(views.teacher).all()
+
+
+def test_audio_that_cannot_be_used_is_said(prepared, tmp_path):
+    write_set(tmp_path, "train", prepared[2])
+    make_set(tmp_path / "train", FbankConfig(), run_here)
+    config = AugmentConfig(augment="waveform", babble_clips=0)
+    corpus = Corpus("tiny", "train", [], {})
+    soundfile.write(tmp_path / "utt1.wav", np.zeros(14000), 16000, subtype="FLOAT")
+    make_banks(tmp_path, corpus, config, 1, run_here)
+    assert "utt1\tit is silent" in (tmp_path / "augment" / "audio" / "skipped_fbank.txt").read_text()
+    with pytest.raises(SdpnError, match="audio lacks 1 utterances of"):
+        open_banks(tmp_path, FeatureIndex.open(tmp_path / "train"), "waveform")
