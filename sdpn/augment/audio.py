@@ -30,6 +30,6 @@ def _results(shard: Shard) -> Iterator[tuple[Item, Utterance | SdpnError]]:
                 raise SdpnError("samples are NaN or infinite")
             if not samples.any():
                 raise SdpnError("it is silent: all its samples are equal")
-            yield item, Utterance(Matrix.of(samples[:, None]), [])
+            yield item, Utterance(Matrix.of(samples[:, None]))
         except SdpnError as error:
             yield item, error

@@ -31,6 +31,7 @@ VIEW = np.dtype(
         ("noise_step", "<f4"),
         ("noise_kind", "<i4"),
         ("snr", "<f4"),  # dB
+        ("balance", "<f4"),  # dB by which the bands tell less of the speech's power than of the noise's
         ("codec_snr", "<f4"),  # dB; not a number: no codec
         ("level", "<f4"),  # added to every value
         ("lowest_bin", "<i4"),  # bins below this and from `highest_bin` on are attenuated
@@ -317,5 +318,5 @@ def render(views, weights, deviations, normals, out):
                 view.noise_step,
                 noise,
             )
-            mix(crop, noise, view.snr, weights, deviations, view.key, normals)
+            mix(crop, noise, view.snr - view.balance, weights, deviations, view.key, normals)
         finish(view, crop, deviations, normals)

@@ -201,3 +201,5 @@ def _place(
     views[f"{part}_minimum"][where] = places.minima
     views[f"{part}_step"][where] = places.steps
     views[f"{part}_kind"][where] = places.kinds
+    sign = 1 if part == "speech" else -1
+    views["balance"][where] += sign * 10 * np.log10(places.power_ratios)

@@ -27,7 +27,8 @@ def render_view(
     """
     crop = crop_of(speech, view["speech_start"], frames)
     if noise is not None:
-        crop = mix(crop, crop_of(noise, view["noise_start"], frames), view["snr"], weights, deviations, view["key"])
+        snr = view["snr"] - view["balance"]
+        crop = mix(crop, crop_of(noise, view["noise_start"], frames), snr, weights, deviations, view["key"])
     if np.isfinite(view["codec_snr"]):
         gain = 10 ** (-float(view["codec_snr"]) / 10)
         alpha = phases(view["key"], FIRST_CODEC_NORMAL, crop.shape, deviations)

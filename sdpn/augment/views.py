@@ -15,8 +15,7 @@ from sdpn.augment.config import ViewConfig
 from sdpn.augment.kernels import render
 from sdpn.augment.plan import Plan, Planner
 from sdpn.augment.random import NORMALS
-from sdpn.features.config import FbankConfig
-from sdpn.features.fbank import band_centres
+from sdpn.features.fbank import energy_weights
 from sdpn.features.index import FeatureIndex
 
 
@@ -135,14 +134,3 @@ def deviations(config: ViewConfig, num_bins: int) -> np.ndarray:
     """(bins,) float32 deviation of the phase term in each band, between the values that the configuration gives."""
     given = np.linspace(0, num_bins - 1, len(config.cross_term))
     return np.interp(np.arange(num_bins), given, config.cross_term).astype(np.float32)
-
-
-def energy_weights(config: FbankConfig) -> np.ndarray:
-    """Weights of the mel bands that turn their energies into the waveform's: the inverse of the pre-emphasis.
-
-    Returns:
-        (bins,) float32, 1 / |1 - c exp(-i 2 pi f / f_s)|^2 at each band's centre frequency f.
-    """
-    angle = 2 * np.pi * band_centres(config) / config.sampling_rate
-    response = np.abs(1 - config.preemphasis_coefficient * np.exp(-1j * angle)) ** 2
-    return (1 / response).astype(np.float32)

@@ -19,7 +19,7 @@ from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, WRITERS, 
 from sdpn.files import atomic_path, digest, exclusive, write_text
 from sdpn.shards import Work
 
-VERSION = 2
+VERSION = 3
 """Of what is computed and how it is stored: where it changes, every cache is made anew."""
 
 _SMALLEST_SHARD = 200
@@ -153,7 +153,8 @@ def write_shard(
             if isinstance(result, SdpnError):
                 skipped[item.id] = str(result)
                 continue
-            extents[item.id] = dataclasses.astuple(writer.write(item.id, result.matrix))
+            extent = writer.write(item.id, result.matrix)
+            extents[item.id] = dataclasses.astuple(dataclasses.replace(extent, power_ratio=result.power_ratio))
             if result.notes:
                 notes[item.id] = "; ".join(result.notes)
     shard.work.finish([shard.path], extents=extents, skipped=skipped, notes=notes)

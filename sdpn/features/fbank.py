@@ -21,10 +21,12 @@ class Frames(NamedTuple):
     Attributes:
         fbank: (n_frames, num_mel_bins) float32, natural logarithm.
         energy: (n_frames,) float32, sum of the squared samples of each frame, its mean removed where so configured.
+        power: (n_frames,) float32, the mean square of the samples that the mel bands tell, the pre-emphasis taken out.
     """
 
     fbank: np.ndarray
     energy: np.ndarray
+    power: np.ndarray
 
 
 class Fbank:
@@ -60,6 +62,14 @@ class Fbank:
         span = len(self.window)
         self.lead = 0 if config.snip_edges else span // 2 - (self.shift // 2 if config.profile == "kaldi" else 0)
         self.filters = mel_filters(config, self.fft_size)
+        self.band_weights = energy_weights(config) / self._white_noise_energy()
+
+    def _white_noise_energy(self) -> np.float32:
+        """The weighted energy of the bands to expect of white noise whose samples have a mean square of 1."""
+        angle = 2 * np.pi * np.arange(self.fft_size // 2 + 1) / self.fft_size
+        emphasis = np.abs(1 - self.config.preemphasis_coefficient * np.exp(-1j * angle)) ** 2
+        bands = self.filters.matrix(len(angle)) @ emphasis * np.square(self.window, dtype=np.float64).sum()
+        return np.float32(bands @ energy_weights(self.config) * self.config.sample_scale**2)
 
     def num_frames(self, num_samples: int) -> int:
         """The number of frames of an utterance of `num_samples`."""
@@ -141,7 +151,7 @@ class Fbank:
         held = np.ascontiguousarray(held)
         buffer = np.zeros((_FRAMES_AT_ONCE, self.fft_size), dtype=np.float32)
         fbank = np.empty((last - first, settings.num_mel_bins), dtype=np.float32)
-        energy = np.empty(last - first, dtype=np.float32)
+        energy, power = np.empty((2, last - first), dtype=np.float32)
         for start in range(first, last, _FRAMES_AT_ONCE):
             stop = min(start + _FRAMES_AT_ONCE, last)
             frames = buffer[: stop - start]
@@ -166,10 +176,12 @@ class Fbank:
                 self.filters.weights,
                 np.float32(self.floor),
                 np.float32(self.offset),
+                self.band_weights,
                 fbank[start - first : stop - first],
+                power[start - first : stop - first],
             )
         if last > first:
-            yield Frames(fbank, energy)
+            yield Frames(fbank, energy, power)
 
 
 def window(kind: str, length: int) -> np.ndarray:
@@ -221,6 +233,17 @@ def _edges(config: FbankConfig) -> np.ndarray:
 def band_centres(config: FbankConfig) -> np.ndarray:
     """Centre frequencies of the mel filters in Hz, (num_mel_bins,)."""
     return 700 * np.expm1(_edges(config)[1:-1] / 1127)
+
+
+def energy_weights(config: FbankConfig) -> np.ndarray:
+    """Weights of the mel bands that turn their energies into the waveform's: the inverse of the pre-emphasis.
+
+    Returns:
+        (bins,) float32, 1 / |1 - c exp(-i 2 pi f / f_s)|^2 at each band's centre frequency f.
+    """
+    angle = 2 * np.pi * band_centres(config) / config.sampling_rate
+    response = np.abs(1 - config.preemphasis_coefficient * np.exp(-1j * angle)) ** 2
+    return (1 / response).astype(np.float32)
 
 
 def mel_filters(config: FbankConfig, fft_size: int) -> MelFilters:

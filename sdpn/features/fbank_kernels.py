@@ -57,14 +57,16 @@ def cut_frames(samples, base, total, starts_at, shift, edge, window, preemphasis
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
-def log_mel(spectra, first_bins, num_bins, weights, floor, offset, out):
+def log_mel(spectra, first_bins, num_bins, weights, floor, offset, band_weights, out, powers):
     """Power spectra summed into mel bands, then the logarithm of max(band, floor) + offset.
 
     Args:
         spectra: (count, 2 * fft_bins) float32, real and imaginary parts in turn.
         first_bins, num_bins: (bands,) the run of FFT bins under each filter.
         weights: (bands, >= the longest run) float32 filters, from the first bin of each run on.
+        band_weights: (bands,) float32.
         out: (count, bands) float32, written.
+        powers: (count,) float32, written: the bands' energies, weighted and summed.
     """
     fft_bins = spectra.shape[1] // 2
     power = np.empty(fft_bins, dtype=np.float32)
@@ -77,5 +79,9 @@ def log_mel(spectra, first_bins, num_bins, weights, floor, offset, out):
             for k in range(num_bins[band]):
                 total += weights[band, k] * power[first + k]
             out[i, band] = total
+        power_of_frame = np.float32(0)
+        for band in range(out.shape[1]):
+            power_of_frame += band_weights[band] * out[i, band]
+        powers[i] = power_of_frame
         for band in range(out.shape[1]):
             out[i, band] = log(max(out[i, band], floor) + offset)

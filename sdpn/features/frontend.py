@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,13 @@ class Utterance:
 
     Attributes:
         matrix: what is to be stored.
+        power_ratio: mean square of the samples over what the mel bands tell of it; 1 for white noise.
         notes: what is remarkable about the audio, in a few words each.
     """
 
     matrix: Matrix
-    notes: list[str]
+    power_ratio: float = 1.0
+    notes: list[str] = field(default_factory=list)
 
 
 class FrameStore:
@@ -89,42 +91,50 @@ def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> 
     Raises:
         SdpnError: the samples are not finite, do not make up a frame, or are silence.
     """
-    clipping = Clipping()
-    frames = fbank.stream(clipping.watch(blocks))
-    return assemble(frames, clipping, fbank.config, directory)
+    samples = Samples()
+    frames = fbank.stream(samples.watch(blocks))
+    return assemble(frames, samples, fbank.config, directory)
 
 
-def assemble(frames: Iterable[Frames], clipping: "Clipping", config: FbankConfig, directory: Path) -> Utterance:
+def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, directory: Path) -> Utterance:
     """The utterance that consecutive frames make up; see `features_of`."""
     store = FrameStore(config.num_mel_bins, directory)
-    energies = []
+    energies, told = [], 0.0
     for some in frames:
         store.append(some.fbank)
         energies.append(some.energy)
+        told += float(some.power.sum(dtype=np.float64))
     energy = np.concatenate(energies) if energies else np.zeros(0, dtype=np.float32)
     if not energy.any():
         raise SdpnError("it is silent: all its samples are equal")
     speech = speech_frames(energy, config) if config.vad == "energy" else None
     if speech is not None and not speech.any():
         raise SdpnError("the voice activity detection finds no speech in it")
-    return Utterance(_normalized(store, speech, config), clipping.notes())
+    return Utterance(_normalized(store, speech, config), samples.mean_square * len(energy) / told, samples.notes())
 
 
-class Clipping:
-    """Counts samples at full scale as they pass."""
+class Samples:
+    """What there is to know of the samples of an utterance, gathered as they pass."""
 
     def __init__(self) -> None:
         self.clipped = self.seen = 0
+        self._squares = 0.0
 
     def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The same blocks."""
         for block in blocks:
             self.clipped += int(np.count_nonzero(block >= _FULL_SCALE) + np.count_nonzero(block <= -_FULL_SCALE))
             self.seen += len(block)
+            self._squares += float(np.dot(block, block))
             yield block
 
+    @property
+    def mean_square(self) -> float:
+        """Of all samples, full scale at 1."""
+        return self._squares / self.seen
+
     def notes(self) -> list[str]:
-        """What is to be said of them."""
+        """What is to be said of them, in a few words each."""
         share = self.clipped / max(self.seen, 1)
         return [f"clipped: {100 * share:.1f} % of the samples are at full scale"] if share > _CLIPPED_SHARE else []
 

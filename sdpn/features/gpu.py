@@ -11,7 +11,7 @@ from sdpn.errors import SdpnError
 from sdpn.features.cache import Item, Shard, checked_blocks, make_shard, write_shard
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank, Frames
-from sdpn.features.frontend import Clipping, Utterance, assemble
+from sdpn.features.frontend import Samples, Utterance, assemble
 
 _SECONDS_AT_ONCE = 600
 _LONGEST_SECONDS = 1200  # a longer utterance goes block by block, on the CPU
@@ -30,6 +30,7 @@ class TorchFbank(torch.nn.Module):
         matrix = self.fbank.filters.matrix(self.fbank.fft_size // 2 + 1)
         self.register_buffer("window", torch.from_numpy(self.fbank.window))
         self.register_buffer("filters", torch.from_numpy(matrix.T.copy()))
+        self.register_buffer("band_weights", torch.from_numpy(self.fbank.band_weights))
 
     @torch.inference_mode()
     def forward(self, utterances: Sequence[np.ndarray]) -> list[Frames]:
@@ -45,9 +46,9 @@ class TorchFbank(torch.nn.Module):
         device = self.window.device
         samples = torch.from_numpy(np.concatenate(padded)).to(device, non_blocking=True)
         first = torch.from_numpy(np.concatenate(starts)).to(device, non_blocking=True)
-        fbank, energy = self._compute(samples, first)
+        computed = self._compute(samples, first)
         ends = np.cumsum(counts)[:-1]
-        return [Frames(*pair) for pair in zip(np.split(fbank, ends), np.split(energy, ends), strict=True)]
+        return [Frames(*parts) for parts in zip(*(np.split(array, ends) for array in computed), strict=True)]
 
     def _mirrored(self, samples: np.ndarray) -> tuple[np.ndarray, int]:
         """Samples with what its first and last frames reach beyond them, and the number of frames."""
@@ -59,7 +60,7 @@ class TorchFbank(torch.nn.Module):
         scaled = np.asarray(samples, dtype=np.float32) * np.float32(fbank.config.sample_scale)
         return np.pad(scaled, (before, after), mode=mode), count
 
-    def _compute(self, samples: Tensor, first: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _compute(self, samples: Tensor, first: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         config = self.fbank.config
         frames = samples[first[:, None] + torch.arange(len(self.window), device=samples.device)]
         if config.remove_dc_offset:
@@ -68,8 +69,10 @@ class TorchFbank(torch.nn.Module):
         before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
         frames = (frames - config.preemphasis_coefficient * before) * self.window
         power = torch.fft.rfft(frames, n=self.fbank.fft_size).abs().square()
-        bands = (power @ self.filters).clamp_min(self.fbank.floor) + self.fbank.offset
-        return bands.log().cpu().numpy(), energy.cpu().numpy()
+        bands = power @ self.filters
+        told = bands @ self.band_weights
+        bands = bands.clamp_min(self.fbank.floor) + self.fbank.offset
+        return bands.log().cpu().numpy(), energy.cpu().numpy(), told.cpu().numpy()
 
 
 def make_shard_on(shard: Shard, device: str, threads: int) -> int:
@@ -112,26 +115,26 @@ def _groups(shard: Shard) -> list[list[Item]]:
     return groups
 
 
-def _decode(shard: Shard, item: Item, compute: TorchFbank) -> tuple[np.ndarray | SdpnError, Clipping]:
-    clipping = Clipping()
+def _decode(shard: Shard, item: Item, compute: TorchFbank) -> tuple[np.ndarray | SdpnError, Samples]:
+    samples_seen = Samples()
     try:
-        samples = np.concatenate(list(clipping.watch(checked_blocks(shard.load(item), item))))
+        samples = np.concatenate(list(samples_seen.watch(checked_blocks(shard.load(item), item))))
         compute.fbank.check(samples)
-        return samples, clipping
+        return samples, samples_seen
     except SdpnError as error:
-        return error, clipping
+        return error, samples_seen
 
 
 def _computed(
-    shard: Shard, compute: TorchFbank, group: list[Item], decoded: list[tuple[np.ndarray | SdpnError, Clipping]]
+    shard: Shard, compute: TorchFbank, group: list[Item], decoded: list[tuple[np.ndarray | SdpnError, Samples]]
 ) -> Iterator[tuple[Item, Utterance | SdpnError]]:
     usable = [samples for samples, _ in decoded if not isinstance(samples, SdpnError)]
     frames = iter(compute(usable) if usable else [])
-    for item, (samples, clipping) in zip(group, decoded, strict=True):
+    for item, (samples, samples_seen) in zip(group, decoded, strict=True):
         if isinstance(samples, SdpnError):
             yield item, samples
             continue
         try:
-            yield item, assemble([next(frames)], clipping, shard.config, shard.path.parent)
+            yield item, assemble([next(frames)], samples_seen, shard.config, shard.path.parent)
         except SdpnError as error:
             yield item, error

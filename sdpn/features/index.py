@@ -15,7 +15,7 @@ from sdpn.features.storage import KINDS, Extent, decode_columns, dequantize, sto
 from sdpn.files import atomic_path, digest, file_digest, write_json, write_text
 from sdpn.shards import Work
 
-FORMAT = 2
+FORMAT = 3
 """Of the index; one of another format is made anew by its stage."""
 
 COLUMNS = {
@@ -26,8 +26,9 @@ COLUMNS = {
     "minimum": "<f4",
     "step": "<f4",
     "crc": "<u4",  # CRC-32 of the stored bytes; 0: unknown
+    "power_ratio": "<f4",  # mean square of the samples over what the bands tell of it
 }
-"""What is kept of an utterance: 36 bytes, each column in one piece."""
+"""What is kept of an utterance: 40 bytes, each column in one piece."""
 
 
 def utterance_key(utterance: str) -> int:
@@ -43,13 +44,14 @@ class StoredFile(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where utterances lie in memory, (n,) each: address of the first byte, frames, scale and form of the values."""
+    """Where utterances lie in memory, (n,) each: address of the first byte, frames, scale, form, power ratio."""
 
     addresses: np.ndarray
     frames: np.ndarray
     minima: np.ndarray
     steps: np.ndarray
     kinds: np.ndarray
+    power_ratios: np.ndarray
 
 
 class FeatureIndex:
@@ -62,7 +64,8 @@ class FeatureIndex:
         num_bins: mel bins of every utterance.
         config: the FbankConfig that the features were made with.
         fingerprint: a digest of everything the features depend on.
-        offsets, keys, frames, files, minima, steps, crcs: (n_utterances,) the columns of `COLUMNS`, memory-mapped.
+        offsets, keys, frames, files, minima, steps, crcs, power_ratios: the columns of `COLUMNS`, memory-mapped, (n,)
+            for n utterances.
         stored: the feature files.
 
     Example::
@@ -91,7 +94,8 @@ class FeatureIndex:
             stop = start + self._count * np.dtype(kind).itemsize
             columns.append(table[start:stop].view(kind))
             start = stop
-        self.offsets, self.keys, self.frames, self.files, self.minima, self.steps, self.crcs = columns
+        self.offsets, self.keys, self.frames, self.files = columns[:4]
+        self.minima, self.steps, self.crcs, self.power_ratios = columns[4:]
         self._maps: dict[int, np.ndarray] = {}
         self._addresses = np.zeros(len(self.stored), dtype=np.uint64)  # of the mapped files
         self._kinds = np.array([stored.kind for stored in self.stored], dtype=np.int32)
@@ -174,6 +178,7 @@ class FeatureIndex:
             self.minima[utterances],
             self.steps[utterances],
             self._kinds[files],
+            self.power_ratios[utterances],
         )
 
     def verify(self, utterance: int) -> None:
@@ -299,6 +304,7 @@ def write_index(
         "minimum": [extent.minimum for _, _, extent in entries],
         "step": [extent.step for _, _, extent in entries],
         "crc": [extent.crc for _, _, extent in entries],
+        "power_ratio": [extent.power_ratio for _, _, extent in entries],
     }
     folder = directory / "index"
     folder.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,10 @@ _CM_NAMES = {1: b"CM2 ", 2: b"CM3 "}
 
 @dataclass(frozen=True)
 class Extent:
-    """Where one utterance lies in its file: `frames` rows from byte `offset` on, with the CRC-32 of those bytes."""
+    """Where one utterance lies in its file: `frames` rows from byte `offset` on, with the CRC-32 of those bytes.
+
+    The power ratio is that of frontend.Utterance.
+    """
 
     offset: int
     frames: int
@@ -46,6 +49,7 @@ class Extent:
     step: float
     kind: int
     crc: int
+    power_ratio: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ import pytest
 from sdpn.augment import reference
 from sdpn.augment.kernels import VIEW, mask, mix, render
 from sdpn.augment.random import NORMALS
-from sdpn.augment.views import energy_weights
 from sdpn.features.config import FbankConfig
-from sdpn.features.fbank import Fbank
+from sdpn.features.fbank import Fbank, energy_weights
 from sdpn.features.storage import BY_COLUMNS, KINDS, decode_columns, dequantize, quantize, scale
 
 WEIGHTS = energy_weights(FbankConfig())
@@ -59,7 +58,7 @@ def stored_forms(matrix):
 
 EFFECTS = {
     "nothing": {},
-    "noise": {"snr": 4.0},
+    "noise": {"snr": 4.0, "balance": 1.5},
     "codec": {"codec_snr": 12.0},
     "band": {"lowest_bin": 7, "highest_bin": 31, "loss": 5.0},
     "level": {"level": -1.5},

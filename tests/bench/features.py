@@ -206,7 +206,7 @@ def large_index(folder: Path, count: int) -> dict[str, float]:
     names = [f"id{i // 180:05d}-{i * 2654435761 % 2**40:011x}-{i % 180:05d}" for i in range(count)]
     per_file = 2200
     entries = [
-        (name, i // per_file, Extent(22 + i * 160, int(frames[i]), -15.9, 3e-4, 1, i + 1))
+        (name, i // per_file, Extent(22 + i * 160, int(frames[i]), -15.9, 3e-4, 1, i + 1, 1.1))
         for i, name in enumerate(names)
     ]
     files = [StoredFile(f"feats.{i:04d}.ark", 1) for i in range(-(-count // per_file))]
@@ -237,7 +237,16 @@ def large_index(folder: Path, count: int) -> dict[str, float]:
         total = int(index.frames.sum()) + int(index.offsets[-1])
         opened.append(time.perf_counter() - start)
     assert total > 0
-    for column in (index.offsets, index.keys, index.frames, index.files, index.minima, index.steps, index.crcs):
+    for column in (
+        index.offsets,
+        index.keys,
+        index.frames,
+        index.files,
+        index.minima,
+        index.steps,
+        index.crcs,
+        index.power_ratios,
+    ):
         column.sum()
     grown = resident() - before
     start = time.perf_counter()

@@ -136,13 +136,14 @@ def test_torch_computes_the_same(settings):
     config = three_d_speaker() if settings == "3dspeaker" else FbankConfig(**settings)
     fbank = Fbank(config)
     utterances = [speech_like(seconds) for seconds in (0.03, 1.7, 0.4)]
-    for samples, (matrix, energy) in zip(utterances, TorchFbank(config)(utterances), strict=True):
+    for samples, (matrix, energy, power) in zip(utterances, TorchFbank(config)(utterances), strict=True):
         (frames,) = fbank.stream([samples]) if len(samples) < 1000 else [None]
         expected = fbank(samples)
         assert matrix.shape == expected.shape and energy.shape == (len(expected),)
         assert np.abs(matrix - expected).max() < 1e-3
         if frames is not None:
             np.testing.assert_allclose(energy, frames.energy, rtol=1e-4)
+            np.testing.assert_allclose(power, frames.power, rtol=1e-3)
 
 
 def test_more_filters_than_fft_bins_are_refused():

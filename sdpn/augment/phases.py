@@ -1,0 +1,139 @@
+"""How well mixing fbank stands for mixing waveforms, and the deviation of the phase term that makes it so.
+
+Of a true mix of speech x and noise n, with mel energies Ex, En and E of both together, the phase term of every bin is
+alpha = (E - Ex - En) / (2 sqrt(Ex En)); `estimate` takes its deviation in each band. `compare` holds views mixed by
+`kernels.mix` against true mixes. What independent phases alone make of the difference is measured with a second true
+mix, whose noise has all its phases turned by a quarter (its Hilbert transform): the same spectrum, another phase term.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.signal import hilbert
+
+from sdpn.augment.kernels import mix
+from sdpn.augment.random import NORMALS
+from sdpn.errors import SdpnError
+from sdpn.features.audio import load_samples
+from sdpn.features.fbank import Fbank, energy_weights
+
+DECIBEL = 10 / np.log(10)
+"""dB in one unit of a natural-log energy."""
+
+NUM_GROUPS = 4
+"""Groups of neighbouring bands that figures are given for."""
+
+_ESTIMATED_AT = 5.0  # dB; the phase term does not depend on it, but both parts must be heard
+_QUIETEST = 1e-8  # mean square of a crop that is used
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A crop of speech and one of noise, equally long, with the power ratios of their clips (frontend.Utterance)."""
+
+    speech: np.ndarray
+    noise: np.ndarray
+    speech_ratio: float = 1.0
+    noise_ratio: float = 1.0
+
+    def gain(self, snr: float) -> float:
+        """The factor for the noise's samples that gives the SNR, dB."""
+        ratio = float(np.square(self.speech, dtype=np.float64).sum() / np.square(self.noise, dtype=np.float64).sum())
+        return float(np.sqrt(ratio * 10 ** (-snr / 10)))
+
+
+def draw_pairs(speech: Sequence[Any], noises: Sequence[Any], fbank: Fbank, count: int, seed: int) -> Iterator[Pair]:
+    """Two-second crops of randomly chosen cuts, none of them silent; what cannot be read is passed over.
+
+    Raises:
+        SdpnError: hardly any two of them can be used.
+    """
+    chooser = np.random.default_rng(seed)
+    length = 2 * fbank.config.sampling_rate
+    found = tried = 0
+    while found < count:
+        tried += 1
+        if tried > 20 * count:
+            raise SdpnError(f"only {found} of {tried} pairs of speech and noise can be used: the others are silent")
+        try:
+            clips = [load_samples(cuts[int(chooser.integers(len(cuts)))]) for cuts in (speech, noises)]
+        except SdpnError:
+            continue
+        crops = []
+        for clip in clips:
+            start = int(chooser.integers(max(len(clip) - length, 0) + 1))
+            crops.append(np.take(clip, np.arange(start, start + length), mode="wrap"))
+        if all(np.square(crop).mean() > _QUIETEST for crop in crops):
+            found += 1
+            yield Pair(*crops, *(power_ratio(clip, fbank) for clip in clips))
+
+
+def power_ratio(samples: np.ndarray, fbank: Fbank) -> float:
+    """See frontend.Utterance."""
+    told = np.concatenate([frames.power for frames in fbank.stream([samples])])
+    return float(np.square(samples, dtype=np.float64).mean() / told.mean(dtype=np.float64))
+
+
+def estimate(pairs: Sequence[Pair], fbank: Fbank) -> np.ndarray:
+    """(bins,) the deviation of the phase term in each band, over all frames of the pairs."""
+    squares = []
+    for pair in pairs:
+        noise = (pair.gain(_ESTIMATED_AT) * pair.noise).astype(np.float32)
+        clean, added, both = (
+            np.exp(fbank(one).astype(np.float64)) for one in (pair.speech, noise, pair.speech + noise)
+        )
+        squares.append(np.square(np.clip((both - clean - added) / (2 * np.sqrt(clean * added)), -1, 1)))
+    return np.sqrt(np.concatenate(squares).mean(axis=0))
+
+
+def knots(deviations: np.ndarray, count: int) -> list[float]:
+    """`count` evenly spaced values that deviations may be interpolated between, the least squares fit."""
+    bands = np.arange(len(deviations))
+    places = np.linspace(0, len(deviations) - 1, count)
+    shapes = np.stack([np.interp(bands, places, one) for one in np.eye(count)], axis=1)
+    return [round(float(one), 3) for one in np.linalg.lstsq(shapes, deviations, rcond=None)[0]]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How mixed fbanks differ from the fbank of true mixes.
+
+    Attributes:
+        bias: (NUM_GROUPS,) mean difference in dB, lowest bands first.
+        spread: (NUM_GROUPS,) its standard deviation over that of a second true mix with independent phases.
+        snr_error: dB, mean difference of the SNR obtained and the one asked for.
+    """
+
+    bias: np.ndarray
+    spread: np.ndarray
+    snr_error: float
+
+
+def compare(pairs: Sequence[Pair], fbank: Fbank, deviations: np.ndarray, snr: float) -> Agreement:
+    """Mix all pairs at an SNR (dB), as waveforms and as fbanks; `deviations` are the phase term's, (bins,)."""
+    weights = energy_weights(fbank.config)
+    ours, others, snr_errors = [], [], []
+    for number, pair in enumerate(pairs):
+        gain = pair.gain(snr)
+        turned = np.imag(hilbert(pair.noise)).astype(np.float32)
+        true, other = (fbank((pair.speech + gain * noise).astype(np.float32)) for noise in (pair.noise, turned))
+        speech, noise = fbank(pair.speech), fbank(pair.noise)
+        effective = np.float32(snr - 10 * np.log10(pair.speech_ratio / pair.noise_ratio))
+        mixed, plain = speech.copy(), speech.copy()
+        mix(mixed, noise.copy(), effective, weights, deviations.astype(np.float32), np.uint64(number), NORMALS)
+        mix(plain, noise.copy(), effective, weights, np.zeros_like(weights), np.uint64(number), NORMALS)
+        added = np.exp(plain.astype(np.float64)) - np.exp(speech.astype(np.float64))
+        obtained = np.median(added / np.exp(noise.astype(np.float64)))  # the gain of the noise's power
+        snr_errors.append(10 * np.log10(gain**2 / obtained))
+        ours.append(DECIBEL * (mixed - true))
+        others.append(DECIBEL * (other - true))
+    difference, independent = (
+        np.concatenate(each).reshape(-1, NUM_GROUPS, len(weights) // NUM_GROUPS) for each in (ours, others)
+    )
+    return Agreement(
+        difference.mean(axis=(0, 2)),
+        difference.std(axis=(0, 2)) / independent.std(axis=(0, 2)),
+        float(np.mean(snr_errors)),
+    )
