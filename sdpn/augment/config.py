@@ -62,7 +62,7 @@ class ViewConfig:
     babble_snr: tuple[float, float] = value((13.0, 20.0), "dB")
 
     cross_term: tuple[float, ...] = value(
-        (0.63, 0.27),
+        (0.577, 0.554, 0.515, 0.484, 0.454, 0.41, 0.366, 0.326, 0.285),
         "deviation of the phase term between speech and noise, at evenly spaced bands from the lowest to the highest",
         at_least=0,
         at_most=1,

@@ -137,15 +137,15 @@ def _read_by_columns(address, frames, start, minimum, step, out):
 
 
 @_fast
-def _to_power(crop, weights):
-    """Exponentiate a log-mel crop in place; return its energy, each band weighted."""
+def _to_power(crop, weights, floor):
+    """Exponentiate a log-mel crop in place, less `floor`; return its energy, each band weighted."""
     frames, bins = crop.shape
     energy = 0.0
     for i in range(frames):
         row = crop[i]
         total = np.float32(0)
         for j in range(bins):
-            power = exp(row[j])
+            power = max(exp(row[j]) - floor, np.float32(0))
             row[j] = power
             total += weights[j] * power
         energy += total
@@ -185,8 +185,8 @@ def mix(speech, noise, snr, weights, deviations, key, normals):
         normals: the table `random.NORMALS`.
     """
     frames, bins = speech.shape
-    signal = _to_power(speech, weights)
-    disturbance = _to_power(noise, weights)
+    signal = _to_power(speech, weights, np.float32(0))
+    disturbance = _to_power(noise, weights, _FLOOR)  # a gain must not turn up the floor where there is no sound
     gain = np.float32(signal / max(disturbance, 1e-30) * exp(np.float32(-snr * np.log(10.0) / 10)))
     phases = np.empty(bins, dtype=np.float32)
     position = np.uint64(FIRST_NORMAL)

@@ -8,7 +8,7 @@ from pathlib import Path
 from sdpn.augment.audio import audio_config, make_audio_shard
 from sdpn.augment.banks import bank_names
 from sdpn.augment.config import NOISE_KINDS, AugmentConfig, BankConfig
-from sdpn.augment.sources import Reverberated, SpedCut, load_babble, load_utterance, plan_babble
+from sdpn.augment.sources import Noise, Reverberated, SpedCut, load_babble, load_utterance, plan_babble
 from sdpn.console import say
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
@@ -58,7 +58,7 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
     noises: list[str] = []
     for kind in NOISE_KINDS:
         if kind in corpus.noises:
-            noises.append(cache(kind, read_cuts(data / corpus.noises[kind]), stream_samples, {}, of_noise))
+            noises.append(cache(kind, read_cuts(data / corpus.noises[kind]), Noise(train.config), {}, of_noise))
         elif kind == "babble" and config.babble_clips:
             clips = list(plan_babble(cuts, config, stored.sampling_rate, seed))
             noises.append(cache(kind, clips, load_babble, {"seed": seed}, of_noise))

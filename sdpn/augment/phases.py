@@ -15,6 +15,7 @@ from scipy.signal import hilbert
 
 from sdpn.augment.kernels import mix
 from sdpn.augment.random import NORMALS
+from sdpn.augment.sources import Noise
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
 from sdpn.features.fbank import Fbank, energy_weights
@@ -26,7 +27,7 @@ NUM_GROUPS = 4
 """Groups of neighbouring bands that figures are given for."""
 
 _ESTIMATED_AT = 5.0  # dB; the phase term does not depend on it, but both parts must be heard
-_QUIETEST = 1e-8  # mean square of a crop that is used
+_QUIETEST = 1e-6  # mean square of a crop that is used; below, 16 bits hold little but silence
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,15 @@ def draw_pairs(speech: Sequence[Any], noises: Sequence[Any], fbank: Fbank, count
     """
     chooser = np.random.default_rng(seed)
     length = 2 * fbank.config.sampling_rate
+    load_noise = Noise(fbank.config)
     found = tried = 0
     while found < count:
         tried += 1
         if tried > 20 * count:
             raise SdpnError(f"only {found} of {tried} pairs of speech and noise can be used: the others are silent")
         try:
-            clips = [load_samples(cuts[int(chooser.integers(len(cuts)))]) for cuts in (speech, noises)]
+            clips = [load_samples(speech[int(chooser.integers(len(speech)))])]
+            clips.append(load_noise(noises[int(chooser.integers(len(noises)))]))
         except SdpnError:
             continue
         crops = []
@@ -124,9 +127,11 @@ def compare(pairs: Sequence[Pair], fbank: Fbank, deviations: np.ndarray, snr: fl
         mixed, plain = speech.copy(), speech.copy()
         mix(mixed, noise.copy(), effective, weights, deviations.astype(np.float32), np.uint64(number), NORMALS)
         mix(plain, noise.copy(), effective, weights, np.zeros_like(weights), np.uint64(number), NORMALS)
-        added = np.exp(plain.astype(np.float64)) - np.exp(speech.astype(np.float64))
-        obtained = np.median(added / np.exp(noise.astype(np.float64)))  # the gain of the noise's power
-        snr_errors.append(10 * np.log10(gain**2 / obtained))
+        clean, noise_power, total = (np.exp(one.astype(np.float64)) for one in (speech, noise, plain))
+        heard = total > 2 * clean  # where float32 keeps enough digits of what was added
+        if heard.any():
+            obtained = np.median((total - clean)[heard] / noise_power[heard])  # the gain of the noise's power
+            snr_errors.append(10 * np.log10(gain**2 / obtained))
         ours.append(DECIBEL * (mixed - true))
         others.append(DECIBEL * (other - true))
     difference, independent = (

@@ -55,7 +55,7 @@ def mix(
     speech: np.ndarray, noise: np.ndarray, snr: float, weights: np.ndarray, deviations: np.ndarray, key: int
 ) -> np.ndarray:
     """Speech and noise, (frames, bins) log-mel, mixed as `kernels.mix` does."""
-    clean, added = np.exp(speech), np.exp(noise)
+    clean, added = np.exp(speech), np.maximum(np.exp(noise) - np.finfo(np.float32).eps, 0)
     gain = (clean @ weights).sum() / max((added @ weights).sum(), 1e-30) * 10 ** (-float(snr) / 10)
     alpha = phases(key, FIRST_NORMAL, speech.shape, deviations)
     total = clean + gain * added + 2 * alpha * np.sqrt(clean * gain * added)

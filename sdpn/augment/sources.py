@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.fft
 from scipy.signal import fftconvolve
 
 from sdpn.augment.config import BankConfig
 from sdpn.errors import SdpnError
 from sdpn.features.audio import AudioCut, load_samples
+from sdpn.features.config import FbankConfig
 from sdpn.features.index import utterance_key
 
+NOISE_PEAK = 0.9
+_SILENCE = 1e-6  # a peak that 16 bits would not hold
 _SPEED_RATE = 48000  # Hz; only the ratio of rates matters to a resampler
 
 
@@ -97,6 +101,36 @@ class Reverberated:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Loads a noise clip, limited to the band that the fbank hears, its peak at `NOISE_PEAK`.
+
+    The SNR decides how loud a noise is in a view. What lies outside the band (rumble below 20 Hz may hold most of the
+    energy of a recording) would count in the SNR without being heard; and a faint clip that is turned up would bring
+    the floor under its bands' energies with it, where there is no sound.
+
+    Attributes:
+        fbank: what hears it.
+    """
+
+    fbank: FbankConfig
+
+    def __call__(self, cut: Any) -> np.ndarray:
+        """The (num_samples,) float32 samples of a cut."""
+        samples = load_samples(cut)
+        if not np.isfinite(samples).all():
+            raise SdpnError("samples are NaN or infinite")
+        padded = scipy.fft.next_fast_len(len(samples), real=True)
+        spectrum = scipy.fft.rfft(samples, padded)
+        freqs = np.arange(len(spectrum)) * self.fbank.sampling_rate / padded
+        spectrum[(freqs < self.fbank.low_freq) | (freqs > self.fbank.highest_freq)] = 0
+        heard = scipy.fft.irfft(spectrum, padded)[: len(samples)]
+        peak = float(np.abs(heard).max())
+        if peak < _SILENCE:
+            raise SdpnError("nothing is heard in it")
+        return heard * np.float32(NOISE_PEAK / peak)
+
+
+@dataclass(frozen=True)
 class BabbleClip:
     """A clip of several talkers at once.
 
@@ -134,9 +168,8 @@ def plan_babble(cuts: Sequence[Any], config: BankConfig, sampling_rate: int, see
 
 
 def load_babble(clip: BabbleClip) -> np.ndarray:
-    """The (num_samples,) float32 samples of a babble clip: its talkers at equal power, the sum at their mean power."""
+    """The (num_samples,) float32 samples of a babble clip: its talkers at equal power, its peak `NOISE_PEAK`."""
     total = np.zeros(clip.num_samples, dtype=np.float64)
-    powers = []
     for cut, start in zip(clip.talkers, clip.starts, strict=True):
         whole = load_samples(cut)
         first = int(start * len(whole))
@@ -144,7 +177,6 @@ def load_babble(clip: BabbleClip) -> np.ndarray:
         power = float(np.square(part, dtype=np.float64).mean())
         if power > 0:
             total += part / np.sqrt(power)
-            powers.append(power)
-    if not powers:
+    if not total.any():
         raise SdpnError("all its talkers are silent")
-    return (total * np.sqrt(np.mean(powers) / len(powers))).astype(np.float32)
+    return (total * (NOISE_PEAK / np.abs(total).max())).astype(np.float32)
