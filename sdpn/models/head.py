@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sdpn.models.norm import BatchNorm
+
 
 class ProjectionHead(nn.Sequential):
     """Embedding -> point on the unit sphere, where it is compared with the prototypes.
@@ -19,10 +21,10 @@ class ProjectionHead(nn.Sequential):
     def __init__(self, embedding_size: int = 512, hidden: int = 2048, output: int = 256):
         super().__init__(
             nn.Linear(embedding_size, hidden),
-            nn.BatchNorm1d(hidden),
+            BatchNorm(hidden),
             nn.GELU(),
             nn.Linear(hidden, hidden),
-            nn.BatchNorm1d(hidden),
+            BatchNorm(hidden),
             nn.GELU(),
             nn.Linear(hidden, output),
         )
