@@ -9,7 +9,9 @@ import click
 
 import sdpn
 
-VERBS: dict[str, tuple[str, str]] = {}
+VERBS: dict[str, tuple[str, str]] = {
+    "info": ("sdpn.commands.info:info", "the state of a training, also while it runs"),
+}
 """Verb -> where its click command stands ("module:attribute"), and its one line of help."""
 
 

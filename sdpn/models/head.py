@@ -44,8 +44,8 @@ class Prototypes(nn.Module):
     Args:
         count: K.
         dimensions: of the head's output.
-        init: `sphere`: uniform on the unit sphere; `uniform`: coordinates uniform in +- 1 / sqrt(dimensions), 0.58 long.
-            Length does not matter to the scores, but the shorter a prototype, the further a step turns it.
+        init: `sphere`: uniform on the unit sphere; `uniform`: coordinates uniform in +- 1 / sqrt(dimensions), which
+            are 0.58 long. Length does not matter to the scores, but a step turns a short prototype further.
     """
 
     def __init__(self, count: int = 1024, dimensions: int = 256, init: str = "sphere"):

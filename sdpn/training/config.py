@@ -91,7 +91,7 @@ class TrainConfig:
         200, "training utterances whose halves are told from others' at the end of an epoch, to be plotted", at_least=0
     )
     min_prototypes_in_use: float = value(
-        0.02, "collapse: smaller share of the prototypes in use", at_least=0, at_most=1
+        0.02, "collapse: smaller share of the prototypes in use, or a single one", at_least=0, at_most=1
     )
     min_effective_rank: float = value(2.0, "collapse: smaller effective rank of the embeddings", at_least=0)
     min_neighbour_distance: float = value(

@@ -21,6 +21,10 @@ T = TypeVar("T")
 _PATIENCE = timedelta(minutes=30)  # the first rank may write checkpoints and embed a dev set meanwhile
 
 
+class CommonError(SdpnError):
+    """A mistake that all ranks find alike, so that one of them may say it for all."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process among those that train together; the default is a training of one process.
@@ -69,19 +73,18 @@ class Ranks:
         return int(agreed)
 
     def on_first(self, act: Callable[[], T]) -> T:
-        """What `act` returns on the first rank; its SdpnError there is raised on all."""
+        """What `act` returns on the first rank; its SdpnError there is raised on all, as a CommonError."""
         if self.count == 1:
             return act()
         outcome: list = [None, None]
-        failure: SdpnError | None = None
         if self.first:
             try:
                 outcome[0] = act()
             except SdpnError as error:
-                outcome[1], failure = str(error), error
+                outcome[1] = str(error)
         dist.broadcast_object_list(outcome, device=torch.device("cpu"))
         if outcome[1] is not None:
-            raise failure or SdpnError(outcome[1])
+            raise CommonError(outcome[1])
         return outcome[0]
 
 

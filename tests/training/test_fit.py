@@ -1,13 +1,15 @@
 import json
 import os
+import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 
 from sdpn.errors import SdpnError
 from sdpn.models.folder import read_model
-from sdpn.training.fit import choose_device, fit
+from sdpn.training.fit import check_fit, fit
 from sdpn.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -52,7 +54,7 @@ def test_a_training_writes_its_model_checkpoints_and_figures(undisturbed):
     assert sorted(path.name for path in (undisturbed / "checkpoints").iterdir()) == [
         f"step-{step:09d}.pt" for step in (6, 9, 12)
     ]
-    assert [line["step"] for line in lines(undisturbed)] == [4, 8, 12]
+    assert [line["step"] for line in lines(undisturbed)] == [3, 4, 6, 8, 9, 12]
     assert list((undisturbed / "tensorboard").iterdir())
     encoder, config = read_model(undisturbed / "model")
     assert config["network"]["channels"] == 8
@@ -142,7 +144,8 @@ def test_a_loss_that_is_not_finite_names_step_and_utterances_and_keeps_the_last_
         return drawn
 
     views.views = poisoned
-    with pytest.raises(SdpnError, match=r"not finite at step 4 \(epoch 2; utterances utt\d\d, .*step-000000003.pt"):
+    sentence = r"not finite at step 4 \(epoch 2, batch 1 of it; features that are not numbers: utterances utt\d\d\)"
+    with pytest.raises(SdpnError, match=rf"{sentence}.*step-000000003.pt"):
         fit(tiny(), views, exp, CPU)
     assert [path.name for path in (exp / "checkpoints").iterdir()] == ["step-000000003.pt"]
 
@@ -153,7 +156,7 @@ COLLAPSING = {
     "sinkhorn_iterations": 0,
     "lr": 0.5,
     "epochs": 20,
-    "prototypes": 60,
+    "prototypes": 20,
 }
 
 
@@ -170,35 +173,34 @@ def test_a_collapse_stops_training_where_asked(tiny, crops, tmp_path):
 
 
 def test_a_healthy_training_is_not_called_collapsed(tiny, crops, tmp_path, capsys):
-    config = tiny(epochs=20, prototypes=60)
+    config = tiny(epochs=20, prototypes=20)
     fit(config, crops(config), tmp_path / "exp", CPU)
     assert "collapsed" not in capsys.readouterr().err
 
 
-def test_crops_longer_than_every_utterance_train_on_repeated_ones(tiny, prepared_data, tmp_path):
-    from sdpn.augment.banks import Banks
-    from sdpn.augment.config import ViewConfig
-    from sdpn.augment.views import ViewSampler
-    from sdpn.features.index import FeatureIndex
-
-    index = FeatureIndex.open(prepared_data / "train")
-    assert index.frames.max() < 200
-    views = ViewSampler(index, Banks([], {}), ViewConfig(), 0, teacher_frames=300, student_frames=200)
-    assert fit(tiny(epochs=1), views, tmp_path / "exp", CPU)
-
-
-def test_a_batch_larger_than_the_training_set_is_a_sentence(tiny, crops, tmp_path):
-    config = tiny(batch_size=32)
-    with pytest.raises(SdpnError, match="batch_size is 32 but the training set has 20 utterances"):
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"batch_size": 32}, "batch_size is 32 but the training set has 20 utterances"),
+        ({"teacher_frames": 300}, "teacher_frames is 300 but the longest training utterance has 90 frames"),
+        ({"student_frames": 91}, "student_frames is 91 but the longest training utterance has 90 frames"),
+        ({"prototypes": 21}, "prototypes is 21 but the training set has 20 utterances, too few to use every prototype"),
+    ],
+)
+def test_settings_that_do_not_suit_the_training_set_are_a_sentence(settings, sentence, tiny, crops, tmp_path):
+    config = tiny(**settings)
+    with pytest.raises(SdpnError, match=sentence):
         fit(config, crops(config), tmp_path / "exp", CPU)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_a_sentence():
-    with pytest.raises(SdpnError, match="torch finds no GPU here"):
-        choose_device(1)
+def test_a_batch_that_does_not_divide_among_the_ranks_is_a_sentence(tiny):
+    with pytest.raises(SdpnError, match="batch_size is 6: it does not divide among 4 processes"):
+        check_fit(tiny(), np.full(20, 90), ranks=4)
 
 
-def test_several_gpus_are_a_sentence():
-    with pytest.raises(SdpnError, match="several GPUs is not supported"):
-        choose_device(2)
+def test_a_checkpoint_of_another_network_is_a_sentence(undisturbed, tiny, crops, tmp_path):
+    exp = tmp_path / "exp"
+    shutil.copytree(undisturbed / "checkpoints", exp / "checkpoints")
+    config = tiny(channels=16)
+    with pytest.raises(SdpnError, match=r"step-000000012.pt cannot be gone on from: it is of another network"):
+        fit(config, crops(config), exp, CPU)
