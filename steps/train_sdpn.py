@@ -86,6 +86,7 @@ def _train(
     """Train to the end, or until a signal; return the exit status."""
     from sdpn.augment.views import ViewSampler
     from sdpn.evaluation.probe import examination
+    from sdpn.training.curves import draw_curves
     from sdpn.training.devices import computing_with
     from sdpn.training.fit import check_fit, fit
     from sdpn.training.memory import keep_freed_memory
@@ -128,6 +129,7 @@ def _train(
         if outputs is None:
             return STOPPED_BY_SIGNAL
         work.finish(outputs)
+        draw_curves(exp)
         say(f"  wrote {exp}/model; the course of the training is in {exp}/train.jsonl, training.png and tensorboard/")
         return 0
 

@@ -15,7 +15,6 @@ from sdpn.models.folder import write_model
 from sdpn.training.card import write_card
 from sdpn.training.checkpoint import Checkpoints
 from sdpn.training.config import TrainConfig
-from sdpn.training.curves import draw_curves
 from sdpn.training.log import Interval, TrainLog
 from sdpn.training.prefetch import Prefetcher
 from sdpn.training.ranks import CommonError, Ranks
@@ -32,8 +31,7 @@ def fit(
     ranks: Ranks | None = None,
     examine: Callable[[nn.Module], dict[str, float]] | None = None,
 ) -> list[Path] | None:
-    """Train, and write `exp_dir`/{checkpoints/, train.jsonl, tensorboard/, model/, training.png} and
-    `exp_dir`/systems/untrained/model/.
+    """Train, and write `exp_dir`/{checkpoints/, train.jsonl, tensorboard/, model/, systems/untrained/model/}.
 
     Goes on from the newest checkpoint. On a CPU a training that was stopped, at any moment and any number of times,
     ends with the same weights to the bit as an undisturbed one with as many threads.
@@ -113,7 +111,6 @@ def fit(
     averaged = _average(encoder, checkpoints, config.average_checkpoints)
     model = write_model(exp_dir / "model", encoder, *settings)
     write_card(exp_dir, config, index, encoder, averaged)
-    draw_curves(exp_dir)
     return [*untrained, *model]
 
 
