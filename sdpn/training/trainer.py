@@ -207,8 +207,7 @@ class Trainer:
         gradients = [weight.grad for weight in self.student.parameters()]  # the prototypes' go free
         norms = torch._foreach_norm(gradients)
         torch._foreach_mul_(gradients, [(self.config.clip_norm / (norm + 1e-6)).clamp(max=1) for norm in norms])
-        norms.append(torch.linalg.vector_norm(self.prototypes.weight.grad))
-        return torch.linalg.vector_norm(torch.stack(list(norms)))
+        return torch.linalg.vector_norm(torch.stack([*norms, self.prototypes.weight.grad.norm()]))
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at `step`."""

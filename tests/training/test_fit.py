@@ -256,7 +256,7 @@ COLLAPSING = {
     "mean_entropy_weight": 0.0,
     "sinkhorn_iterations": 0,
     "lr": 0.5,
-    "epochs": 20,
+    "epochs": 6,
     "prototypes": 20,
 }
 
@@ -274,7 +274,7 @@ def test_a_collapse_stops_training_where_asked(tiny, crops, tmp_path):
 
 
 def test_a_healthy_training_is_not_called_collapsed(tiny, crops, tmp_path, capsys):
-    config = tiny(epochs=20, prototypes=20)
+    config = tiny(epochs=8, prototypes=20)
     fit(config, crops(config), tmp_path / "exp", CPU)
     assert "collapsed" not in capsys.readouterr().err
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sdpn.cluster.launch import launch
 from tests.training.conftest import TINY
 
 STEP = Path(__file__).parents[2] / "steps" / "train_sdpn.py"
@@ -71,6 +72,20 @@ def test_a_mistake_is_one_sentence(options, sentence, command):
     assert sentence in done.stderr
 
 
+def test_two_processes_train_one_model_and_a_mistake_of_both_is_one_sentence(command, tmp_path, capfd):
+    """What --ngpu 2 does, with two processes on the CPU."""
+    assert launch(command("ranks", "--dev-trials", "absent"), 2) == 1
+    assert [line for line in capfd.readouterr().err.splitlines() if "error" in line] == [
+        f"error: --dev-trials is 'absent', neither a file nor a trial list of {tmp_path / 'data'} (it has none)"
+    ]
+    assert launch(command("ranks"), 2) == 0
+    assert "2 processes, each with 1 threads" in capfd.readouterr().out
+    assert (tmp_path / "ranks" / "model" / "weights.pt").exists()
+    assert (tmp_path / "ranks" / "training.png").exists()
+    assert launch(command("ranks"), 2) == 0
+    assert "trained already" in capfd.readouterr().out
+
+
 def test_an_unknown_key_is_one_sentence(command, tmp_path):
     (tmp_path / "wrong.yaml").write_text("chanels: 8\n")
     done = train(command("exp", "--config", tmp_path / "wrong.yaml"))
@@ -93,6 +108,34 @@ def test_the_configurations_that_come_with_the_recipe_are_valid():
         config.read(path, TrainConfig)
 
 
+@pytest.mark.parametrize(
+    ("name", "differences"),
+    [
+        ("frobenius", {"dimension_weight": 0.1}),
+        (
+            "reference",
+            {
+                "clip": "tensor",
+                "prototype_gradients": "sum",
+                "diversity_over": "rank",
+                "prototype_init": "uniform",
+                "padding": "reflect",
+                "precision": "float32",
+            },
+        ),
+    ],
+)
+def test_the_other_configurations_are_the_papers_but_for_what_they_name(name, differences):
+    from sdpn import config
+    from sdpn.training.config import TrainConfig
+
+    folder = STEP.parents[1] / "conf" / "sdpn"
+    paper, other = (config.to_dict(config.read(folder / f"{file}.yaml", TrainConfig)) for file in ("paper", name))
+    paper["channels"] = None  # ECAPA's usual number, which is the paper's
+    assert {key for key in paper if paper[key] != other[key]} == set(differences)
+    assert {key: other[key] for key in differences} == differences
+
+
 def test_the_papers_configuration_is_the_papers_setting():
     from sdpn import config
     from sdpn.training.config import TrainConfig
@@ -106,3 +149,6 @@ def test_the_papers_configuration_is_the_papers_setting():
     assert (paper.epochs, paper.warmup_epochs, paper.teacher_momentum) == (150, 10, 0.996)
     assert (paper.student_temperature, paper.teacher_sharpening, paper.sinkhorn_iterations) == (0.1, 0.25, 3)
     assert (paper.mean_entropy_weight, paper.diversity_weight, paper.dimension_weight) == (1, 0.1, 0)
+    assert (paper.network, paper.attention_channels, paper.global_context) == ("ecapa", 128, True)
+    assert (paper.pooling, paper.padding, paper.clip, paper.sync_norms) == ("attentive", "zeros", "global", True)
+    assert (paper.prototype_gradients, paper.diversity_over, paper.lr_batch_size) == ("mean", "step", 256)
