@@ -28,7 +28,7 @@ def examination(
     """
     parts = [halves_eer(index, device, utterances)] if utterances else []
     if trials:
-        parts.append(dev_eer(data, trials, device))
+        parts.append(dev_eer(index, data, trials, device))
     return lambda encoder: {name: figure for part in parts for name, figure in part(encoder).items()}
 
 
@@ -73,10 +73,13 @@ def _embed(
     return _unit(torch.cat(rows).numpy())
 
 
-def dev_eer(data: Path, trials: str, device: torch.device) -> Callable[[nn.Module], dict[str, float]]:
+def dev_eer(
+    train: FeatureIndex, data: Path, trials: str, device: torch.device
+) -> Callable[[nn.Module], dict[str, float]]:
     """The equal error rate of an encoder on a trial list, by cosine.
 
     Args:
+        train: features of the training set.
         data: a data folder with features of the set that the list names.
         trials: a list of that folder (`dev` is trials/dev.txt), or a file with utterance ids of one of its sets.
 
@@ -84,7 +87,8 @@ def dev_eer(data: Path, trials: str, device: torch.device) -> Callable[[nn.Modul
         A function of the encoder, in evaluation mode: `dev_eer`.
 
     Raises:
-        SdpnError: there is no such list, or no set has all its utterances.
+        SdpnError: there is no such list, no set has all its utterances, or its features are others than the training
+            set's.
     """
     corpus = Corpus.read(data)
     path = data / "trials" / f"{trials}.txt" if trials in corpus.trials else Path(trials)
@@ -98,6 +102,8 @@ def dev_eer(data: Path, trials: str, device: torch.device) -> Callable[[nn.Modul
     )
     if index is None:
         raise SdpnError(f"{path}: no set of {data} has features of all its utterances: looked in {', '.join(sets)}")
+    if index.config.spectral() != train.config.spectral():
+        raise SdpnError(f"{index.directory} has other features than {train.directory}: run stage 2 again for both")
     rows = wanted.rows(index.ids, index.directory)
 
     def examine(encoder: nn.Module) -> dict[str, float]:

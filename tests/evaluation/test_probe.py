@@ -79,15 +79,21 @@ def test_the_error_rate_on_dev_trials(given, data, tmp_path):
     if given == "file":
         trials = str(tmp_path / "list.txt")
         (tmp_path / "list.txt").write_bytes((data / "trials" / "dev.txt").read_bytes())
-    assert dev_eer(data, trials, CPU)(MeanOfFrames())["dev_eer"] == 0
+    assert dev_eer(FeatureIndex.open(data / "train"), data, trials, CPU)(MeanOfFrames())["dev_eer"] == 0
 
 
 def test_unknown_trials_are_a_sentence(data, tmp_path):
     with pytest.raises(SdpnError, match=r"--dev-trials is 'eval', neither a file nor a trial list of .* \(dev\)"):
-        dev_eer(data, "eval", CPU)
+        dev_eer(FeatureIndex.open(data / "train"), data, "eval", CPU)
     (tmp_path / "list.txt").write_text("tone0 tone9 target\ntone0 tone5 nontarget\n")
     with pytest.raises(SdpnError, match=r"no set of .* has features of all its utterances: looked in other, dev"):
-        dev_eer(data, str(tmp_path / "list.txt"), CPU)
+        dev_eer(FeatureIndex.open(data / "train"), data, str(tmp_path / "list.txt"), CPU)
+
+
+def test_dev_features_of_another_kind_are_a_sentence(data, tmp_path):
+    fill(tmp_path / "train", [Tone("a", 16000)], load_tone, FbankConfig(num_mel_bins=20), {}, run_here)
+    with pytest.raises(SdpnError, match="has other features than"):
+        dev_eer(FeatureIndex.open(tmp_path / "train"), data, "dev", CPU)
 
 
 def test_an_examination_has_all_figures_asked_for(data):
