@@ -62,7 +62,9 @@ def fit(
     if ranks.first:  # the teacher before its first step is the `untrained` baseline
         untrained = write_model(exp_dir / "systems" / "untrained" / "model", trainer.teacher.encoder, *settings)
     interval = Interval()
-    step = _go_on(trainer, interval, checkpoints, device, ranks)
+    # Utterances and views of a step follow from the step and these: the sampler's place and the augmentation's key
+    draws = {"seed": config.seed, "steps_per_epoch": epoch_steps, "features": index.fingerprint}
+    step = _go_on(trainer, interval, checkpoints, draws, ranks)
     watch = CollapseWatch(config, speaking=ranks.first)
 
     with ExitStack() as stack:
@@ -74,7 +76,8 @@ def fit(
             outcome = trainer.step(batch.step, batch.teacher, batch.student)
             step = batch.step + 1
             interval.add(outcome["terms"])
-            unchecked.append((batch.without_views(), outcome["terms"]["loss"]))
+            vital = torch.stack([outcome["terms"]["loss"], outcome["terms"]["gradient_norm"]])
+            unchecked.append((batch.without_views(), vital))
 
             last, epoch_ends = step == trainer.total_steps, step % epoch_steps == 0
             stopping = bool(ranks.largest(len(stop)))
@@ -98,7 +101,7 @@ def fit(
                     interval.restart_clock()
                 watch.look(step, figures)
             if time_to_save and ranks.first:
-                state = {"trainer": trainer.state_dict(), "interval": interval.state_dict()}
+                state = {"trainer": trainer.state_dict(), "interval": interval.state_dict(), "draws": draws}
                 checkpoints.save(step, {**state, "threads": torch.get_num_threads(), "ranks": ranks.count})
             if stopping and not last:
                 if ranks.first:
@@ -144,12 +147,14 @@ def check_fit(config: TrainConfig, frames: Any, ranks: int = 1) -> None:
         )
 
 
-def _go_on(trainer: Trainer, interval: Interval, checkpoints: Checkpoints, device: torch.device, ranks: Ranks) -> int:
+def _go_on(trainer: Trainer, interval: Interval, checkpoints: Checkpoints, draws: dict[str, Any], ranks: Ranks) -> int:
     """Take up the newest checkpoint; return the steps done."""
-    state = checkpoints.newest(device)
+    state = checkpoints.newest(trainer.device)
     if state is None:
         return 0
     try:
+        if state["draws"] != draws:
+            raise SdpnError("it saw other utterances, or in another order")
         trainer.load_state_dict(state["trainer"])
         interval.load_state_dict(state["interval"])
     except (SdpnError, KeyError) as error:
@@ -159,7 +164,7 @@ def _go_on(trainer: Trainer, interval: Interval, checkpoints: Checkpoints, devic
         ) from error
     if ranks.first:
         say(f"  going on after step {state['step']} of {trainer.total_steps}")
-        if device.type == "cpu":
+        if trainer.device.type == "cpu":
             for name, now in (("threads", torch.get_num_threads()), ("ranks", ranks.count)):
                 if state[name] != now:
                     warn(f"begun with {state[name]} {name}, now {now}: the result will differ in its last bits")

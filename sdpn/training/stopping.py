@@ -37,14 +37,17 @@ def stop_signals() -> Iterator[list[str]]:
 
 
 def check_finite(steps: list[tuple[Batch, Tensor]], views: ViewSampler, checkpoints: Checkpoints) -> None:
-    """Raise CommonError for the first of the steps whose loss is not a finite number.
+    """Raise CommonError for the first of the steps whose loss, or gradient norm, is not a finite number.
+
+    Weights that such a gradient has changed are not saved: this is called before a checkpoint is.
 
     Utterances whose features are not finite are named first; else those of the batch.
     """
-    finite = torch.isfinite(torch.stack([loss for _, loss in steps])).tolist()
-    if all(finite):
+    finite = torch.isfinite(torch.stack([vital for _, vital in steps])).tolist()
+    if all(map(all, finite)):
         return
-    batch, _ = steps[finite.index(False)]
+    first = next(i for i, vital in enumerate(finite) if not all(vital))
+    batch, failed = steps[first][0], "gradient" if finite[first][0] else "loss"
     again = views.views(batch.epoch, batch.utterances)
     sound = np.isfinite(again.teacher).all(axis=(0, 2, 3)) & np.isfinite(again.student).all(axis=(0, 2, 3))
     culprits = batch.utterances[~sound]
@@ -52,8 +55,8 @@ def check_finite(steps: list[tuple[Batch, Tensor]], views: ViewSampler, checkpoi
     names = [views.index.ids[utterance] for utterance in (culprits if len(culprits) else batch.utterances)]
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise CommonError(
-        f"the loss is not finite at step {batch.step + 1} (epoch {batch.epoch + 1}, batch {batch.position + 1} of it; "
-        f"{what}: utterances {shown}); the last good checkpoint is {checkpoints.newest_path() or 'none'}: look at "
+        f"the {failed} is not finite at step {batch.step + 1} (epoch {batch.epoch + 1}, batch {batch.position + 1} of "
+        f"it; {what}: utterances {shown}); the last good checkpoint is {checkpoints.newest_path() or 'none'}: look at "
         "these utterances, or train with a lower lr"
     )
 

@@ -251,6 +251,21 @@ def test_a_loss_that_is_not_finite_names_step_and_utterances_and_keeps_the_last_
     assert [path.name for path in (exp / "checkpoints").iterdir()] == ["step-000000003.pt"]
 
 
+def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(tiny, crops, tmp_path, monkeypatch):
+    exp, take = tmp_path / "exp", Trainer.step
+
+    def overflow(trainer, step, *views):
+        outcome = take(trainer, step, *views)
+        if step == 5:
+            outcome["terms"]["gradient_norm"] = torch.tensor(float("inf"))
+        return outcome
+
+    monkeypatch.setattr(Trainer, "step", overflow)
+    with pytest.raises(SdpnError, match=r"the gradient is not finite at step 6 .*the batch: utterances utt\d\d, "):
+        fit(tiny(), crops(tiny()), exp, CPU)
+    assert [path.name for path in (exp / "checkpoints").iterdir()] == ["step-000000003.pt"]
+
+
 COLLAPSING = {
     "diversity_weight": 0.0,
     "mean_entropy_weight": 0.0,
@@ -297,6 +312,14 @@ def test_settings_that_do_not_suit_the_training_set_are_a_sentence(settings, sen
 def test_a_batch_that_does_not_divide_among_the_ranks_is_a_sentence(tiny):
     with pytest.raises(SdpnError, match="batch_size is 6: it does not divide among 4 processes"):
         check_fit(tiny(), np.full(20, 90), ranks=4)
+
+
+def test_a_checkpoint_of_other_draws_is_a_sentence(undisturbed, tiny, crops, tmp_path):
+    exp = tmp_path / "exp"
+    shutil.copytree(undisturbed / "checkpoints", exp / "checkpoints")
+    config = tiny(seed=2)
+    with pytest.raises(SdpnError, match=r"cannot be gone on from: it saw other utterances, or in another order"):
+        fit(config, crops(config), exp, CPU)
 
 
 def test_a_checkpoint_of_another_network_is_a_sentence(undisturbed, tiny, crops, tmp_path):
