@@ -11,6 +11,8 @@ Several GPUs of one machine: --ngpu N. Several machines: one task for each GPU b
 and the same arguments. batch_size is that of the whole step, however many GPUs share it.
 """
 
+import os
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,7 +26,7 @@ from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import exclusive
-from sdpn.training.config import TrainConfig
+from sdpn.training.config import STOPPED_BY_SIGNAL, TrainConfig
 from sdpn.training.identity import claim, training_work
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 def main(
     data: Path, exp: Path, config_file: str, augment_config: str, ngpu: int, dev_trials: str | None, **overrides
 ) -> int:
+    leave_on_signals()
     settings = config.read(config_file, TrainConfig, config.given(TrainConfig, overrides))
     augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
     index = open_features(data / Corpus.read(data).train)
@@ -73,6 +76,12 @@ def main(
             return 1
 
 
+def leave_on_signals() -> None:
+    """Until training begins there is nothing to save: leave at once with the status that asks for another start."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda *_: os._exit(STOPPED_BY_SIGNAL))
+
+
 def _train(
     settings: TrainConfig,
     augment: AugmentConfig,
@@ -90,7 +99,6 @@ def _train(
     from sdpn.training.devices import computing_with
     from sdpn.training.fit import check_fit, fit
     from sdpn.training.memory import keep_freed_memory
-    from sdpn.training.stopping import STOPPED_BY_SIGNAL
 
     resolved = {
         **config.to_dict(settings),

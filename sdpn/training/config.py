@@ -11,6 +11,9 @@ PADDINGS = ("zeros", "reflect")
 DIMENSION_NORMS = ("frobenius", "off_diagonal")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
+STOPPED_BY_SIGNAL = 85
+"""The exit status after SIGTERM or SIGUSR1; a scheduler may take it for `start me again`."""
+
 # Keys that may change between two sittings of one training: they decide what is watched and kept, not what is learned
 UNRELATED_TO_THE_RESULT = frozenset(
     {

@@ -104,6 +104,7 @@ def fit(
                 state = {"trainer": trainer.state_dict(), "interval": interval.state_dict(), "draws": draws}
                 checkpoints.save(step, {**state, "threads": torch.get_num_threads(), "ranks": ranks.count})
             if stopping and not last:
+                ranks.largest(0)  # nobody leaves before the first rank has saved: launchers end whoever is left
                 if ranks.first:
                     reason = stop[0] if stop else "a signal"
                     say(f"  stopped by {reason} after step {step}: the same command goes on from there")

@@ -121,14 +121,16 @@ def place_from_environment(environment: Mapping[str, str] = os.environ) -> Place
 
 
 def _first_node(nodes: str | None) -> str:
-    """The first of Slurm's `gpu[03-05,9],login` -> gpu03."""
+    """The address of the first of Slurm's `gpu[03-05,9],login`: as Slurm has it, else the node's name, gpu03."""
     if not nodes:
         return "127.0.0.1"
+    name = re.sub(r"\[(\w+)[^\]]*\]", r"\1", re.match(r"[^,\[]*(\[[^\]]*\])?[^,]*", nodes)[0])
     try:
-        names = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
-        return names.stdout.split()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        return re.sub(r"\[(\w+)[^\]]*\]", r"\1", re.match(r"[^,\[]*(\[[^\]]*\])?[^,]*", nodes)[0])
+        shown = subprocess.run(["scontrol", "show", "node", name], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return name
+    found = re.search(r"\bNodeAddr=(\S+)", shown)
+    return found[1] if found else name
 
 
 @contextmanager

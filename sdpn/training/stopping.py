@@ -16,9 +16,6 @@ from sdpn.training.config import TrainConfig
 from sdpn.training.prefetch import Batch
 from sdpn.training.ranks import CommonError
 
-STOPPED_BY_SIGNAL = 85
-"""The exit status after SIGTERM or SIGUSR1; a scheduler may take it for `start me again`."""
-
 
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:

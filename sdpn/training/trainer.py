@@ -1,5 +1,6 @@
 """SDPN's student, teacher and prototypes, and the step that trains them (arXiv 2308.02774)."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -80,13 +81,17 @@ class Trainer:
         if self._learner is None:
             self._learner = Learner(self.student, self.prototypes)
             if self.ranks.count > 1:
-                # Running statistics are those of the first rank's views, or of all ranks' where norms are synchronized
-                self._learner = DistributedDataParallel(
-                    self._learner,
-                    device_ids=[self.device] if self.device.type == "cuda" else None,
-                    broadcast_buffers=False,
-                    gradient_as_bucket_view=True,
-                )
+                # Gradients of kernels that cover one frame have strides of their own; to copy them costs next to nothing
+                warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers has another name from torch 2.13
+                    # Running statistics are the first rank's views', or all ranks' where norms are synchronized
+                    self._learner = DistributedDataParallel(
+                        self._learner,
+                        device_ids=[self.device] if self.device.type == "cuda" else None,
+                        broadcast_buffers=False,
+                        gradient_as_bucket_view=True,
+                    )
         return self._learner
 
     def step(self, step: int, teacher_views: Tensor, student_views: Tensor) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     python tests/bench/train_step.py [--channels 1024,512,256] [--repeats 3] [--device cuda]
 
-The process keeps to one core. Views come from a feature cache on disk, each of the student's with a crop, noise and
+Everything is done by one thread. Views come from a feature cache on disk, each of the student's with a crop, noise and
 masks as conf/augment.yaml says. In turn with the steps it times their parts, among them the bare passes of the two
 networks (the teacher's forward, the student's forward and backward). The last line is one JSON object:
 `utt_per_s_core` by channels, `bare_share` (time of the bare passes / time of the step, the lowest), `bare_shares`.
@@ -28,14 +28,12 @@ UTTERANCES, FRAMES = 64, 600
 @click.command(help=__doc__)
 @click.option("--channels", default="1024,512,256")
 @click.option("--repeats", default=3, help="steps timed, after one that is not")
-@click.option("--device", default="cpu", help="cpu, one core of it; or cuda")
+@click.option("--device", default="cpu", help="cpu or cuda")
 @click.option("--precision", default="float32", help="of the encoder, float32 or bfloat16")
 @click.option("--compile", "compiled", is_flag=True, help="compile the encoder")
 @click.option("--batch", type=int, help="utterances in a step (default: 8, 16, 32 for 1024, 512, 256 channels)")
 def main(channels: str, repeats: int, device: str, precision: str, compiled: bool, batch: int | None) -> None:
-    if device == "cpu":
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)
