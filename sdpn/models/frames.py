@@ -93,7 +93,7 @@ def _mirrored(x: Tensor, reach: int, mask: Tensor | None) -> Tensor:
     batch, frames, channels = x.shape
     wanted = torch.arange(-reach, frames + reach, device=x.device)
     if mask is None:
-        last = torch.tensor(frames - 1, device=x.device)
+        last = torch.full((), frames - 1, device=x.device)  # a GPU does not wait for it
         return x.index_select(1, _reflected(wanted, last))
     last = mask.sum(dim=1).long() - 1  # (batch, 1)
     return x.gather(1, _reflected(wanted, last).unsqueeze(2).expand(batch, -1, channels))

@@ -81,7 +81,7 @@ class Trainer:
         if self._learner is None:
             self._learner = Learner(self.student, self.prototypes)
             if self.ranks.count > 1:
-                # Gradients of kernels that cover one frame have strides of their own; to copy them costs next to nothing
+                # Gradients of kernels that cover one frame have strides of their own; copying them costs little
                 warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers has another name from torch 2.13
