@@ -172,7 +172,9 @@ fi
 
 if runs 4; then
     echo "== stage 4: train SDPN by $config"
-    steps/train_sdpn.py --config "$config" --seed "$seed" --ngpu "$ngpu" "$data_dir" "$exp_dir"
+    dev=() # to be looked at, epoch by epoch
+    [ "$dev_speakers" -eq 0 ] || dev=(--dev-trials dev)
+    steps/train_sdpn.py --config "$config" --seed "$seed" --ngpu "$ngpu" "${dev[@]}" "$data_dir" "$exp_dir"
 fi
 
 if runs 5; then

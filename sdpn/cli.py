@@ -11,6 +11,7 @@ import sdpn
 
 VERBS: dict[str, tuple[str, str]] = {
     "show": ("sdpn.commands.show:show", "Draw an utterance: waveform, fbank, and views as training sees them."),
+    "info": ("sdpn.commands.info:info", "Say how far a training is and how it goes, also while it runs."),
 }
 """Verb -> where its click command stands ("module:attribute"), and its one line of help."""
 

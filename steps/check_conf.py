@@ -64,7 +64,7 @@ def main(
             "make them equal"
         )
     if ngpu:
-        from sdpn.training.fit import choose_device
+        from sdpn.training.devices import choose_device
 
         choose_device(ngpu)
 

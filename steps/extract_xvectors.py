@@ -36,7 +36,7 @@ def main(data: Path, exp: Path, nj: int, ngpu: int, max_frames: int, batch_frame
     if not (exp / "model" / "weights.pt").exists():
         raise SdpnError(f"{exp}/model is missing: run stage 4 first")
     if ngpu:
-        from sdpn.training.fit import choose_device
+        from sdpn.training.devices import choose_device
 
         choose_device(ngpu)
         nj = 1  # one process keeps a GPU busy

@@ -34,7 +34,7 @@ def main(data: Path, config_file: str, nj: int, ngpu: int, verifying: bool, **ov
     from sdpn.features.sets import make_set
 
     if ngpu:
-        from sdpn.training.fit import choose_device
+        from sdpn.training.devices import choose_device
 
         choose_device(ngpu)
     sets = [corpus.train, *corpus.evals]

@@ -3,11 +3,18 @@
 
     steps/train_sdpn.py --config conf/sdpn/toy.yaml --epochs 20 data exp/toy
 
-reads data/train and data/augment and writes EXP/{config.yaml,checkpoints/,train.jsonl,tensorboard/,model/}. Killed at
-any moment, the same command goes on from the last checkpoint. SIGTERM and SIGUSR1 save at the next step and end with
-status 85.
+reads data/train and data/augment and writes EXP: config.yaml, checkpoints, train.jsonl, tensorboard, training.png and
+model. Killed at any moment, the same command goes on from the last checkpoint. SIGTERM and SIGUSR1 save at the next
+step and end with status 85. `sdpn info EXP` says how far it is.
+
+Several GPUs of one machine: --ngpu N. Several machines: one task for each GPU by srun (or torchrun), each with --ngpu 1
+and the same arguments. batch_size is that of the whole step, however many GPUs share it.
 """
 
+import os
+import signal
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +24,16 @@ from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
-from sdpn.features.index import open_features
+from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import exclusive
-from sdpn.shards import Work
-from sdpn.training.config import TrainConfig
+from sdpn.training.config import STOPPED_BY_SIGNAL, TrainConfig
 from sdpn.training.identity import claim, training_work
 
 if TYPE_CHECKING:
-    from sdpn.augment.views import ViewSampler
+    import torch
+
+    from sdpn.augment.banks import Banks
+    from sdpn.training.ranks import Ranks
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
@@ -33,55 +42,104 @@ if TYPE_CHECKING:
 @click.option("--config", "config_file", default="conf/sdpn/toy.yaml", show_default=True, help="settings (YAML)")
 @click.option("--augment-config", default="conf/augment.yaml", show_default=True, help="how views are augmented (YAML)")
 @click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0), help="GPUs; 0: the CPU")
+@click.option(
+    "--dev-trials",
+    metavar="LIST",
+    help="a trial list of DATA, or a file; its EER is shown after each epoch, to look at, no more",
+)
 @config.options(TrainConfig)
 @config.options(ViewConfig)
-def main(data: Path, exp: Path, config_file: str, augment_config: str, ngpu: int, **overrides) -> int:
+def main(
+    data: Path, exp: Path, config_file: str, augment_config: str, ngpu: int, dev_trials: str | None, **overrides
+) -> int:
+    leave_on_signals()
     settings = config.read(config_file, TrainConfig, config.given(TrainConfig, overrides))
     augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
     index = open_features(data / Corpus.read(data).train)
     from sdpn.augment.banks import open_banks
-    from sdpn.training.sampler import BatchSampler
+    from sdpn.training.devices import choose_device
+    from sdpn.training.ranks import CommonError, joined, place_from_environment
 
-    BatchSampler(len(index), settings.batch_size, settings.seed)  # refuses a batch that the corpus cannot fill
     banks = open_banks(data, index, augment.augment)
+    place = place_from_environment()
+    device = choose_device(ngpu, place.local if place else None)
+    if ngpu > 1 and place is None:
+        from sdpn.cluster.launch import launch
+
+        return launch([sys.executable, *sys.argv], ngpu)
+    with joined(place, device) as ranks:
+        try:
+            return _train(settings, augment, index, banks, (data, dev_trials), exp, device, ranks)
+        except CommonError:
+            if ranks.first:
+                raise
+            return 1
+
+
+def leave_on_signals() -> None:
+    """Until training begins there is nothing to save: leave at once with the status that asks for another start."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda *_: os._exit(STOPPED_BY_SIGNAL))
+
+
+def _train(
+    settings: TrainConfig,
+    augment: AugmentConfig,
+    index: FeatureIndex,
+    banks: "Banks",
+    dev: tuple[Path, str | None],
+    exp: Path,
+    device: "torch.device",
+    ranks: "Ranks",
+) -> int:
+    """Train to the end, or until a signal; return the exit status."""
+    from sdpn.augment.sampling import make_sampler
+    from sdpn.evaluation.probe import examination
+    from sdpn.training.curves import draw_curves
+    from sdpn.training.devices import computing_with
+    from sdpn.training.fit import check_fit, fit
+    from sdpn.training.memory import keep_freed_memory
+
     resolved = {
         **config.to_dict(settings),
         "augment": {name: list(v) if isinstance(v, tuple) else v for name, v in augment.part(ViewConfig).items()},
         "inputs": {"features": index.fingerprint, "banks": banks.fingerprint},
     }
-    with exclusive(exp):
-        claim(exp, resolved)
-        work = training_work(exp, resolved)
-        if work.stale_reason() is None:
-            say(f"{exp}: trained already, {exp}/model is up to date")
-            return 0
-        from sdpn.augment.sampling import make_sampler
+    work, examine = training_work(exp, resolved), None
+    with ExitStack() as stack:
 
+        def begin() -> bool:
+            """Make the experiment's folder this training's; whether there is anything left to do."""
+            nonlocal examine
+            check_fit(settings, index.frames, ranks.count)
+            examine = examination(index, device, settings.probe_utterances, *dev)
+            stack.enter_context(exclusive(exp))
+            claim(exp, resolved)
+            return work.stale_reason() is not None
+
+        if not ranks.on_first(begin):
+            if ranks.first:
+                say(f"{exp}: trained already, {exp}/model is up to date")
+            return 0
         crops = ("teacher_views", "teacher_frames", "student_views", "student_frames")
         views = make_sampler(index, banks, augment, settings.seed, **{name: getattr(settings, name) for name in crops})
-        return _train(settings, views, exp, ngpu, work)
-
-
-def _train(settings: TrainConfig, views: "ViewSampler", exp: Path, ngpu: int, work: Work) -> int:
-    """Train to the end, or until a signal; return the exit status."""
-    from sdpn.training.fit import STOPPED_BY_SIGNAL, choose_device, computing_with, fit
-    from sdpn.training.memory import keep_freed_memory
-
-    device = choose_device(ngpu)
-    keep_freed_memory()
-    say(
-        f"training {settings.network} ({settings.channels} channels, {settings.prototypes} prototypes) on "
-        f"{len(views.index)} utterances, epochs: {settings.epochs}, batches of {settings.batch_size}, "
-        f"with {computing_with(device)}"
-    )
-    work.begin()
-    with timed("training"):
-        outputs = fit(settings, views, exp, device)
-    if outputs is None:
-        return STOPPED_BY_SIGNAL
-    work.finish(outputs)
-    say(f"  wrote {exp}/model; the course of the training is in {exp}/train.jsonl and {exp}/tensorboard")
-    return 0
+        keep_freed_memory()
+        if not ranks.first:
+            return STOPPED_BY_SIGNAL if fit(settings, views, exp, device, ranks) is None else 0
+        say(
+            f"training {settings.network} ({settings.width} channels, {settings.prototypes} prototypes) on "
+            f"{len(index)} utterances, epochs: {settings.epochs}, batches of {settings.batch_size}, "
+            f"with {computing_with(device, ranks.count)}"
+        )
+        work.begin()
+        with timed("training"):
+            outputs = fit(settings, views, exp, device, ranks, examine)
+        if outputs is None:
+            return STOPPED_BY_SIGNAL
+        work.finish(outputs)
+        draw_curves(exp)
+        say(f"  wrote {exp}/model; the course of the training is in {exp}/train.jsonl, training.png and tensorboard/")
+        return 0
 
 
 if __name__ == "__main__":

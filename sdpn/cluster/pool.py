@@ -44,14 +44,14 @@ def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple], nj: int) -> It
 
 
 def _begin_worker(parent: int) -> None:
-    _die_with_parent(parent)
+    die_with_parent(parent)
     os.environ["OMP_NUM_THREADS"] = "1"  # for what the job itself imports
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Have the kernel kill this worker with its parent: it would wait for ever, and hold the parent's locks."""
     if sys.platform != "linux":
         return

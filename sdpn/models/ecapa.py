@@ -1,43 +1,32 @@
 """ECAPA-TDNN (Desplanques, Thienpondt and Demuynck 2020, arXiv 2005.07143).
 
-All tensors over frames are (batch, frames, channels), see sdpn.models.frames. Padding is zero.
+All tensors over frames are (batch, frames, channels), see sdpn.models.frames.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdpn.models.frames import FrameConv, FrameNorm, frame_mask, normalize_bins
-from sdpn.models.pooling import AttentiveStatisticsPooling
-
-
-class TDNNBlock(nn.Module):
-    """Convolution, ReLU, batch norm."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, dilation: int = 1):
-        super().__init__()
-        self.conv = FrameConv(in_channels, out_channels, kernel_size, dilation, relu=True)
-        self.norm = FrameNorm(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+from sdpn.models.frames import TDNNBlock, mask_of, normalize_bins
+from sdpn.models.norm import BatchNorm
+from sdpn.models.pooling import make_pooling
 
 
 class Res2Block(nn.Module):
     """Groups of channels convolved one after the other, each with the output of the one before added (Res2Net)."""
 
-    def __init__(self, channels: int, kernel_size: int, dilation: int, scale: int = 8):
+    def __init__(self, channels: int, kernel_size: int, dilation: int, padding: str = "zeros", scale: int = 8):
         super().__init__()
         self.scale = scale
         width = channels // scale
-        self.blocks = nn.ModuleList(TDNNBlock(width, width, kernel_size, dilation) for _ in range(scale - 1))
+        self.blocks = nn.ModuleList(TDNNBlock(width, width, kernel_size, dilation, padding) for _ in range(scale - 1))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         groups = x.chunk(self.scale, dim=2)
         outputs = [groups[0]]
         for block, group in zip(self.blocks, groups[1:], strict=True):
             x = group.contiguous() if len(outputs) == 1 else group + outputs[-1]
-            outputs.append(block(x if mask is None else x * mask))
+            outputs.append(block(x, mask))
         return torch.cat(outputs, dim=2)
 
 
@@ -58,10 +47,10 @@ class SqueezeExcitation(nn.Module):
 class SERes2Block(nn.Module):
     """TDNN, Res2Net and TDNN with squeeze-excitation, and a shortcut around them."""
 
-    def __init__(self, channels: int, kernel_size: int, dilation: int):
+    def __init__(self, channels: int, kernel_size: int, dilation: int, padding: str = "zeros"):
         super().__init__()
         self.tdnn1 = TDNNBlock(channels, channels)
-        self.res2 = Res2Block(channels, kernel_size, dilation)
+        self.res2 = Res2Block(channels, kernel_size, dilation, padding)
         self.tdnn2 = TDNNBlock(channels, channels)
         self.excitation = SqueezeExcitation(channels)
 
@@ -79,6 +68,8 @@ class ECAPA(nn.Module):
         embedding_size: of the output.
         attention_channels: hidden size of the pooling's attention.
         global_context: whether that attention sees the utterance's mean and deviation.
+        pooling: `attentive`, or `statistics` for the plain mean and deviation over frames.
+        padding: of the convolutions, see FrameConv.
 
     22.7 million parameters with 1024 channels and a 512-dimensional embedding.
     """
@@ -90,16 +81,18 @@ class ECAPA(nn.Module):
         embedding_size: int = 512,
         attention_channels: int = 128,
         global_context: bool = True,
+        pooling: str = "attentive",
+        padding: str = "zeros",
     ):
         super().__init__()
         if channels % 8 != 0:
             raise ValueError(f"channels is {channels}; expected a multiple of 8")
         self.embedding_size = embedding_size
-        self.stem = TDNNBlock(num_bins, channels, kernel_size=5)
-        self.blocks = nn.ModuleList(SERes2Block(channels, kernel_size=3, dilation=d) for d in (2, 3, 4))
+        self.stem = TDNNBlock(num_bins, channels, kernel_size=5, padding=padding)
+        self.blocks = nn.ModuleList(SERes2Block(channels, 3, dilation, padding) for dilation in (2, 3, 4))
         self.aggregation = TDNNBlock(3 * channels, 3 * channels)
-        self.pooling = AttentiveStatisticsPooling(3 * channels, attention_channels, global_context)
-        self.pooling_norm = nn.BatchNorm1d(6 * channels)
+        self.pooling = make_pooling(pooling, 3 * channels, attention_channels, global_context)
+        self.pooling_norm = BatchNorm(6 * channels)
         self.embedding = nn.Linear(6 * channels, embedding_size)
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -109,12 +102,8 @@ class ECAPA(nn.Module):
             lengths: (batch,) frames of each utterance, what follows is padding; the embedding is then the same as
                 without padding. In evaluation mode only: batch norm would count the padding.
         """
-        mask = None
-        if lengths is not None:
-            if self.training:
-                raise ValueError("lengths are for evaluation mode: in training mode batch norm counts the padding")
-            mask = frame_mask(lengths, features.shape[1], features)
-        x = self.stem(normalize_bins(features, mask))
+        mask = mask_of(lengths, features, self.training)
+        x = self.stem(normalize_bins(features, mask), mask)
         outputs = []
         for block in self.blocks:
             x = block(x, mask)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sdpn.models.norm import BatchNorm
+
 
 class ProjectionHead(nn.Sequential):
     """Embedding -> point on the unit sphere, where it is compared with the prototypes.
@@ -19,10 +21,10 @@ class ProjectionHead(nn.Sequential):
     def __init__(self, embedding_size: int = 512, hidden: int = 2048, output: int = 256):
         super().__init__(
             nn.Linear(embedding_size, hidden),
-            nn.BatchNorm1d(hidden),
+            BatchNorm(hidden),
             nn.GELU(),
             nn.Linear(hidden, hidden),
-            nn.BatchNorm1d(hidden),
+            BatchNorm(hidden),
             nn.GELU(),
             nn.Linear(hidden, output),
         )
@@ -42,11 +44,17 @@ class Prototypes(nn.Module):
     Args:
         count: K.
         dimensions: of the head's output.
+        init: `sphere`: uniform on the unit sphere; `uniform`: coordinates uniform in +- 1 / sqrt(dimensions), which
+            are 0.58 long. Length does not matter to the scores, but a step turns a short prototype further.
     """
 
-    def __init__(self, count: int = 1024, dimensions: int = 256):
+    def __init__(self, count: int = 1024, dimensions: int = 256, init: str = "sphere"):
         super().__init__()
-        self.weight = nn.Parameter(F.normalize(torch.randn(count, dimensions), dim=1))
+        if init == "uniform":
+            weight = torch.empty(count, dimensions).uniform_(-(dimensions**-0.5), dimensions**-0.5)
+        else:
+            weight = F.normalize(torch.randn(count, dimensions), dim=1)
+        self.weight = nn.Parameter(weight)
 
     def forward(self, points: Tensor) -> Tensor:
         """(..., dimensions) -> (..., K) cosines."""
@@ -54,14 +62,39 @@ class Prototypes(nn.Module):
 
 
 class ProjectedEncoder(nn.Module):
-    """An encoder with its projection head: what the student is, and what the teacher is."""
+    """An encoder with its projection head: what the student is, and what the teacher is.
 
-    def __init__(self, encoder: nn.Module, head: ProjectionHead):
+    Args:
+        bfloat16: whether the encoder computes in bfloat16 (torch's autocast: its weights and sums stay in single
+            precision); the head does not.
+    """
+
+    def __init__(self, encoder: nn.Module, head: ProjectionHead, bfloat16: bool = False):
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.bfloat16 = bfloat16
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, frames, bins) -> embeddings (batch, embedding_size) and points (batch, output) of length 1."""
-        embeddings = self.encoder(features)
+        if not self.bfloat16:
+            embeddings = self.encoder(features)
+        else:
+            with torch.autocast(features.device.type, dtype=torch.bfloat16):
+                embeddings = self.encoder(features)
+            embeddings = embeddings.float()
         return embeddings, self.head(embeddings)
+
+
+class Learner(nn.Module):
+    """All that learns by gradient, as one module: the student and the prototypes."""
+
+    def __init__(self, student: ProjectedEncoder, prototypes: Prototypes):
+        super().__init__()
+        self.student = student
+        self.prototypes = prototypes
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, frames, bins) -> embeddings (batch, embedding_size), points (batch, output) and scores (batch, K)."""
+        embeddings, points = self.student(features)
+        return embeddings, points, self.prototypes(points)

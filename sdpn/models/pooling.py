@@ -1,13 +1,30 @@
-"""Attentive statistics pooling: frames -> one vector of weighted means and standard deviations."""
+"""Statistics pooling: frames -> one vector of means and standard deviations, weighted by attention or not."""
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from sdpn.models.frames import FrameConv, FrameNorm
+from sdpn.models.frames import FrameConv
+from sdpn.models.norm import BatchNorm
 
+POOLINGS = ("attentive", "statistics")
 _VARIANCE_FLOOR = 1e-12
+
+
+def make_pooling(pooling: str, channels: int, attention_channels: int, global_context: bool) -> nn.Module:
+    """The pooling called `pooling`: (batch, frames, channels), mask -> (batch, 2 * channels)."""
+    if pooling == "statistics":
+        return StatisticsPooling()
+    return AttentiveStatisticsPooling(channels, attention_channels, global_context)
+
+
+class StatisticsPooling(nn.Module):
+    """Mean and standard deviation over frames (Snyder et al. 2018, "X-vectors")."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(batch, frames, channels), mask (batch, frames, 1) or None -> (batch, 2 * channels)."""
+        return torch.cat(FrameStatistics.apply(_full(x), mask), dim=1)
 
 
 class AttentiveStatisticsPooling(nn.Module):
@@ -28,7 +45,7 @@ class AttentiveStatisticsPooling(nn.Module):
         self.channels = channels
         self.global_context = global_context
         self.hidden = FrameConv(3 * channels if global_context else channels, attention_channels)
-        self.norm = FrameNorm(attention_channels)
+        self.norm = BatchNorm(attention_channels)
         self.weights = FrameConv(attention_channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -37,6 +54,7 @@ class AttentiveStatisticsPooling(nn.Module):
         Args:
             mask: (batch, frames, 1), 1 for the frames that count and 0 for padding; None: all count.
         """
+        x = _full(x)
         offset = None
         weight = self.hidden.weight
         if self.global_context:
@@ -47,7 +65,7 @@ class AttentiveStatisticsPooling(nn.Module):
         logits = self.weights(torch.tanh(self.norm(hidden)))
         if mask is not None:
             logits = logits.masked_fill(mask == 0, float("-inf"))
-        return torch.cat(AttentiveStatistics.apply(x, logits), dim=1)
+        return torch.cat(AttentiveStatistics.apply(x, _full(logits)), dim=1)
 
 
 class FrameStatistics(torch.autograd.Function):
@@ -110,3 +128,8 @@ class AttentiveStatistics(torch.autograd.Function):
         logits_gradient = (towards * centred).sub_((halved * deviation.square()).unsqueeze(1)).mul_(weights)
         x_gradient = towards.addcmul_(centred, halved.unsqueeze(1)).mul_(weights)
         return x_gradient, logits_gradient
+
+
+def _full(x: Tensor) -> Tensor:
+    """In single precision at least: sums over frames need it where the layers compute in bfloat16."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

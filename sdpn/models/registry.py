@@ -5,14 +5,17 @@ from collections.abc import Callable
 from torch import nn
 
 from sdpn.models.ecapa import ECAPA
+from sdpn.models.resnet import ResNet34
+from sdpn.models.xvector import XVector
 
-ENCODERS: dict[str, Callable[..., nn.Module]] = {"ecapa": ECAPA}
+ENCODERS: dict[str, Callable[..., nn.Module]] = {"ecapa": ECAPA, "resnet34": ResNet34, "xvector": XVector}
 
 
 def build_encoder(network: str, **settings) -> nn.Module:
     """The encoder called `network`, with random weights: (batch, frames, bins) -> (batch, embedding_size).
 
     Args:
-        settings: the arguments of its class; `num_bins` and `embedding_size` are every encoder's.
+        settings: the arguments of its class. Every encoder has `num_bins`, `channels`, `embedding_size`,
+            `attention_channels`, `global_context`, `pooling` and `padding`.
     """
     return ENCODERS[network](**settings)

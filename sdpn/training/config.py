@@ -4,8 +4,15 @@ from dataclasses import dataclass
 
 from sdpn.config import value
 
-NETWORKS = ("ecapa",)
+USUAL_CHANNELS = {"ecapa": 1024, "resnet34": 32, "xvector": 512}
+"""The networks, and how many channels each has where nothing else is said."""
+POOLINGS = ("attentive", "statistics")
+PADDINGS = ("zeros", "reflect")
 DIMENSION_NORMS = ("frobenius", "off_diagonal")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+STOPPED_BY_SIGNAL = 85
+"""The exit status after SIGTERM or SIGUSR1; a scheduler may take it for `start me again`."""
 
 # Keys that may change between two sittings of one training: they decide what is watched and kept, not what is learned
 UNRELATED_TO_THE_RESULT = frozenset(
@@ -13,10 +20,12 @@ UNRELATED_TO_THE_RESULT = frozenset(
         "log_every",
         "checkpoint_every",
         "keep_checkpoints",
+        "keep_every_epochs",
         "min_prototypes_in_use",
         "min_effective_rank",
         "min_neighbour_distance",
         "abort_on_collapse",
+        "probe_utterances",
     }
 )
 
@@ -27,11 +36,15 @@ class TrainConfig:
 
     seed: int = value(1, "everything random in training follows from it", at_least=0)
 
-    network: str = value("ecapa", "architecture of the encoder", one_of=NETWORKS)
-    channels: int = value(1024, "channels of the encoder, a multiple of 8", at_least=8)
+    network: str = value("ecapa", "architecture of the encoder", one_of=tuple(USUAL_CHANNELS))
+    channels: int | None = value(
+        None, "channels of the encoder, a multiple of 8; null: ecapa 1024, resnet34 32, xvector 512", at_least=8
+    )
     embedding_size: int = value(512, "dimensions of the x-vector", at_least=2)
     attention_channels: int = value(128, "hidden size of the pooling's attention", at_least=1)
     global_context: bool = value(True, "whether that attention sees the utterance's mean and deviation")
+    pooling: str = value("attentive", "of frames: by attention, or plain statistics", one_of=POOLINGS)
+    padding: str = value("zeros", "at the ends of an utterance: zeros, or its frames mirrored", one_of=PADDINGS)
     head_hidden: int = value(2048, "size of the projection head's hidden layers", at_least=1)
     head_output: int = value(256, "dimensions in which embeddings meet prototypes", at_least=2)
     prototypes: int = value(1024, "number of prototypes", at_least=2)
@@ -41,8 +54,10 @@ class TrainConfig:
     student_views: int = value(4, "augmented local views of an utterance, for the student", at_least=1)
     student_frames: int = value(200, "length of a local view, frames", at_least=10)
 
-    batch_size: int = value(384, "utterances in a step", at_least=2)
-    accumulate: int = value(1, "micro-batches a step is computed in, for want of memory", at_least=1)
+    batch_size: int = value(384, "utterances in a step, over all GPUs", at_least=2)
+    accumulate: int = value(1, "micro-batches that each GPU computes its share in, for want of memory", at_least=1)
+    precision: str = value("auto", "of the encoder; auto: bfloat16 on GPUs that have it", one_of=PRECISIONS)
+    compile: bool = value(False, "compile the encoder with torch.compile")
     epochs: int = value(150, "passes over the training set", at_least=1)
     warmup_epochs: float = value(10.0, "epochs over which the learning rate rises to its peak", at_least=0)
     lr: float = value(0.4, "peak learning rate for a batch of lr_batch_size utterances", above=0)
@@ -63,11 +78,23 @@ class TrainConfig:
     dimension_weight: float = value(0.0, "of the dimension regularization", at_least=0)
     dimension_norm: str = value("frobenius", "form of the dimension regularization", one_of=DIMENSION_NORMS)
 
+    # What the public code does differently, see conf/sdpn/reference.yaml
+    sync_norms: bool = value(True, "batch norms count the views of all GPUs together")
+    clip: str = value("global", "clip_norm is of the whole gradient, or of each tensor's", one_of=("global", "tensor"))
+    prototype_gradients: str = value("mean", "over GPUs: their mean, or their sum", one_of=("mean", "sum"))
+    diversity_over: str = value("step", "utterances among which KoLeo looks for neighbours", one_of=("step", "rank"))
+    prototype_init: str = value("sphere", "of length 1, or uniform coordinates", one_of=("sphere", "uniform"))
+
+    average_checkpoints: int = value(1, "the model is the mean of the teachers of so many last checkpoints", at_least=1)
     log_every: int = value(50, "steps between two lines of train.jsonl", at_least=1)
     checkpoint_every: int = value(500, "steps between two checkpoints; there is one at each end", at_least=1)
     keep_checkpoints: int = value(3, "checkpoints kept, the newest ones", at_least=1)
+    keep_every_epochs: int = value(10, "besides, one checkpoint is kept every so many epochs; 0: none", at_least=0)
+    probe_utterances: int = value(
+        200, "training utterances whose halves are told from others' at the end of an epoch, to be plotted", at_least=0
+    )
     min_prototypes_in_use: float = value(
-        0.02, "collapse: smaller share of the prototypes in use", at_least=0, at_most=1
+        0.02, "collapse: smaller share of the prototypes in use, or a single one", at_least=0, at_most=1
     )
     min_effective_rank: float = value(2.0, "collapse: smaller effective rank of the embeddings", at_least=0)
     min_neighbour_distance: float = value(
@@ -77,8 +104,15 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise ValueError where settings do not fit together."""
-        if self.channels % 8 != 0:
+        if self.width % 8 != 0:
             raise ValueError(f"channels is {self.channels}; expected a multiple of 8")
+        if self.network == "resnet34" and self.padding != "zeros":
+            raise ValueError(f"padding is {self.padding}; network resnet34 knows zeros only")
+        if self.average_checkpoints > self.keep_checkpoints:
+            raise ValueError(
+                f"average_checkpoints is {self.average_checkpoints}; expected at most keep_checkpoints "
+                f"({self.keep_checkpoints})"
+            )
         if self.batch_size % self.accumulate != 0 or self.batch_size // self.accumulate < 2:
             raise ValueError(
                 f"accumulate is {self.accumulate}; expected a number that divides batch_size ({self.batch_size}) "
@@ -86,6 +120,11 @@ class TrainConfig:
             )
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected at most epochs ({self.epochs})")
+
+    @property
+    def width(self) -> int:
+        """The encoder's channels."""
+        return USUAL_CHANNELS[self.network] if self.channels is None else self.channels
 
     @property
     def peak_lr(self) -> float:
@@ -97,8 +136,10 @@ class TrainConfig:
         return {
             "network": self.network,
             "num_bins": num_bins,
-            "channels": self.channels,
+            "channels": self.width,
             "embedding_size": self.embedding_size,
             "attention_channels": self.attention_channels,
             "global_context": self.global_context,
+            "pooling": self.pooling,
+            "padding": self.padding,
         }

@@ -13,7 +13,8 @@ from sdpn.training.config import UNRELATED_TO_THE_RESULT
 
 def training_work(exp_dir: Path, resolved: dict[str, Any]) -> Work:
     """The training as a piece of work: done once its model is written, whatever decides only what is watched."""
-    decisive = {name: setting for name, setting in resolved.items() if name not in UNRELATED_TO_THE_RESULT}
+    unrelated = _unrelated(resolved)
+    decisive = {name: setting for name, setting in resolved.items() if name not in unrelated}
     return Work(exp_dir, "train", {"settings": digest(decisive)})
 
 
@@ -54,10 +55,16 @@ def _settings_of(path: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
+def _unrelated(settings: dict[str, Any]) -> frozenset[str]:
+    """The keys that do not decide the result; where the model is a mean of checkpoints, when they are taken does."""
+    averaged = settings.get("average_checkpoints", 1) > 1
+    return UNRELATED_TO_THE_RESULT - ({"checkpoint_every"} if averaged else set())
+
+
 def _differences(before: dict, now: dict, prefix: str) -> list[str]:
-    differences = []
+    differences, unrelated = [], _unrelated(now)
     for name in [*now, *(name for name in before if name not in now)]:
-        if name in UNRELATED_TO_THE_RESULT:
+        if name in unrelated:
             continue
         old, new = before.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):

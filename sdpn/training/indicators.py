@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sdpn.training.config import TrainConfig
 from sdpn.training.losses import nearest_neighbours
 
 
@@ -83,15 +82,3 @@ def living_dimensions(points: Tensor) -> Tensor:
 def agreement(log_p: Tensor, targets: Tensor) -> Tensor:
     """The share of student views, log_p (views, batch, K), that choose the prototype of their targets (batch, K)."""
     return (log_p.argmax(dim=2) == targets.argmax(dim=1)).float().mean()
-
-
-def collapse(figures: dict[str, float], config: TrainConfig) -> str | None:
-    """Why the figures of a log line speak of a collapse, in words; None where they do not."""
-    reasons = []
-    if figures["prototypes_in_use"] < config.min_prototypes_in_use * config.prototypes:
-        reasons.append(f"{figures['prototypes_in_use']:.0f} of {config.prototypes} prototypes in use")
-    if figures["effective_rank"] < config.min_effective_rank:
-        reasons.append(f"effective rank {figures['effective_rank']:.2f}")
-    if figures["neighbour_distance"] < config.min_neighbour_distance:
-        reasons.append(f"embeddings {figures['neighbour_distance']:.3f} from their nearest neighbour")
-    return ", ".join(reasons) or None

@@ -5,13 +5,17 @@ import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
-
-import torch
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING
 
 from sdpn.console import Progress
 from sdpn.files import write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+EXAMINED = ("probe_eer", "dev_eer")
+"""Figures that lines at the end of an epoch may carry besides, see sdpn.evaluation.probe."""
 
 
 class TrainLog:
@@ -27,10 +31,12 @@ class TrainLog:
         self.total_steps, self.epochs = total_steps, epochs
         path = directory / "train.jsonl"
         if path.exists():
-            write_text(path, "".join(_lines_up_to(path, step)))
+            write_text(path, "".join(json.dumps(line) + "\n" for line in read_log(path) if line["step"] <= step))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
         if step == 0:
             shutil.rmtree(directory / "tensorboard", ignore_errors=True)
+        from torch.utils.tensorboard import SummaryWriter
+
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
         self._progress = Progress("training", total_steps, "steps", done=step, own_lines=True)
 
@@ -50,7 +56,9 @@ class TrainLog:
             0,
             f"epoch {line['epoch']}/{self.epochs} step {line['step']}/{self.total_steps}"
             f"  loss {line['loss']:.3f}  lr {line['lr']:.3g}  prototypes {line['prototypes_in_use']:.0f}"
-            f"  rank {line['effective_rank']:.1f}  {line['utterances_per_second']:.1f} utt/s  {left} left",
+            f"  rank {line['effective_rank']:.1f}"
+            + "".join(f"  {name.removesuffix('_eer')} EER {line[name]:.2%}" for name in EXAMINED if name in line)
+            + f"  {line['utterances_per_second']:.1f} utt/s  {left} left",
         )
 
     def __enter__(self) -> "TrainLog":
@@ -70,22 +78,26 @@ class Interval:
         self._steps = 0
         self._start_clock()
 
-    def _start_clock(self) -> None:
-        self._began, self._timed_steps, self._waited_before = time.perf_counter(), 0, 0.0
+        self._waited_before = 0.0
 
-    def add(self, terms: dict[str, Tensor]) -> None:
+    def _start_clock(self) -> None:
+        self._began, self._timed_steps = time.perf_counter(), 0
+
+    def add(self, terms: "dict[str, Tensor]") -> None:
         """Count a step and its losses."""
         self._sums = {name: self._sums.get(name, 0) + term for name, term in terms.items()}
         self._steps += 1
         self._timed_steps += 1
 
-    def close(self, indicators: dict[str, Tensor], batch_size: int, waited: float) -> dict[str, float]:
+    def close(self, indicators: "dict[str, Tensor]", batch_size: int, waited: float) -> dict[str, float]:
         """The figures of the interval, and begin the next one. The one place where a step waits for a GPU.
 
         Args:
             indicators: of the last step.
             waited: seconds spent waiting for data, since training began.
         """
+        import torch
+
         figures = {name: total / self._steps for name, total in self._sums.items()} | indicators
         values = torch.stack([value.double() for value in figures.values()]).tolist()
         seconds = time.perf_counter() - self._began
@@ -100,6 +112,10 @@ class Interval:
         self._waited_before = waited
         return line
 
+    def restart_clock(self) -> None:
+        """Leave out of the time what was done since `close`."""
+        self._began = time.perf_counter()
+
     def state_dict(self) -> dict:
         return {"sums": self._sums, "steps": self._steps}
 
@@ -107,14 +123,12 @@ class Interval:
         self._sums, self._steps = state["sums"], state["steps"]
 
 
-def _lines_up_to(path: Path, step: int) -> list[str]:
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The lines of a `train.jsonl`, up to one that a kill cut off; none where there is no file."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            line = json.loads(text)
-        except json.JSONDecodeError:  # cut off by a kill
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
             break
-        if line["step"] > step:
-            break
-        lines.append(text + "\n")
     return lines

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sdpn.augment.views import ViewSampler
+from sdpn.training.ranks import Ranks
 from sdpn.training.sampler import BatchSampler
 
 
@@ -21,13 +22,15 @@ class Batch:
 
     Attributes:
         step, epoch: counted from 0.
-        utterances: (batch,) numbers in the feature index.
-        teacher: (teacher_views, batch, teacher_frames, bins), on the device.
-        student: (student_views, batch, student_frames, bins), on the device.
+        position: of the step in its epoch, from 0.
+        utterances: (batch,) numbers in the feature index, of the whole step.
+        teacher: (teacher_views, share, teacher_frames, bins), of this rank's share of them, on the device.
+        student: (student_views, share, student_frames, bins).
     """
 
     step: int
     epoch: int
+    position: int
     utterances: np.ndarray
     teacher: torch.Tensor | None
     student: torch.Tensor | None
@@ -41,7 +44,8 @@ class Prefetcher:
     """Makes the batches of the steps [first, last) in a thread, up to `depth` ahead.
 
     The views come from a numba kernel that leaves the interpreter free, so they are ready when the step before is
-    done. `waited` counts the seconds in which that was not so.
+    done. `waited` counts the seconds in which that was not so. A GPU gets them from pinned memory through a stream of
+    their own, beside its computations.
     """
 
     def __init__(
@@ -51,13 +55,15 @@ class Prefetcher:
         first: int,
         last: int,
         device: torch.device,
+        ranks: Ranks | None = None,
         depth: int = 2,
     ):
-        self._views, self._batches, self._device = views, batches, device
+        self._views, self._batches, self._device, self._ranks = views, batches, device, ranks or Ranks()
         self._steps = range(first, last)
         self._queue: queue.Queue = queue.Queue(depth)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="views", daemon=True)
+        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.waited = 0.0
 
     def __enter__(self) -> "Prefetcher":
@@ -78,7 +84,13 @@ class Prefetcher:
             self.waited += time.perf_counter() - start
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            batch, copied = item
+            if copied is not None:
+                computing = torch.cuda.current_stream(self._device)
+                computing.wait_event(copied)
+                for views in (batch.teacher, batch.student):  # allocated on one stream, used on the other
+                    views.record_stream(computing)
+            yield batch
 
     def _work(self) -> None:
         try:
@@ -89,17 +101,20 @@ class Prefetcher:
         except BaseException as error:  # raised again where the batch is asked for
             self._put(error)
 
-    def _put(self, item: Batch | BaseException) -> None:
+    def _put(self, item: tuple | BaseException) -> None:
         while not self._stopped.is_set():
             with contextlib.suppress(queue.Full):
                 self._queue.put(item, timeout=0.2)
                 return
 
-    def _make(self, step: int) -> Batch:
+    def _make(self, step: int) -> tuple[Batch, "torch.cuda.Event | None"]:
+        """The batch of a step, and what says that it has arrived on the GPU."""
         epoch, utterances = self._batches.batch(step)
-        views = self._views.views(epoch, utterances)
-        teacher, student = torch.from_numpy(views.teacher), torch.from_numpy(views.student)
-        if self._device.type == "cuda":
-            teacher = teacher.pin_memory().to(self._device, non_blocking=True)
-            student = student.pin_memory().to(self._device, non_blocking=True)
-        return Batch(step, epoch, utterances, teacher, student)
+        views = self._views.views(epoch, self._ranks.share(utterances))
+        teacher, student, copied = torch.from_numpy(views.teacher), torch.from_numpy(views.student), None
+        if self._copies is not None:
+            with torch.cuda.stream(self._copies):
+                teacher = teacher.pin_memory().to(self._device, non_blocking=True)
+                student = student.pin_memory().to(self._device, non_blocking=True)
+                copied = self._copies.record_event()
+        return Batch(step, epoch, step % self._batches.steps_per_epoch, utterances, teacher, student), copied

@@ -5,8 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from sdpn.errors import SdpnError
-
 
 @dataclass(frozen=True)
 class BatchSampler:
@@ -19,20 +17,12 @@ class BatchSampler:
         batch_size: utterances in a step.
         seed: of the run.
 
-    Raises:
-        SdpnError: there are fewer utterances than a batch takes.
+    There are at least as many utterances as a batch takes.
     """
 
     num_utterances: int
     batch_size: int
     seed: int
-
-    def __post_init__(self):
-        if self.batch_size > self.num_utterances:
-            raise SdpnError(
-                f"batch_size is {self.batch_size} but the training set has {self.num_utterances} utterances: "
-                "choose a smaller batch_size"
-            )
 
     @property
     def steps_per_epoch(self) -> int:

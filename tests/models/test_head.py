@@ -12,7 +12,7 @@ def test_the_heads_outputs_have_length_one():
 def test_the_head_is_two_hidden_layers_with_batch_norm_and_gelu():
     head = ProjectionHead(512, 2048, 256)
     kinds = [type(layer).__name__ for layer in head]
-    assert kinds == ["Linear", "BatchNorm1d", "GELU", "Linear", "BatchNorm1d", "GELU", "Linear"]
+    assert kinds == ["Linear", "BatchNorm", "GELU", "Linear", "BatchNorm", "GELU", "Linear"]
     assert [layer.out_features for layer in head if isinstance(layer, torch.nn.Linear)] == [2048, 2048, 256]
 
 

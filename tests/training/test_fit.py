@@ -1,14 +1,20 @@
 import json
+import multiprocessing
 import os
+import shutil
 import signal
+import time
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from sdpn.errors import SdpnError
 from sdpn.models.folder import read_model
-from sdpn.training.fit import choose_device, fit
+from sdpn.training.fit import check_fit, fit
 from sdpn.training.trainer import Trainer
+from tests.training.ranks import in_ranks
 
 CPU = torch.device("cpu")
 STEPS = 12  # of the tiny training
@@ -34,6 +40,11 @@ def lines(exp):
     return [json.loads(line) for line in (exp / "train.jsonl").read_text().splitlines()]
 
 
+def without_times(lines):
+    times = ("utterances_per_second", "seconds_per_step", "waiting_share")
+    return [{name: figure for name, figure in line.items() if name not in times} for line in lines]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, prepared_data):
     """The folder of a tiny training that nothing disturbed."""
@@ -52,7 +63,7 @@ def test_a_training_writes_its_model_checkpoints_and_figures(undisturbed):
     assert sorted(path.name for path in (undisturbed / "checkpoints").iterdir()) == [
         f"step-{step:09d}.pt" for step in (6, 9, 12)
     ]
-    assert [line["step"] for line in lines(undisturbed)] == [4, 8, 12]
+    assert [line["step"] for line in lines(undisturbed)] == [3, 4, 6, 8, 9, 12]
     assert list((undisturbed / "tensorboard").iterdir())
     encoder, config = read_model(undisturbed / "model")
     assert config["network"]["channels"] == 8
@@ -78,6 +89,73 @@ def test_the_model_is_the_teachers_encoder(undisturbed):
         assert torch.equal(tensor, state["trainer"]["teacher"][f"encoder.{name}"])
 
 
+def test_the_model_may_be_the_mean_of_the_last_teachers(undisturbed, tiny, crops, tmp_path):
+    config = tiny(average_checkpoints=2)
+    fit(config, crops(config), tmp_path, CPU)
+    encoder, _ = read_model(tmp_path / "model")
+    states = [
+        torch.load(undisturbed / "checkpoints" / f"step-{step:09d}.pt", weights_only=True)["trainer"]["teacher"]
+        for step in (9, 12)
+    ]
+    for name, tensor in encoder.state_dict().items():
+        if tensor.is_floating_point():
+            mean = (states[0][f"encoder.{name}"].double() + states[1][f"encoder.{name}"].double()) / 2
+            torch.testing.assert_close(tensor, mean.float())
+
+
+def test_a_card_says_what_the_model_was_trained_on_and_with_which_figures(undisturbed):
+    card = (undisturbed / "model" / "README.md").read_text()
+    assert "a 8-dimensional embedding" in card
+    assert "on 20 utterances, 0.0 hours" in card
+    assert "12 steps, 4 epochs" in card
+    assert f"| loss | {lines(undisturbed)[-1]['loss']:.4g} |" in card
+    assert "teacher_momentum: 0.9" in card
+
+
+def test_the_examination_of_an_epochs_end_sees_the_teacher_at_rest_and_changes_nothing(
+    undisturbed, tiny, crops, tmp_path, capsys
+):
+    def examine(encoder):
+        assert not encoder.training
+        return {"dev_eer": 0.125}
+
+    fit(tiny(), crops(tiny()), tmp_path, CPU, examine=examine)
+    assert [line["step"] for line in lines(tmp_path) if "dev_eer" in line] == [3, 6, 9, 12]
+    assert "dev EER 12.50%" in capsys.readouterr().out
+    assert (tmp_path / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
+
+
+def test_one_checkpoint_in_so_many_epochs_stays(tiny, crops, tmp_path):
+    config = tiny(keep_every_epochs=2, keep_checkpoints=1, checkpoint_every=5)
+    fit(config, crops(config), tmp_path, CPU)
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == [f"step-{step:09d}.pt" for step in (6, 10, 12)]
+
+
+def test_ranks_end_with_one_model_and_stop_together(tiny, crops, tmp_path):
+    """Two processes are stopped by a signal that only the second one gets, go on, and end as undisturbed ones do."""
+    calls = []
+
+    def train(exp, before=lambda epoch, utterances: None):
+        def act(ranks):
+            outputs = fit(tiny(), crops(tiny(), before=partial(before, ranks)), exp, CPU, ranks)
+            return None if outputs is None else len(outputs)
+
+        return in_ranks(2, act)
+
+    def signal_to_the_second(ranks, epoch, utterances):
+        calls.append(epoch)
+        assert len(utterances) == 3
+        if ranks.number == 1 and len(calls) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert train(tmp_path / "undisturbed", lambda ranks, epoch, utterances: None) == [4, 0]
+    assert train(tmp_path / "stopped", signal_to_the_second) == [None, None]
+    assert train(tmp_path / "stopped", lambda ranks, epoch, utterances: None) == [4, 0]
+    weights = [(tmp_path / exp / "model" / "weights.pt").read_bytes() for exp in ("undisturbed", "stopped")]
+    assert weights[0] == weights[1]
+
+
 def test_the_untrained_model_is_the_network_before_the_first_step(undisturbed, tiny):
     encoder, _ = read_model(undisturbed / "systems" / "untrained" / "model")
     initial = Trainer(tiny(), num_bins=20, steps_per_epoch=3, device=CPU).student.encoder
@@ -93,11 +171,36 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(kills, undisturbed,
             fit(tiny(), crops(tiny(), before=killed_at(moment)), exp, CPU)
     fit(tiny(), crops(tiny()), exp, CPU)
     assert (exp / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
-    timing = ("utterances_per_second", "seconds_per_step", "waiting_share")
-    for found, expected in zip(lines(exp), lines(undisturbed), strict=True):
-        assert {k: v for k, v in found.items() if k not in timing} == {
-            k: v for k, v in expected.items() if k not in timing
-        }
+    assert without_times(lines(exp)) == without_times(lines(undisturbed))
+
+
+def test_killed_by_sigkill_at_ten_random_moments_it_ends_with_the_same_bits(undisturbed, tiny, crops, tmp_path):
+    exp, context, random = tmp_path / "exp", multiprocessing.get_context("fork"), np.random.default_rng(3)
+    config = tiny(checkpoint_every=1)
+
+    def train():
+        fit(config, crops(config), exp, CPU)
+
+    begin = time.monotonic()
+    reference = context.Process(target=lambda: fit(config, crops(config), tmp_path / "undisturbed", CPU))
+    reference.start()
+    reference.join()
+    duration = time.monotonic() - begin
+    kills = 0
+    while kills < 10:
+        training = context.Process(target=train)
+        training.start()
+        training.join(timeout=duration * random.uniform(0.05, 0.6))
+        training.kill()
+        training.join()
+        if training.exitcode == 0:  # it was quicker than the kill: begin again
+            shutil.rmtree(exp)
+        else:
+            assert training.exitcode == -signal.SIGKILL
+            kills += 1
+    train()
+    assert (exp / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
+    assert without_times(lines(exp)) == without_times(lines(undisturbed))
 
 
 def test_a_cut_off_newest_checkpoint_costs_only_its_steps(undisturbed, tiny, crops, tmp_path, capsys):
@@ -142,8 +245,24 @@ def test_a_loss_that_is_not_finite_names_step_and_utterances_and_keeps_the_last_
         return drawn
 
     views.views = poisoned
-    with pytest.raises(SdpnError, match=r"not finite at step 4 \(epoch 2; utterances utt\d\d, .*step-000000003.pt"):
+    sentence = r"not finite at step 4 \(epoch 2, batch 1 of it; features that are not numbers: utterances utt\d\d\)"
+    with pytest.raises(SdpnError, match=rf"{sentence}.*step-000000003.pt"):
         fit(tiny(), views, exp, CPU)
+    assert [path.name for path in (exp / "checkpoints").iterdir()] == ["step-000000003.pt"]
+
+
+def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(tiny, crops, tmp_path, monkeypatch):
+    exp, take = tmp_path / "exp", Trainer.step
+
+    def overflow(trainer, step, *views):
+        outcome = take(trainer, step, *views)
+        if step == 5:
+            outcome["terms"]["gradient_norm"] = torch.tensor(float("inf"))
+        return outcome
+
+    monkeypatch.setattr(Trainer, "step", overflow)
+    with pytest.raises(SdpnError, match=r"the gradient is not finite at step 6 .*the batch: utterances utt\d\d, "):
+        fit(tiny(), crops(tiny()), exp, CPU)
     assert [path.name for path in (exp / "checkpoints").iterdir()] == ["step-000000003.pt"]
 
 
@@ -152,8 +271,8 @@ COLLAPSING = {
     "mean_entropy_weight": 0.0,
     "sinkhorn_iterations": 0,
     "lr": 0.5,
-    "epochs": 20,
-    "prototypes": 60,
+    "epochs": 6,
+    "prototypes": 20,
 }
 
 
@@ -170,35 +289,42 @@ def test_a_collapse_stops_training_where_asked(tiny, crops, tmp_path):
 
 
 def test_a_healthy_training_is_not_called_collapsed(tiny, crops, tmp_path, capsys):
-    config = tiny(epochs=20, prototypes=60)
+    config = tiny(epochs=8, prototypes=20)
     fit(config, crops(config), tmp_path / "exp", CPU)
     assert "collapsed" not in capsys.readouterr().err
 
 
-def test_crops_longer_than_every_utterance_train_on_repeated_ones(tiny, prepared_data, tmp_path):
-    from sdpn.augment.banks import Banks
-    from sdpn.augment.config import ViewConfig
-    from sdpn.augment.views import ViewSampler
-    from sdpn.features.index import FeatureIndex
-
-    index = FeatureIndex.open(prepared_data / "train")
-    assert index.frames.max() < 200
-    views = ViewSampler(index, Banks([], {}), ViewConfig(), 0, teacher_frames=300, student_frames=200)
-    assert fit(tiny(epochs=1), views, tmp_path / "exp", CPU)
-
-
-def test_a_batch_larger_than_the_training_set_is_a_sentence(tiny, crops, tmp_path):
-    config = tiny(batch_size=32)
-    with pytest.raises(SdpnError, match="batch_size is 32 but the training set has 20 utterances"):
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"batch_size": 32}, "batch_size is 32 but the training set has 20 utterances"),
+        ({"teacher_frames": 300}, "teacher_frames is 300 but the longest training utterance has 90 frames"),
+        ({"student_frames": 91}, "student_frames is 91 but the longest training utterance has 90 frames"),
+        ({"prototypes": 21}, "prototypes is 21 but the training set has 20 utterances, too few to use every prototype"),
+    ],
+)
+def test_settings_that_do_not_suit_the_training_set_are_a_sentence(settings, sentence, tiny, crops, tmp_path):
+    config = tiny(**settings)
+    with pytest.raises(SdpnError, match=sentence):
         fit(config, crops(config), tmp_path / "exp", CPU)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_a_sentence():
-    with pytest.raises(SdpnError, match="torch finds no GPU here"):
-        choose_device(1)
+def test_a_batch_that_does_not_divide_among_the_ranks_is_a_sentence(tiny):
+    with pytest.raises(SdpnError, match="batch_size is 6: it does not divide among 4 processes"):
+        check_fit(tiny(), np.full(20, 90), ranks=4)
 
 
-def test_several_gpus_are_a_sentence():
-    with pytest.raises(SdpnError, match="several GPUs is not supported"):
-        choose_device(2)
+def test_a_checkpoint_of_other_draws_is_a_sentence(undisturbed, tiny, crops, tmp_path):
+    exp = tmp_path / "exp"
+    shutil.copytree(undisturbed / "checkpoints", exp / "checkpoints")
+    config = tiny(seed=2)
+    with pytest.raises(SdpnError, match=r"cannot be gone on from: it saw other utterances, or in another order"):
+        fit(config, crops(config), exp, CPU)
+
+
+def test_a_checkpoint_of_another_network_is_a_sentence(undisturbed, tiny, crops, tmp_path):
+    exp = tmp_path / "exp"
+    shutil.copytree(undisturbed / "checkpoints", exp / "checkpoints")
+    config = tiny(channels=16)
+    with pytest.raises(SdpnError, match=r"step-000000012.pt cannot be gone on from: it is of another network"):
+        fit(config, crops(config), exp, CPU)

@@ -49,6 +49,15 @@ def test_what_decides_only_what_is_watched_may_change(tmp_path):
     assert training_work(tmp_path, SETTINGS | {"log_every": 99}).stale_reason() is None
 
 
+def test_when_checkpoints_are_taken_decides_a_mean_of_them(tmp_path):
+    averaged = SETTINGS | {"average_checkpoints": 2, "checkpoint_every": 10}
+    claim(tmp_path, averaged)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-000000001.pt").write_bytes(b"")
+    with pytest.raises(SdpnError, match="checkpoint_every was 10, is 20"):
+        claim(tmp_path, averaged | {"checkpoint_every": 20})
+
+
 def test_a_folder_where_nothing_was_saved_yet_may_be_claimed_by_another(tmp_path):
     claim(tmp_path, SETTINGS)
     claim(tmp_path, SETTINGS | {"lr": 0.3})

@@ -2,11 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from sdpn.training.config import TrainConfig
 from sdpn.training.indicators import (
     Usage,
     agreement,
-    collapse,
     effective_rank,
     entropy,
     living_dimensions,
@@ -14,7 +12,6 @@ from sdpn.training.indicators import (
 )
 
 CPU = torch.device("cpu")
-HEALTHY = {"prototypes_in_use": 900.0, "effective_rank": 30.0, "neighbour_distance": 0.8}
 
 
 def chosen(*prototypes):
@@ -78,19 +75,3 @@ def test_agreement_is_the_share_of_views_that_choose_their_target():
     targets = torch.eye(3)[[0, 1]]
     log_p = torch.log(torch.eye(3)[torch.tensor([[0, 2], [0, 1]])] + 0.01)
     assert agreement(log_p, targets) == 0.75
-
-
-def test_healthy_figures_are_no_collapse():
-    assert collapse(HEALTHY, TrainConfig()) is None
-
-
-@pytest.mark.parametrize(
-    ("figure", "value", "words"),
-    [
-        ("prototypes_in_use", 3.0, "3 of 1024 prototypes in use"),
-        ("effective_rank", 1.2, "effective rank 1.20"),
-        ("neighbour_distance", 0.001, "0.001 from their nearest neighbour"),
-    ],
-)
-def test_a_figure_past_its_threshold_is_named(figure, value, words):
-    assert words in collapse(HEALTHY | {figure: value}, TrainConfig())

@@ -1,7 +1,5 @@
 import numpy as np
-import pytest
 
-from sdpn.errors import SdpnError
 from sdpn.training.sampler import BatchSampler
 
 
@@ -26,10 +24,3 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     sampler = BatchSampler(50, 50, seed=0)
     orders = [sampler.batch(0)[1], sampler.batch(1)[1], BatchSampler(50, 50, seed=1).batch(0)[1]]
     assert len({tuple(order.tolist()) for order in orders}) == 3
-
-
-def test_a_batch_larger_than_the_training_set_is_a_sentence():
-    with pytest.raises(
-        SdpnError, match=r"batch_size is 32 but the training set has 20 utterances.*choose a smaller batch_size"
-    ):
-        BatchSampler(20, 32, seed=0)

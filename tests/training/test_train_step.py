@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sdpn.cluster.launch import launch
 from tests.training.conftest import TINY
 
 STEP = Path(__file__).parents[2] / "steps" / "train_sdpn.py"
@@ -57,10 +58,7 @@ def test_killed_by_sigkill_and_started_again_it_ends_with_the_same_bits_and_a_re
     ("options", "sentence"),
     [
         (("--batch-size", "32"), "batch_size is 32 but the training set has 20 utterances"),
-        (("--channels", "20"), "channels is 20; expected a multiple of 8"),
-        (("--accumulate", "4"), "accumulate is 4; expected a number that divides batch_size (6)"),
-        (("--warmup-epochs", "9"), "warmup_epochs is 9; expected at most epochs (4)"),
-        (("--ngpu", "2"), "several GPUs is not supported"),
+        (("--ngpu", "2"), "torch finds no GPU here"),
         (("--config", "absent.yaml"), "there is no such configuration file"),
     ],
 )
@@ -69,6 +67,20 @@ def test_a_mistake_is_one_sentence(options, sentence, command):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert sentence in done.stderr
+
+
+def test_two_processes_train_one_model_and_a_mistake_of_both_is_one_sentence(command, tmp_path, capfd):
+    """What --ngpu 2 does, with two processes on the CPU."""
+    assert launch(command("ranks", "--dev-trials", "absent"), 2) == 1
+    assert [line for line in capfd.readouterr().err.splitlines() if "error" in line] == [
+        f"error: --dev-trials is 'absent', neither a file nor a trial list of {tmp_path / 'data'} (it has none)"
+    ]
+    assert launch(command("ranks"), 2) == 0
+    assert "2 processes, each with" in capfd.readouterr().out
+    assert (tmp_path / "ranks" / "model" / "weights.pt").exists()
+    assert (tmp_path / "ranks" / "training.png").exists()
+    assert launch(command("ranks"), 2) == 0
+    assert "trained already" in capfd.readouterr().out
 
 
 def test_an_unknown_key_is_one_sentence(command, tmp_path):
@@ -93,6 +105,34 @@ def test_the_configurations_that_come_with_the_recipe_are_valid():
         config.read(path, TrainConfig)
 
 
+@pytest.mark.parametrize(
+    ("name", "differences"),
+    [
+        ("frobenius", {"dimension_weight": 0.1}),
+        (
+            "reference",
+            {
+                "clip": "tensor",
+                "prototype_gradients": "sum",
+                "diversity_over": "rank",
+                "prototype_init": "uniform",
+                "padding": "reflect",
+                "precision": "float32",
+            },
+        ),
+    ],
+)
+def test_the_other_configurations_are_the_papers_but_for_what_they_name(name, differences):
+    from sdpn import config
+    from sdpn.training.config import TrainConfig
+
+    folder = STEP.parents[1] / "conf" / "sdpn"
+    paper, other = (config.to_dict(config.read(folder / f"{file}.yaml", TrainConfig)) for file in ("paper", name))
+    paper["channels"] = None  # ECAPA's usual number, which is the paper's
+    assert {key for key in paper if paper[key] != other[key]} == set(differences)
+    assert {key: other[key] for key in differences} == differences
+
+
 def test_the_papers_configuration_is_the_papers_setting():
     from sdpn import config
     from sdpn.training.config import TrainConfig
@@ -106,3 +146,6 @@ def test_the_papers_configuration_is_the_papers_setting():
     assert (paper.epochs, paper.warmup_epochs, paper.teacher_momentum) == (150, 10, 0.996)
     assert (paper.student_temperature, paper.teacher_sharpening, paper.sinkhorn_iterations) == (0.1, 0.25, 3)
     assert (paper.mean_entropy_weight, paper.diversity_weight, paper.dimension_weight) == (1, 0.1, 0)
+    assert (paper.network, paper.attention_channels, paper.global_context) == ("ecapa", 128, True)
+    assert (paper.pooling, paper.padding, paper.clip, paper.sync_norms) == ("attentive", "zeros", "global", True)
+    assert (paper.prototype_gradients, paper.diversity_over, paper.lr_batch_size) == ("mean", "step", 256)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdpn.training.trainer import Trainer
+from sdpn.training.trainer import Trainer, use_bfloat16
 
 CPU = torch.device("cpu")
 
@@ -65,6 +65,103 @@ def reference_loss(trainer, teacher_views, student_views):
         + config.diversity_weight * diversity
         + config.dimension_weight * dimension
     )
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def loss_in_numpy(config, embeddings, points, teacher_points, prototypes):
+    """The loss of a step in numpy and float64, from the networks' outputs (views, batch, ...)."""
+    C = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)
+    B, K = embeddings.shape[1], len(C)
+    q = softmax(teacher_points[0] @ C.T / (config.student_temperature * config.teacher_sharpening))
+    for _ in range(config.sinkhorn_iterations):
+        q *= (B / K) / q.sum(axis=0, keepdims=True)
+        q /= q.sum(axis=1, keepdims=True)
+    p = softmax(points @ C.T / config.student_temperature)
+    cross_entropy = -(q * np.log(p)).sum(axis=2).mean()
+    mean = p.mean(axis=(0, 1))
+    mean_entropy = np.log(K) + (mean * np.log(mean)).sum()
+    diversity = 0.0
+    for view in embeddings / np.linalg.norm(embeddings, axis=2, keepdims=True):
+        distances = np.linalg.norm(view[:, None] - view[None], axis=2) + 10 * np.eye(B)
+        diversity -= np.log(distances.min(axis=1)).mean()
+    dimension = 0.0
+    for matrix in (points.reshape(-1, points.shape[2]), teacher_points[0]):
+        n = np.linalg.norm(matrix, axis=0)
+        dimension += np.log(np.linalg.norm(matrix.T @ matrix / np.outer(n, n)))
+    return (
+        cross_entropy
+        + config.mean_entropy_weight * mean_entropy
+        + config.diversity_weight * diversity
+        + config.dimension_weight * dimension
+    )
+
+
+def test_the_loss_of_a_step_is_the_formulas_in_numpy(start):
+    trainer, teacher_views, student_views = start(dimension_weight=0.3, mean_entropy_weight=0.7)
+    copied = copy.deepcopy(trainer)
+    views, batch = student_views.shape[:2]
+    with torch.no_grad():
+        teacher_points = copied.teacher(teacher_views[0])[1].numpy()[None]
+        embeddings, points = (
+            output.unflatten(0, (views, batch)).numpy() for output in copied.student(student_views.flatten(0, 1))
+        )
+    expected = loss_in_numpy(
+        trainer.config, embeddings, points, teacher_points, copied.prototypes.weight.detach().numpy()
+    )
+    found = trainer.step(0, teacher_views, student_views)["terms"]["loss"]
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+
+def test_the_gradient_of_the_loss_is_that_of_finite_differences(start):
+    trainer, _, _ = start(dimension_weight=0.3)
+    torch.manual_seed(2)
+    embeddings, points = (torch.randn(2, 6, size).double().requires_grad_() for size in (8, 6))
+    prototypes = torch.randn(12, 6).double().requires_grad_()
+    teacher_points = torch.nn.functional.normalize(torch.randn(1, 6, 6).double(), dim=2)
+    targets = torch.softmax(torch.randn(6, 12).double(), dim=1)
+
+    def loss(embeddings, points, prototypes):
+        points = torch.nn.functional.normalize(points, dim=2)
+        scores = points @ torch.nn.functional.normalize(prototypes, dim=1).T
+        return trainer._losses(embeddings, points, scores, teacher_points, targets)[0]["loss"]
+
+    assert torch.autograd.gradcheck(loss, (embeddings, points, prototypes))
+
+
+def test_the_reference_clips_each_tensor_alone_and_the_prototypes_not_at_all(start):
+    free, teacher_views, student_views = start(clip_norm=1e6)
+    clipped, _, _ = start(clip="tensor", clip_norm=0.05)
+    outcomes = [trainer.step(0, teacher_views, student_views) for trainer in (free, clipped)]
+    np.testing.assert_allclose(*(outcome["terms"]["gradient_norm"] for outcome in outcomes), rtol=1e-6)
+    for whole, short in zip(free.student.parameters(), clipped.student.parameters(), strict=True):
+        norm = float(whole.grad.norm())
+        torch.testing.assert_close(short.grad, whole.grad * min(1, 0.05 / (norm + 1e-6)))
+    torch.testing.assert_close(clipped.prototypes.weight.grad, free.prototypes.weight.grad)
+
+
+def test_half_precision_gives_nearly_the_same_step(tiny):
+    """torch's autocast on the CPU in place of a GPU's; sums, losses and weights stay in single precision."""
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        config = tiny(precision=precision)
+        trainer = Trainer(config, num_bins=20, steps_per_epoch=3, device=CPU)
+        torch.manual_seed(5)
+        teacher_views, student_views = torch.randn(1, 6, 24, 20), torch.randn(2, 6, 12, 20)
+        outcome = trainer.step(0, teacher_views, student_views)
+        assert {weight.dtype for weight in weights_of(trainer)} == {torch.float32}
+        assert outcome["log_p"].dtype == outcome["embeddings"].dtype == torch.float32
+        losses.append(float(outcome["terms"]["loss"]))
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.1)
+
+
+def test_on_a_cpu_the_precision_is_single_unless_asked_for():
+    assert not use_bfloat16("auto", CPU)
+    assert use_bfloat16("bfloat16", CPU)
 
 
 def test_a_step_is_the_formulas(start):

@@ -1,0 +1,51 @@
+"""The course of a training as a picture."""
+
+from pathlib import Path
+
+from sdpn.console import warn
+from sdpn.files import atomic_path
+from sdpn.training.log import read_log
+
+PANELS = {
+    "losses": ("loss", "assignment_loss", "mean_entropy_loss", "diversity_loss", "dimension_loss"),
+    "prototypes": ("prototypes_in_use", "assignment_perplexity"),
+    "effective rank of the embeddings": ("effective_rank",),
+    "distance to the nearest neighbour": ("neighbour_distance",),
+    "shares": ("agreement", "living_dimensions", "waiting_share"),
+    "entropy of the targets, nats": ("target_entropy",),
+    "gradient norm": ("gradient_norm",),
+    "learning rate": ("lr",),
+    "utterances a second": ("utterances_per_second",),
+    "equal error rate": ("probe_eer", "dev_eer"),
+}
+
+
+def draw_curves(exp_dir: Path) -> Path | None:
+    """Draw `exp_dir`/train.jsonl as `exp_dir`/training.png; None where matplotlib is not installed or nothing is there.
+
+    A panel for each of PANELS whose figures are there, over epochs.
+    """
+    lines = read_log(exp_dir / "train.jsonl")
+    if not lines:
+        return None
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        warn(f"{exp_dir}/training.png is not drawn: matplotlib is not installed (pip install matplotlib)")
+        return None
+    names = set().union(*lines)
+    panels = {title: [f for f in figures if f in names] for title, figures in PANELS.items() if names & set(figures)}
+    steps_per_epoch = max(line["step"] for line in lines) / max(line["epoch"] for line in lines)
+    figure = Figure(figsize=(16, 3.2 * -(-len(panels) // 3)), layout="constrained")
+    for number, (title, figures) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(-(-len(panels) // 3), 3, number)
+        for name in figures:
+            points = [(line["step"] / steps_per_epoch, line[name]) for line in lines if name in line]
+            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        if len(figures) > 1:
+            axes.legend()
+    with atomic_path(exp_dir / "training.png") as temporary:
+        figure.savefig(temporary, dpi=80, format="png")
+    return exp_dir / "training.png"

@@ -1,0 +1,116 @@
+"""The state of a training in plain words, from its files alone; also while it runs."""
+
+import fcntl
+import time
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+
+from sdpn import config as configuration
+from sdpn.errors import SdpnError
+from sdpn.training.collapse import collapse
+from sdpn.training.config import TrainConfig
+from sdpn.training.log import read_log
+
+_EER = {"probe_eer": "of an utterance's halves against others'", "dev_eer": "on the dev trials"}
+
+
+def describe(exp_dir: Path) -> list[str]:
+    """What a person wants to know of the training in `exp_dir`, a line for each thing.
+
+    Raises:
+        SdpnError: there is no training.
+    """
+    config = _config(exp_dir)
+    lines = read_log(exp_dir / "train.jsonl")
+    last = lines[-1] if lines else None
+    text = [
+        f"{exp_dir}: {config.network}, {config.width} channels, {config.prototypes} prototypes, "
+        f"batches of {config.batch_size}, {config.epochs} epochs",
+        f"state: {_state(exp_dir, last)}",
+    ]
+    if last is not None:
+        total = _total_steps(lines, config)
+        age = time.time() - (exp_dir / "train.jsonl").stat().st_mtime
+        text.append(f"progress: step {last['step']} of {total}, epoch {last['epoch']} of {config.epochs} ({_ago(age)})")
+        left = timedelta(seconds=round((total - last["step"]) * last["seconds_per_step"]))
+        if last["step"] < total:
+            text.append(f"speed: {last['utterances_per_second']:.1f} utterances a second, {left} left at that speed")
+        if last["waiting_share"] > 0.1:
+            text.append(f"data: {last['waiting_share']:.0%} of the time is spent waiting for data")
+        text.append(f"loss: {last['loss']:.3f}{_trend(lines)}, learning rate {last['lr']:.3g}")
+        text.append(
+            f"prototypes in use: {last['prototypes_in_use']:.0f} of {config.prototypes}, as many as "
+            f"{last['assignment_perplexity']:.0f} equally used ones"
+        )
+        text.append(
+            f"embeddings: effective rank {last['effective_rank']:.1f} of {config.embedding_size}, "
+            f"{last['neighbour_distance']:.2f} from their nearest neighbour"
+        )
+        reason = collapse(last, config)
+        text.append(f"health: looks collapsed: {reason}" if reason else "health: no sign of a collapse")
+        for name, meaning in _EER.items():
+            figures = [line[name] for line in lines if name in line]
+            if figures:
+                text.append(f"equal error rate {meaning}: {figures[-1]:.2%} (lowest so far {min(figures):.2%})")
+    checkpoints = sorted((exp_dir / "checkpoints").glob("step-*.pt"))
+    if checkpoints:
+        age = time.time() - checkpoints[-1].stat().st_mtime
+        text.append(f"checkpoints: {len(checkpoints)}, the newest {checkpoints[-1].name} ({_ago(age)})")
+    if (exp_dir / "model" / "weights.pt").exists():
+        text.append(f"model: {exp_dir}/model")
+    return text
+
+
+def _config(exp_dir: Path) -> TrainConfig:
+    path = exp_dir / "config.yaml"
+    if not path.exists():
+        raise SdpnError(f"{exp_dir} holds no training: {path} is missing")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known = {name: setting for name, setting in settings.items() if name not in ("augment", "inputs")}
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+        raise SdpnError(f"{path} is damaged: it does not say what is trained") from None
+    return configuration.read(None, TrainConfig, known)
+
+
+def _state(exp_dir: Path, last: dict | None) -> str:
+    if _running(exp_dir):
+        return "running" if last else "running, no line of train.jsonl yet"
+    if (exp_dir / "done" / "train.json").exists():
+        return "finished"
+    return "not running; the command that began it goes on from the newest checkpoint"
+
+
+def _running(exp_dir: Path) -> bool:
+    """Whether a process holds the folder; on this machine, or where the file system shares locks."""
+    try:
+        with open(exp_dir / ".lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _total_steps(lines: list[dict], config: TrainConfig) -> int:
+    """Steps of the whole training: known from a line that ends an epoch, else from where the epochs lie so far."""
+    ends = [before for before, after in pairwise(lines) if after["epoch"] > before["epoch"]]
+    line = ends[-1] if ends else lines[-1]
+    return round(line["step"] / line["epoch"] * config.epochs)
+
+
+def _trend(lines: list[dict]) -> str:
+    if len(lines) < 2:
+        return ""
+    return f" (at first {lines[0]['loss']:.3f}, lowest {min(line['loss'] for line in lines):.3f})"
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} seconds ago"

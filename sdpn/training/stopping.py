@@ -1,0 +1,82 @@
+"""Reasons to end a training before its last step: a signal, a loss that is no number, a collapse."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdpn.augment.views import ViewSampler
+from sdpn.console import warn
+from sdpn.training.checkpoint import Checkpoints
+from sdpn.training.collapse import collapse
+from sdpn.training.config import TrainConfig
+from sdpn.training.prefetch import Batch
+from sdpn.training.ranks import CommonError
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[str]]:
+    """Collect the names of SIGTERM and SIGUSR1 as they arrive, in place of dying of them."""
+    arrived: list[str] = []
+
+    def note(number: int, frame: object) -> None:
+        arrived.append(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_finite(steps: list[tuple[Batch, Tensor]], views: ViewSampler, checkpoints: Checkpoints) -> None:
+    """Raise CommonError for the first of the steps whose loss, or gradient norm, is not a finite number.
+
+    Weights that such a gradient has changed are not saved: this is called before a checkpoint is.
+
+    Utterances whose features are not finite are named first; else those of the batch.
+    """
+    finite = torch.isfinite(torch.stack([vital for _, vital in steps])).tolist()
+    if all(map(all, finite)):
+        return
+    first = next(i for i, vital in enumerate(finite) if not all(vital))
+    batch, failed = steps[first][0], "gradient" if finite[first][0] else "loss"
+    again = views.views(batch.epoch, batch.utterances)
+    sound = np.isfinite(again.teacher).all(axis=(0, 2, 3)) & np.isfinite(again.student).all(axis=(0, 2, 3))
+    culprits = batch.utterances[~sound]
+    what = "features that are not numbers" if len(culprits) else "the batch"
+    names = [views.index.ids[utterance] for utterance in (culprits if len(culprits) else batch.utterances)]
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    raise CommonError(
+        f"the {failed} is not finite at step {batch.step + 1} (epoch {batch.epoch + 1}, batch {batch.position + 1} of "
+        f"it; {what}: utterances {shown}); the last good checkpoint is {checkpoints.newest_path() or 'none'}: look at "
+        "these utterances, or train with a lower lr"
+    )
+
+
+class CollapseWatch:
+    """Warns when the figures begin to speak of a collapse, or stops the training.
+
+    Args:
+        speaking: whether this process warns.
+    """
+
+    def __init__(self, config: TrainConfig, speaking: bool):
+        self.config, self.speaking = config, speaking
+        self._collapsed = False
+
+    def look(self, step: int, figures: dict[str, float]) -> None:
+        """Raises:
+        CommonError: training has collapsed and `abort_on_collapse` is set.
+        """
+        reason = collapse(figures, self.config)
+        advice = "try a lower lr, a larger batch_size or a larger diversity_weight"
+        if reason and self.config.abort_on_collapse:
+            raise CommonError(f"training has collapsed at step {step}: {reason}: {advice}")
+        if reason and not self._collapsed and self.speaking:
+            warn(f"training looks collapsed at step {step}: {reason}; {advice}")
+        self._collapsed = reason is not None

@@ -1,0 +1,44 @@
+import pytest
+
+from sdpn.config import read
+from sdpn.errors import SdpnError
+from sdpn.models.frames import PADDINGS
+from sdpn.models.pooling import POOLINGS
+from sdpn.models.registry import ENCODERS, build_encoder
+from sdpn.training import config
+from sdpn.training.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"chanels": 8}, "unknown key 'chanels'; allowed here: "),
+        ({"network": "wav2vec"}, "'network' is 'wav2vec'; allowed: ecapa, resnet34, xvector"),
+        ({"channels": 20}, "channels is 20; expected a multiple of 8"),
+        ({"network": "resnet34", "padding": "reflect"}, "padding is reflect; network resnet34 knows zeros only"),
+        ({"average_checkpoints": 4}, r"average_checkpoints is 4; expected at most keep_checkpoints \(3\)"),
+        ({"accumulate": 5}, r"accumulate is 5; expected a number that divides batch_size \(384\)"),
+        ({"epochs": 3}, r"warmup_epochs is 10; expected at most epochs \(3\)"),
+        ({"precision": "float16"}, "'precision' is 'float16'; allowed: auto, float32, bfloat16"),
+        ({"lr": "high"}, "'lr' is 'high'; expected a number"),
+    ],
+)
+def test_a_mistake_is_one_sentence(settings, sentence):
+    with pytest.raises(SdpnError, match=sentence):
+        read(None, TrainConfig, settings)
+
+
+def test_every_network_has_its_usual_width():
+    assert {name: read(None, TrainConfig, {"network": name}).width for name in ENCODERS} == config.USUAL_CHANNELS
+    assert read(None, TrainConfig, {"network": "resnet34", "channels": 64}).width == 64
+
+
+@pytest.mark.parametrize("network", ENCODERS)
+def test_a_configuration_describes_a_network_that_can_be_built(network):
+    settings = read(None, TrainConfig, {"network": network, "channels": 8}).network_settings(num_bins=20)
+    assert build_encoder(**settings).embedding_size == 512
+
+
+def test_the_choices_are_those_of_the_networks():
+    assert config.POOLINGS == POOLINGS
+    assert config.PADDINGS == PADDINGS

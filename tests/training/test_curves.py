@@ -1,0 +1,24 @@
+import json
+import sys
+
+from sdpn.training.curves import draw_curves
+
+LINE = {"step": 10, "epoch": 1, "loss": 3.0, "assignment_loss": 2.0, "lr": 0.1, "prototypes_in_use": 9.0}
+
+
+def test_the_course_of_a_training_is_drawn(tmp_path):
+    lines = [LINE, LINE | {"step": 20, "epoch": 2, "dev_eer": 0.1}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert draw_curves(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_before_the_first_line_there_is_nothing_to_draw(tmp_path):
+    assert draw_curves(tmp_path) is None
+    assert not (tmp_path / "training.png").exists()
+
+
+def test_without_matplotlib_a_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    (tmp_path / "train.jsonl").write_text(json.dumps(LINE) + "\n")
+    assert draw_curves(tmp_path) is None
+    assert "training.png is not drawn: matplotlib is not installed" in capsys.readouterr().err
