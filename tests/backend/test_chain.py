@@ -38,7 +38,7 @@ def test_every_step_can_be_written():
     [
         (
             "mean-subtract | lad 150 | cosine",
-            "unknown step 'lad'.*allowed: mean-subtract, length-norm, lda, whiten, cos",
+            "unknown step 'lad'.*allowed: mean-subtract, length-norm, lda, whiten, coral, cos",
         ),
         ("mean-subtract || cosine", "unknown step ''"),
         ("", "unknown step ''"),
@@ -50,7 +50,11 @@ def test_every_step_can_be_written():
         ("lda 0 | plda", "'0' in the step 'lda 0' must be a whole number, at least 1"),
         ("lda 1.5 | plda", "must be a whole number"),
         ("length-norm 3 | cosine", "'3' cannot stand in the step 'length-norm 3'; write it as `length-norm`"),
-        ("plda smoothing=1", r"'smoothing=1' cannot stand.*write it as `plda \[iterations=...\] \[length-norm=...\]`"),
+        ("plda warmth=1", r"'warmth=1' cannot stand.*write it as `plda \[iterations=...\] \[length-norm=...\]"),
+        ("plda smoothing=-1", "'smoothing=-1' in the step .* must be a number, at least 0"),
+        ("plda smoothing=nan", "must be a number, at least 0"),
+        ("plda adapt=maybe", "must be yes or no"),
+        ("plda within=0.5", "mean-diff, within and between say how it adapts: they go with adapt=yes"),
         ("plda length-norm=half", "must be kaldi or simple or none"),
         ("plda 3", "'3' cannot stand in the step 'plda 3'"),
     ],
