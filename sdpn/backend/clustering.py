@@ -159,7 +159,7 @@ def k_means(X: np.ndarray, centroids: np.ndarray, max_iter: int = 300) -> np.nda
 
 
 def mini_batch_k_means(X: np.ndarray, centroids: np.ndarray, seed: int) -> np.ndarray:
-    """The cluster of each row of `X`, by scikit-learn's mini-batch k-means from the given start: integers without gaps."""
+    """The cluster of each row of `X`, by scikit-learn's mini-batch k-means from that start: integers without gaps."""
     from sklearn.cluster import MiniBatchKMeans
 
     with threadpool_limits(1):
