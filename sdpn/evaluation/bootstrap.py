@@ -145,26 +145,6 @@ def paired_difference(a: float, b: float, replicates_a: np.ndarray, replicates_b
     return Difference(b - a, low, high, p)
 
 
-def speakers_of_trials(
-    enroll: np.ndarray, test: np.ndarray, is_target: np.ndarray, n_names: int, labels: np.ndarray | None = None
-) -> np.ndarray:
-    """The speaker of everything that trials compare, as integers without gaps: (n_names,).
-
-    Args:
-        enroll, test: (n_trials,), places among the n_names models and utterances.
-        is_target: (n_trials,).
-        labels: (n_names,), the speaker of each where known; None: who is in target trials together is one speaker.
-    """
-    if labels is not None:
-        return np.unique(labels, return_inverse=True)[1]
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    pairs = (enroll[is_target], test[is_target])
-    same = coo_array((np.ones(len(pairs[0]), dtype=np.int8), pairs), shape=(n_names, n_names))
-    return connected_components(same, directed=False)[1]
-
-
 @numba.njit(cache=True, nogil=True, parallel=True, fastmath=True)
 def _sweeps(target, firsts, enroll, test, stops, draws, points, figures):
     """The EER, the minimum Cllr and the minimum costs of every draw, into the first rows of `figures`.

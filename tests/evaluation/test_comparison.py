@@ -72,7 +72,7 @@ def score(root, *options):
 
 
 def results(root):
-    return json.loads((root / "exp" / "results.json").read_text())["rows"]
+    return json.loads((root / "exp" / "results" / "results.json").read_text())["rows"]
 
 
 def read_scores(path):
@@ -131,7 +131,7 @@ def test_plda_learned_from_clusters_beats_cosine(scored):
 
 
 def test_the_table_stands_in_markdown_with_its_legend(scored):
-    lines = (scored / "exp" / "results.md").read_text().splitlines()
+    lines = (scored / "exp" / "results" / "results.md").read_text().splitlines()
     row = results(scored)[2]
     figures = f"{row['eer_percent']:.2f} | {row['min_dcf_0.01']:.4f} | {row['min_dcf_0.05']:.4f}"
     assert lines[2].startswith(
@@ -279,7 +279,7 @@ def test_bad_input_is_one_sentence(root, spoil, options, sentence):
     spoil(root)
     with pytest.raises(SdpnError, match=sentence):
         score(root, *options)
-    if (root / "exp" / "results.json").exists():  # rows that could be scored are kept
+    if (root / "exp" / "results" / "results.json").exists():  # rows that could be scored are kept
         assert len(results(root)) < 14
 
 
