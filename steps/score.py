@@ -34,6 +34,7 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
         raise SdpnError(f"{exp}/xvectors is missing: run stage 5 first")
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))  # joblib warns where it cannot count cores
     from sdpn.evaluation.comparison import compare
+    from sdpn.evaluation.embedding_map import embedding_map
     from sdpn.evaluation.report import write_results
     from sdpn.evaluation.results import legend, plain_text, result_rows, sentences
 
@@ -42,7 +43,8 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
     with timed(f"scores and results in {exp}"), exclusive(exp / "scores"):
         scored, failures = compare(data, exp, corpus, settings, chains, seed)
         rows = result_rows(exp, scored)
-        pairs, written = write_results(exp, corpus.name, rows, settings, seed)
+        points = embedding_map(exp, corpus.train, seed)
+        pairs, written = write_results(exp, corpus.name, rows, settings, seed, points)
     say(f"\n{plain_text(rows)}\n")
     for line in [*sentences(rows, pairs), *legend(rows)]:
         say(f"  {line}")

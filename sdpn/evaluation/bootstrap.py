@@ -184,8 +184,8 @@ def _sweep(target, firsts, rejected, times, targets, nontargets, points, figures
     for distinct in range(len(firsts) - 1):
         for place in range(firsts[distinct], firsts[distinct + 1]):
             missed += times[target[place]]
-        before_miss, before_fa = last_miss, 1 - rejected[2 * distinct + 1] / nontargets
-        miss, fa = missed / targets, 1 - rejected[2 * distinct + 2] / nontargets
+        before_miss, before_fa = last_miss, max(0.0, 1 - rejected[2 * distinct + 1] / nontargets)
+        miss, fa = missed / targets, max(0.0, 1 - rejected[2 * distinct + 2] / nontargets)
         if miss == before_miss:  # nobody of this score was drawn
             continue
         corners, size = _push(corners, size, before_miss, before_fa)

@@ -12,7 +12,7 @@ from sdpn.errors import SdpnError
 from sdpn.evaluation.figures import Wanted, evaluate
 from sdpn.evaluation.score_files import read_scores
 from sdpn.evaluation.system_scorer import SystemScorer
-from sdpn.evaluation.systems import LIBRARIES, REVISION, Plan, Scoring, systems_of
+from sdpn.evaluation.systems import LIBRARIES, Plan, Scoring, systems_of, versions_of
 from sdpn.evaluation.trial_lists import TrialLists
 from sdpn.files import atomic_path, digest, write_text
 from sdpn.shards import Work
@@ -45,7 +45,7 @@ def compare(
     for system in systems:
         mine = [row for row in stale if row.system is system]
         if mine:
-            failures += SystemScorer(system, lists, exp_dir, settings, seed).run(mine)
+            failures += SystemScorer(system, lists, plan).run(mine)
     scored = [row for row in rows if row.scores.stale_reason() is None]
     if not scored:
         raise SdpnError(failures[0])
@@ -67,7 +67,7 @@ def compute_figures(row: Scoring, lists: TrialLists, wanted: Wanted) -> Work:
         "compat": wanted.compat,
         "bootstrap": f"{wanted.draws} seed {wanted.seed}" if wanted.draws else None,
         "speakers": lists.speakers_digest(row.trials) if wanted.draws else None,
-        "versions": f"figures {REVISION}, {', '.join(LIBRARIES)}",
+        "versions": versions_of("figures", LIBRARIES),
     }
     work = Work(row.directory, "figures", fingerprint)
     if work.stale_reason() is None:

@@ -138,14 +138,16 @@ def _drawn(curve: DetCurve) -> dict[str, list[float]]:
 
 def _marks(curve: DetCurve, points: list[OperatingPoint]) -> list[dict[str, Any]]:
     """Where on the curve the EER and the minimum costs lie."""
-    at = {"EER": int(np.argmax(curve.p_miss >= curve.p_fa))}
+    rate, crossing = curve.eer(), curve.thresholds[np.argmax(curve.p_miss >= curve.p_fa)]
+    marks = [("EER", rate, rate, crossing)]
     for point in points:
         miss, false_alarm = _weights(point)
-        at[f"minDCF({point.name})"] = int(np.argmin(miss * curve.p_miss + false_alarm * curve.p_fa))
+        place = int(np.argmin(miss * curve.p_miss + false_alarm * curve.p_fa))
+        marks.append((f"minDCF({point.name})", curve.p_miss[place], curve.p_fa[place], curve.thresholds[place]))
     return [
-        {"name": name, "p_miss": float(curve.p_miss[place]), "p_fa": float(curve.p_fa[place])}
-        | {"threshold": float(curve.thresholds[place]) if np.isfinite(curve.thresholds[place]) else None}
-        for name, place in at.items()
+        {"name": name, "p_miss": float(p_miss), "p_fa": float(p_fa)}
+        | {"threshold": float(threshold) if np.isfinite(threshold) else None}
+        for name, p_miss, p_fa, threshold in marks
     ]
 
 

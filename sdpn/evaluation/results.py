@@ -31,6 +31,7 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
                 "quality": scoring.quality,
                 "fused": scoring.fused,
                 "oracle": scoring.oracle,
+                "baseline": scoring.system.baseline,
                 **scoring.scores.report(),
                 **found["figures"],
                 "intervals": found["intervals"],
@@ -151,7 +152,9 @@ def sentences(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[s
         if len(mine) > MOST_SENTENCES:
             best = min((row for row in rows if row["trials"] == trials), key=lambda row: row["eer_percent"])
             mine = [pair for pair in mine if rows[pair["b"]] is best]
-        lines += [f"{trials}: {pair['sentence']}" for pair in mine]
+        lines += [f"{trials}: {pair['sentence']}" for pair in mine[:MOST_SENTENCES]]
+        if len(mine) > MOST_SENTENCES:
+            lines.append(f"{trials}: {len(mine) - MOST_SENTENCES} rows further behind are in results.json")
     return lines
 
 
@@ -184,6 +187,7 @@ def legend(rows: list[dict[str, Any]]) -> list[str]:
     lines += _calibration_legend(rows)
     if any(row["intervals"] for row in rows):
         lines.append("[low, high]: 95 % interval by bootstrap over speakers; comparisons by the same draws, paired")
+        lines.append("p: of a single comparison, not corrected for the number of comparisons")
     return list(dict.fromkeys(lines))
 
 

@@ -1,7 +1,6 @@
 """Makes the score files of one system: what its back-ends share is read, clustered and chosen once."""
 
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from sdpn.backend.calibration import Calibration
 from sdpn.backend.chain import Chain
 from sdpn.backend.chain_file import save_chain
 from sdpn.backend.clustering import PseudoSpeakers
-from sdpn.backend.config import ORACLE, BackendConfig
+from sdpn.backend.config import ORACLE
 from sdpn.backend.vectors import class_means
 from sdpn.console import say, timed, warn
 from sdpn.errors import SdpnError
@@ -18,20 +17,22 @@ from sdpn.evaluation.calibration_trials import pseudo_trials
 from sdpn.evaluation.quality import quality_features
 from sdpn.evaluation.score_files import read_scores, write_scores
 from sdpn.evaluation.scoring import Cohort, Scored, score_trials
-from sdpn.evaluation.systems import Scoring, System, needs_clusters
+from sdpn.evaluation.systems import Plan, Scoring, System, needs_clusters
 from sdpn.evaluation.trial_lists import TrialLists, read_map
 from sdpn.evaluation.trials import TrialList
 from sdpn.extraction.store import XVectors, read_checked
 from sdpn.files import atomic_path, remove_partial
+from sdpn.shards import Work
 
 
 class SystemScorer:
     """Scores the trials of one system."""
 
-    def __init__(self, system: System, lists: TrialLists, exp_dir: Path, settings: BackendConfig, seed: int):
-        self.system, self.lists, self.exp_dir = system, lists, exp_dir
-        self.settings, self.seed = settings, seed
-        self.corpus = lists.corpus
+    def __init__(self, system: System, lists: TrialLists, plan: Plan):
+        self.system, self.lists = system, lists
+        self.settings, self.seed, self.corpus = plan.settings, plan.seed, plan.corpus
+        self.folder = plan.exp_dir / "backends" / system.name.replace(" ", "-")
+        self.clusters_depend_on = plan.of_training(system) | plan.of_clusters()
         self.train = read_checked(system.xvectors / self.corpus.train)
         self.sets: dict[str, XVectors] = {self.corpus.train: self.train}
         self.clusters_: np.ndarray | None = None
@@ -66,8 +67,7 @@ class SystemScorer:
             self._fit(backend, chain, None)
             for note in chain.notes_:
                 say(f"  {note}")
-            name = self.system.name.replace(" ", "-")
-            save_chain(self.exp_dir / "backends" / name / f"{backend}.h5", chain)
+            save_chain(self.folder / f"{backend}.h5", chain)
         calibration: _Calibration | None = None
         if to_calibrate or learned:
             norms = list(dict.fromkeys(row.norm for row in [*to_calibrate, *learned]))
@@ -115,14 +115,22 @@ class SystemScorer:
             chain.fit(vectors, classes, adaptation)
 
     def clusters(self) -> np.ndarray:
-        """The cluster of every training x-vector, -1 for none: (n_train,)."""
+        """The cluster of every training x-vector, -1 for none: (n_train,); found once and kept in a file."""
         if self.clusters_ is None:
             settings = self.settings
-            speakers = PseudoSpeakers(settings.clusters, settings.merge_clusters, settings.min_cluster_size, self.seed)
-            with timed("pseudo-speakers found"):
-                speakers.fit(self.train.vectors)
-            say(f"  {speakers.note_}")
-            self.clusters_ = speakers.labels_
+            work = Work(self.folder, "clusters", self.clusters_depend_on)
+            path = self.folder / "clusters.npy"
+            if work.stale_reason() is not None:
+                sizes = (settings.clusters, settings.merge_clusters, settings.min_cluster_size)
+                speakers = PseudoSpeakers(*sizes, self.seed)
+                with timed("pseudo-speakers found"):
+                    speakers.fit(self.train.vectors)
+                work.begin()
+                with atomic_path(path) as temporary:
+                    np.save(temporary, speakers.labels_)
+                work.finish([path], note=speakers.note_)
+            say(f"  {work.report()['note']}")
+            self.clusters_ = np.load(path)
         return self.clusters_
 
     def _oracle(self) -> np.ndarray:

@@ -101,6 +101,11 @@ class Scoring:
         return any(name.startswith(ORACLE) for name in [self.backend, *self.fused])
 
 
+def versions_of(what: str, libraries: tuple[str, ...]) -> str:
+    """The revision of what this package makes, and the versions of the libraries that it depends on."""
+    return ", ".join([f"{what} {REVISION}", *(f"{library} {version(library)}" for library in libraries)])
+
+
 def systems_of(exp_dir: Path, settings: BackendConfig, chains: dict[str, str]) -> list[System]:
     """The trained network with every back-end and normalization asked for, then the baselines whose x-vectors exist."""
     systems = [System("sdpn", exp_dir / "xvectors", chains, settings.norm_names)]
@@ -118,8 +123,7 @@ class Plan:
         self.data_dir, self.exp_dir, self.corpus = data_dir, exp_dir, corpus
         self.settings, self.seed = settings, seed
         self.digests: dict[Path, str] = {}
-        libraries = [f"{library} {version(library)}" for library in LIBRARIES]
-        self.versions = ", ".join([f"scores {REVISION}", *libraries])
+        self.versions = versions_of("scores", LIBRARIES)
 
     def rows(self, systems: list[System]) -> list[Scoring]:
         """The rows of the table.
@@ -161,7 +165,7 @@ class Plan:
             ]
         of_calibration = {name: part for name, part in fingerprint.items() if name != "trial list"}
         if calibration == "clusters":
-            of_calibration |= self._of_clusters() | {"seed": self.seed}
+            of_calibration |= self.of_clusters() | {"seed": self.seed}
             of_calibration.pop("evaluation x-vectors")
             of_calibration.pop("enrollment", None)
         else:
@@ -202,8 +206,7 @@ class Plan:
         settings, train = self.settings, self.corpus.train
         parts = {
             **self._of_list(trials, system),
-            "training x-vectors": self._digest(system.xvectors / train / "xvector.ark", 5),
-            "versions": self.versions,
+            **self.of_training(system),
             "chain": chain.text,
             "score normalization": norm,
         }
@@ -215,7 +218,7 @@ class Plan:
             path = system.xvectors / settings.adaptation_set / "xvector.ark"
             parts["adaptation x-vectors"] = self._digest(path, 5)
         if needs_clusters(backend, chain, norm, settings):
-            parts |= self._of_clusters()
+            parts |= self.of_clusters()
         return parts
 
     def _of_list(self, trials: str, system: System) -> dict[str, Any]:
@@ -226,13 +229,19 @@ class Plan:
         models = self.data_dir / "trials" / f"{trials}.enroll.map"
         return parts | ({"enrollment": self._digest(models, 0)} if models.exists() else {})
 
+    def of_training(self, system: System) -> dict[str, Any]:
+        """What everything learned from the training x-vectors depends on."""
+        path = system.xvectors / self.corpus.train / "xvector.ark"
+        return {"training x-vectors": self._digest(path, 5), "versions": self.versions}
+
     def _of_cohort(self, norm: str) -> dict[str, Any]:
         settings = self.settings
         size = "" if settings.cohort == "clusters" else f" {settings.cohort_size} seed {self.seed}"
         top_n = settings.top_n if norm in ("as", "as2") else None
         return {"cohort": f"{settings.cohort}{size}", "top_n": top_n}
 
-    def _of_clusters(self) -> dict[str, Any]:
+    def of_clusters(self) -> dict[str, Any]:
+        """The options of the clusters."""
         settings = self.settings
         return {
             "clusters": f"{settings.clusters}, merged to {settings.merge_clusters}, seed {self.seed}",
