@@ -9,7 +9,10 @@ import click
 
 import sdpn
 
-VERBS: dict[str, tuple[str, str]] = {}
+VERBS: dict[str, tuple[str, str]] = {
+    "score": ("sdpn.commands.score:score", "score trials over anybody's x-vectors"),
+    "compare": ("sdpn.commands.compare:compare", "put the results of several experiments on one page"),
+}
 """Verb -> where its click command stands ("module:attribute"), and its one line of help."""
 
 

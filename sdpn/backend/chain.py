@@ -164,7 +164,7 @@ class Chain:
         Args:
             training: whether they are of the training set, which `coral` moves into the domain of the trials.
         """
-        return _in_blocks(lambda rows: self.scorer.transform(self._before_scorer(rows, training)), X)
+        return _in_blocks(lambda rows: self.scorer.transform(self.before_scorer(rows, training)), X)
 
     def enroll(self, X: np.ndarray, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Enroll models of one or several utterances, each the mean of what the transforms make of its x-vectors.
@@ -176,11 +176,12 @@ class Chain:
         Returns:
             the models in the space of the scorer (n_models, D), and the number of utterances of each (n_models,).
         """
-        parts = _in_blocks(lambda rows: self.scorer.before_mean(self._before_scorer(rows, False)), X)
+        parts = _in_blocks(lambda rows: self.scorer.before_mean(self.before_scorer(rows, False)), X)
         counts, means = class_means(parts, models)
         return self.scorer.transform(means, counts), counts
 
-    def _before_scorer(self, X: np.ndarray, training: bool) -> np.ndarray:
+    def before_scorer(self, X: np.ndarray, training: bool = False) -> np.ndarray:
+        """What the transforms make of x-vectors (n_vectors, n_dimensions)."""
         for step in self.transforms:
             X = step.transform_training(X) if training else step.transform(X)
         return X

@@ -13,7 +13,17 @@ from sdpn.errors import SdpnError
 from sdpn.evaluation import page as html
 from sdpn.evaluation import plots
 from sdpn.evaluation.pairs import compare_pairs, name_of
-from sdpn.evaluation.results import as_json, cell, columns, environment, legend, markdown, write_texts
+from sdpn.evaluation.results import (
+    as_json,
+    cell,
+    columns,
+    environment,
+    legend,
+    markdown,
+    plain_text,
+    sentences,
+    write_texts,
+)
 
 MOST_PAIRS = 400  # comparisons in the page's table, those with the best rows first
 NOT_A_CURVE = re.compile(r"step|epoch|second|time|wait|memory|throughput|gpu|device|world|rank$")
@@ -41,6 +51,38 @@ def write_results(
         "report.html": report(f"Results: {name}", rows, pairs, {"": (exp_dir, points, settings_text)}),
     }
     return pairs, write_texts(exp_dir / "results", texts)
+
+
+def compare_experiments(folders: list[Path], out: Path) -> tuple[str, list[str], list[Path]]:
+    """Write the results of several experiments into `out`, as `write_results` does those of one.
+
+    Returns:
+        the table as text, the comparisons and the legend as sentences, and the paths.
+
+    Raises:
+        SdpnError: stage 6 has not been run on one of them, or one is given twice.
+    """
+    names = [folder.name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise SdpnError("an experiment is given twice")
+    rows, experiments = [], {}
+    for name, folder in zip(names, folders, strict=True):
+        tree = read_results(folder)
+        rows += [{**row, "experiment": name} for row in tree["rows"]]
+        points = folder / "results" / "map.json"
+        found = json.loads(points.read_text(encoding="utf-8")) if points.exists() else None
+        experiments[name] = (folder, found, tree["settings"])
+    order = list(dict.fromkeys(row["trials"] for row in rows))
+    rows.sort(key=lambda row: order.index(row["trials"]))
+    pairs, title = compare_pairs(rows), ", ".join(names)
+    texts = {
+        "results.md": markdown(title, rows, pairs),
+        "results.json": as_json(title, rows, pairs, {name: settings for name, (_, _, settings) in experiments.items()}),
+        "report.html": report(f"Results: {title}", rows, pairs, experiments),
+    }
+    return plain_text(rows), [*sentences(rows, pairs), *legend(rows)], write_texts(out, texts)
 
 
 def report(

@@ -142,3 +142,20 @@ class TrialList:
         graph = coo_array((np.ones(len(models), dtype=np.int8), same), shape=(n_models + n_utterances,) * 2)
         speakers = connected_components(graph, directed=False)[1]
         return speakers[self.enroll], speakers[n_models + self.test]
+
+
+def read_list(path: str | Path, models: Mapping[str, Sequence[str]]) -> tuple[TrialList, bool]:
+    """Read a trial list that may have no labels (`enroll test` lines); return it and whether it has them.
+
+    Raises:
+        SdpnError: see `TrialList.read`; or some lines have labels and others do not.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):  # `TrialList.read` says what is wrong
+        return TrialList.read(path, path.stem, models), True
+    pairs = [fields for fields in map(str.split, lines) if fields]
+    if not pairs or any(len(fields) != 2 for fields in pairs):
+        return TrialList.read(path, path.stem, models), True
+    return TrialList.of(path.stem, [tuple(pair) for pair in pairs], np.zeros(len(pairs), dtype=bool), models), False
