@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sdpn.backend import scorer
 from sdpn.backend.chain import STEPS, Chain
 from sdpn.backend.cosine import Cosine
 from sdpn.backend.plda import PLDA
@@ -91,6 +92,31 @@ def test_notes_of_the_steps_are_collected(vectors):
 def test_a_chain_that_needs_classes_says_so(vectors):
     with pytest.raises(SdpnError, match=r"the chain 'lda 5 \| cosine' needs the class of every training vector"):
         Chain("lda 5 | cosine").fit(vectors)
+
+
+@pytest.mark.parametrize("text", ["mean-subtract | cosine", "mean-subtract | length-norm | plda"])
+def test_a_model_of_several_utterances_is_the_mean_of_what_the_transforms_make_of_them(vectors, text):
+    chain = Chain(text).fit(vectors, np.arange(120) % 12)
+    models, counts = chain.enroll(vectors[:6], np.array([0, 0, 1, 2, 2, 2]))
+    assert counts.tolist() == [2, 1, 3]
+    made = vectors[:6] - vectors.mean(axis=0)
+    made = made / np.linalg.norm(made, axis=1, keepdims=True)
+    if "plda" in text:
+        made = made * np.sqrt(8)
+    means = np.stack([made[:2].mean(axis=0), made[2], made[3:].mean(axis=0)])
+    np.testing.assert_allclose(models, chain.scorer.transform(means, counts), atol=1e-10)
+    np.testing.assert_allclose(models[1], chain.transform(vectors[2:3])[0], atol=1e-10)
+
+
+def test_large_sets_are_transformed_in_blocks_that_do_not_matter(vectors, monkeypatch):
+    chain = Chain("mean-subtract | length-norm | cosine").fit(vectors)
+    whole = chain.transform(vectors)
+    monkeypatch.setattr(scorer, "BLOCK_BYTES", 8 * 8 * 7)
+    np.testing.assert_array_equal(chain.transform(vectors), whole)
+    spoilt = vectors.copy()
+    spoilt[[3, 50, 119]] = vectors.mean(axis=0)
+    with pytest.raises(SdpnError, match="3 of 120 vectors have length zero"):
+        chain.transform(spoilt)
 
 
 def test_whitened_cosine_sees_no_linear_change_of_the_vectors(vectors):
