@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -254,21 +255,22 @@ def _training(page: html.Page, folders: dict[str, Path]) -> list[str]:
 
 
 def _setup(experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]]) -> list[str]:
+    """How to make it again, the settings, and the environment; nothing that differs between equal runs."""
     parts = []
     for name, (folder, _, settings) in experiments.items():
         title = f"{name}: " if name else ""
         training = folder / "config.yaml"
         asked = " ".join(
-            f"--{key.replace('_', '-')} {json.dumps(value) if value == '' or ' ' in str(value) else value}"
+            f"--{key.replace('_', '-')} {shlex.quote(str(value))}"
             for key, value in settings.items()
-            if value is not None
+            if value not in (None, "")
         )
-        again = f"steps/score.py {asked} DATA {folder}"
+        again = f"steps/score.py {asked} DATA EXP"
         if training.exists():
-            again = f"./run.sh --stage 4 --stop-stage 5 --config {training} --data-dir DATA --exp-dir {folder}\n{again}"
-        parts.append(html.fold(f"{title}how to make it again (DATA: the data folder)", again, opened=True))
+            again = f"./run.sh --stage 4 --stop-stage 5 --config EXP/config.yaml --data-dir DATA --exp-dir NEW\n{again}"
+        parts.append(html.fold(f"{title}how to make it again (DATA, EXP: the folders)", again, opened=True))
         if training.exists():
-            parts.append(html.fold(f"{title}training: {training}", training.read_text(encoding="utf-8")))
+            parts.append(html.fold(f"{title}training (config.yaml)", training.read_text(encoding="utf-8")))
         parts.append(html.fold(f"{title}stage 6", yaml.safe_dump(settings, sort_keys=False)))
     parts.append(html.fold("environment", "\n".join(f"{part} {which}" for part, which in environment().items())))
     return parts

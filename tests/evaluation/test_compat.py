@@ -49,7 +49,9 @@ def test_kaldis_eer_is_that_of_its_loop(seed):
 
 
 def test_with_ties_wespeakers_depends_on_the_order_of_the_trials_and_ours_does_not():
-    scores = np.array([0.0] * 4 + [1.0] * 4)
-    orders = [np.array([1, 1, 0, 0, 1, 1, 0, 0], dtype=bool), np.array([0, 0, 1, 1, 0, 0, 1, 1], dtype=bool)]
-    assert len({EER["wespeaker"](scores, labels) for labels in orders}) == 2
-    assert len({eer(scores[labels], scores[~labels]) for labels in orders}) == 1
+    rng = np.random.default_rng(1)
+    labels = np.arange(90) < 30
+    scores = np.round(np.where(labels, 1.0, 0.0) + rng.normal(size=90))
+    orders = [np.arange(90), np.arange(90)[::-1]]
+    assert len({EER["wespeaker"](scores[order], labels[order]) for order in orders}) == 2
+    assert len({eer(scores[order][labels[order]], scores[order][~labels[order]]) for order in orders}) == 1
