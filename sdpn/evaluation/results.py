@@ -186,7 +186,7 @@ def legend(rows: list[dict[str, Any]]) -> list[str]:
             lines.append(f"score normalization {row['score_norm']}: cohort of {row['cohort_size']} {cohort}{top}")
     lines += _calibration_legend(rows)
     if any(row["intervals"] for row in rows):
-        lines.append("[low, high]: 95 % interval by bootstrap over speakers; comparisons by the same draws, paired")
+        lines.append("intervals: 95 %, by bootstrap over speakers; comparisons by the same draws, paired")
         lines.append("p: of a single comparison, not corrected for the number of comparisons")
     return list(dict.fromkeys(lines))
 
