@@ -13,7 +13,8 @@ PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.option("--trials", required=True, type=PATH, help="`enroll test target|nontarget` lines, or without labels")
-@click.option("--xvectors", required=True, type=PATH, help="of the trials' utterances: .scp, .ark, .h5, .npz, folder")
+@click.option("--xvectors", type=PATH, help="of the trials' utterances: .scp, .ark, .h5, .npz, or a folder")
+@click.option("--scores", type=PATH, help="instead: a score file in the trials' order, only to print its error rates")
 @click.option("--backend", default="length-norm | cosine", show_default=True, help="a chain, its YAML, or a fitted .h5")
 @click.option("--out", type=PATH, help="where the scores go: `enroll test score` lines")
 @click.option("--train", type=PATH, help="training x-vectors, for a chain that learns")
@@ -34,7 +35,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--bootstrap", default=2000, show_default=True, type=click.IntRange(0), help="draws; 0: no intervals")
 @click.option("--speakers", type=PATH, help="utt2spk of --xvectors, for the intervals; else target trials tell")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
-def score(trials: Path, xvectors: Path, backend: str, score_norm: str, out: Path | None, **options) -> None:
+def score(
+    trials: Path, xvectors: Path | None, scores: Path | None, backend: str, score_norm: str, out: Path | None, **options
+) -> None:
     """Score trials over anybody's x-vectors, and print the error rates where the trials have labels.
 
     \b
@@ -42,6 +45,11 @@ def score(trials: Path, xvectors: Path, backend: str, score_norm: str, out: Path
     sdpn score --trials T --xvectors eval.h5 --train dev.npz --utt2spk dev.utt2spk \\
         --backend "mean-subtract | lda 150 | length-norm | plda" --score-norm as --out scores.txt
     """
+    if (xvectors is None) == (scores is None):
+        raise click.UsageError("give either --xvectors or --scores")
+    if scores is not None:
+        _print_streamed(trials, scores, options)
+        return
     from sdpn.backend.chain_file import save_chain
     from sdpn.backend.kaldi_plda import write_kaldi_plda
     from sdpn.backend.plda import PLDA
@@ -82,27 +90,48 @@ def score(trials: Path, xvectors: Path, backend: str, score_norm: str, out: Path
         sizes = (options["cohort_size"], options["top_n"], adaptive, options["seed"])
         cohort = cohort_of(chain, options["cohort"], train, *sizes)
     with timed(f"{len(found_list.enroll)} trials scored"):
-        scores = score_trials(chain, found.vectors[rows], found_list, [score_norm], cohort).scores[score_norm]
+        made = score_trials(chain, found.vectors[rows], found_list, [score_norm], cohort).scores[score_norm]
     if out is not None:
-        write_scores(out, found_list, scores)
+        write_scores(out, found_list, made)
         say(f"  scores in {out}")
     if labelled:
-        _print_figures(found_list, scores, options)
+        _print_figures(found_list, made, options)
 
 
-def _print_figures(trials, scores, options: dict) -> None:
-    """The error rates, each with its interval."""
-    from sdpn.backend.config import ALWAYS, OperatingPoint, names
+def _print_streamed(trials: Path, scores: Path, options: dict) -> None:
+    """The error rates of a score file of any length, without intervals; its text is read in pieces."""
     from sdpn.console import say
-    from sdpn.evaluation.figures import Wanted, evaluate
+    from sdpn.evaluation.metrics import det_curve_of
     from sdpn.evaluation.results import cell, columns
-    from sdpn.evaluation.trial_lists import read_map
+    from sdpn.evaluation.score_files import read_chunks
+
+    curve = det_curve_of(read_chunks(trials, scores))
+    row = {"eer_percent": 100 * curve.eer(), "min_cllr": curve.min_cllr(), "intervals": {}}
+    row |= {f"min_dcf_{point.name}": curve.min_dcf(*point.numbers) for point in _points(options)}
+    say(f"  {curve.n_targets} target, {curve.n_nontargets} non-target trials")
+    for heading, key in columns([row]):
+        say(f"  {heading:16} {cell(row, key)}")
+
+
+def _points(options: dict) -> list:
+    """The operating points, those asked for last."""
+    from sdpn.backend.config import ALWAYS, OperatingPoint, names
 
     try:
         further = [OperatingPoint.parse(text) for text in names(options["operating_points"])]
     except ValueError as error:
         raise SdpnError(f"--operating-points: {error}") from None
-    wanted = Wanted([*dict.fromkeys([*ALWAYS, *further])], options["compat"], options["bootstrap"], options["seed"])
+    return [*dict.fromkeys([*ALWAYS, *further])]
+
+
+def _print_figures(trials, scores, options: dict) -> None:
+    """The error rates, each with its interval."""
+    from sdpn.console import say
+    from sdpn.evaluation.figures import Wanted, evaluate
+    from sdpn.evaluation.results import cell, columns
+    from sdpn.evaluation.trial_lists import read_map
+
+    wanted = Wanted(_points(options), options["compat"], options["bootstrap"], options["seed"])
     speakers = trials.speakers(read_map(options["speakers"]) if options["speakers"] else {})
     found = evaluate(trials, scores, speakers, wanted)
     row = {**found.values, "intervals": found.intervals}

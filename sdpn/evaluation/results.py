@@ -199,9 +199,10 @@ def _calibration_legend(rows: list[dict[str, Any]]) -> list[str]:
             "raw: scores taken at their word as log-likelihood ratios; without raw: after calibration by logistic "
             "regression"
         )
-        by = {row.get("calibrated_by") for row in rows} - {None}
-        clusters = "trials within and between clusters of the training set: pseudo-labels, no speaker label"
-        lines += [f"calibration: on {clusters if name == 'clusters' else f'the trial list {name}'}" for name in by]
+        for name in dict.fromkeys(row["calibrated_by"] for row in rows if row["calibrated_by"]):
+            clusters = "trials within and between clusters of the training set: pseudo-labels, no speaker label"
+            on = clusters if name == "clusters" else f"the trial list {name}, whose own rows know too much"
+            lines.append(f"calibration: on {on}")
     lines += [f"{name_of(row)}: not calibrated: {row['not_calibrated']}" for row in rows if row["not_calibrated"]]
     return lines
 

@@ -74,7 +74,7 @@ class SystemScorer:
             calibration = self._calibration(backend, chain, norms)
             for row in to_calibrate:
                 calibration.write(row)
-        cohort = self._cohort(chain, stale, None)
+        cohort = self._cohort(chain, [row.norm for row in stale], bool(learned))
         for name, of_list in groupby(stale, key=lambda row: row.trials):
             self._score_list(name, list(of_list), backend, chain, cohort, calibration)
 
@@ -142,9 +142,11 @@ class SystemScorer:
             raise SdpnError(f"{path}: {len(unknown)} of {len(self.train.ids)} training utterances have no label in it")
         return np.unique([speakers[name] for name in self.train.ids], return_inverse=True)[1]
 
-    def _cohort(self, chain: Chain, rows: list[Scoring], left_out: np.ndarray | None) -> Cohort | None:
-        """The cohort that `rows` need: a sample of the training set or the means of its clusters; None for none."""
-        if all(row.norm == "none" and "cohort-mean" not in row.quality for row in rows):
+    def _cohort(
+        self, chain: Chain, norms: list[str], with_quality: bool, left_out: np.ndarray | None = None
+    ) -> Cohort | None:
+        """The cohort: a sample of the training set or the means of its clusters; None where nothing looks at one."""
+        if set(norms) <= {"none"} and not (with_quality and "cohort-mean" in self.settings.quality_names):
             return None
         usable = np.ones(len(self.train.ids), dtype=bool) if left_out is None else ~left_out
         if self.settings.cohort == "clusters":
@@ -156,7 +158,7 @@ class SystemScorer:
             chosen = np.random.default_rng([self.seed, 6]).choice(len(usable), size, replace=False)
             chosen = np.sort(chosen)
             vectors = self.train.vectors[chosen[usable[chosen]]]
-        adaptive = any(row.norm in ("as", "as2") for row in rows)
+        adaptive = not {"as", "as2"}.isdisjoint(norms)
         if len(vectors) < self.settings.top_n and adaptive and left_out is None:
             say(
                 f"  adaptive s-norm: top_n lowered from {self.settings.top_n} to {len(vectors)}, the size of the cohort"
@@ -165,26 +167,25 @@ class SystemScorer:
 
     def _calibration(self, backend: str, chain: Chain, norms: list[str]) -> "_Calibration":
         """The scores of the calibration trials; none, and a sentence why, where they cannot be made."""
-        like = [Scoring("", self.system, backend, norm, None, quality=self.settings.quality_names) for norm in norms]
+        measures = self.settings.quality_names
         try:
             if self.settings.calibration == "clusters":
                 drawn = pseudo_trials(self.clusters(), self.seed)
                 trials, found, rows = drawn.trials, self.train, drawn.rows
                 held_out = Chain(chain.text)
                 self._fit(backend, held_out, drawn.held_out)
-                cohort = self._cohort(held_out, like, drawn.held_out)
+                cohort = self._cohort(held_out, norms, bool(measures), drawn.held_out)
                 scored = score_trials(held_out, found.vectors[rows], trials, norms, cohort, training=True)
             else:
                 trials = self.lists.trials(self.settings.calibration)
                 evaluation_set = self.corpus.trials[self.settings.calibration]
                 found = self._set(evaluation_set)
                 rows = trials.rows(found.ids, self.system.xvectors / evaluation_set)
-                cohort = self._cohort(chain, like, None)
+                cohort = self._cohort(chain, norms, bool(measures))
                 scored = score_trials(chain, found.vectors[rows], trials, norms, cohort)
         except SdpnError as error:
             warn(f"{self.system.name}, {backend}: not calibrated: {error}")
             return _Calibration(np.empty(0, dtype=bool), Scored(dict.fromkeys(norms, np.empty(0))), None, str(error))
-        measures = self.settings.quality_names
         features = quality_features(measures, found, rows, trials, scored) if measures else None
         return _Calibration(trials.is_target, scored, features)
 

@@ -112,6 +112,28 @@ def test_a_chain_file_is_a_back_end(folder):
     np.testing.assert_allclose(read(folder / "a")[1], read(folder / "b")[1])
 
 
+def test_the_error_rates_of_a_score_file_are_printed_without_x_vectors(folder, capsys):
+    run("--out", "scores", "--bootstrap", "0", "--operating-points", "0.001")
+    printed = capsys.readouterr().out
+    score.main(["--trials", "trials", "--scores", "scores", "--operating-points", "0.001"], standalone_mode=False)
+    streamed = capsys.readouterr().out.splitlines()
+    assert len(streamed) == 6 and all(line in printed for line in streamed)
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("ev00-0 ev00-2 1.0\n", "scores, line 1: expected the score of ev00-0 ev00-1, got 'ev00-0 ev00-2 1.0'"),
+        ("ev00-0 ev00-1 1.0\n", "scores, line 2: expected the score of ev00-0 ev00-2, got ''"),
+        ("ev00-0 ev00-1 high\n", "scores, line 1: 'high' is not a number"),
+    ],
+)
+def test_a_score_file_of_other_trials_is_refused(folder, lines, sentence):
+    (folder / "scores").write_text(lines)
+    with pytest.raises(SdpnError, match=sentence):
+        score.main(["--trials", "trials", "--scores", "scores"], standalone_mode=False)
+
+
 def append(name, line):
     with open(name, "a") as opened:
         opened.write(line + "\n")
