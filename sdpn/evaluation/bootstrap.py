@@ -129,20 +129,26 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def paired_difference(a: float, b: float, replicates_a: np.ndarray, replicates_b: np.ndarray) -> Difference:
-    """Compare two systems scored on the same trials, with replicates (n_draws,) from the same draws.
+def paired_differences(a: np.ndarray, b: np.ndarray, draws_a: np.ndarray, draws_b: np.ndarray) -> list[Difference]:
+    """Compare two systems scored on the same trials, figure by figure.
+
+    Args:
+        a, b: (n_figures,), over all trials.
+        draws_a, draws_b: (n_figures, n_draws), of the same draws.
 
     Raises:
-        SdpnError: the replicates are not of the same draws.
+        SdpnError: the draws are not the same.
     """
-    if replicates_a.shape != replicates_b.shape:
-        raise SdpnError(f"comparison: {len(replicates_a)} draws of one system, {len(replicates_b)} of the other")
-    differences = replicates_b - replicates_a
-    differences = differences[~np.isnan(differences)]
-    low, high = interval(differences)
-    below, above = np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)
-    p = min(1.0, 2 * (min(below, above) + 1) / (len(differences) + 1))
-    return Difference(b - a, low, high, p)
+    if draws_a.shape != draws_b.shape:
+        raise SdpnError(f"comparison: {draws_a.shape[1]} draws of one system, {draws_b.shape[1]} of the other")
+    differences = draws_b - draws_a
+    differences = differences[:, ~np.isnan(differences).any(axis=0)]  # draws that lack targets or non-targets
+    if not differences.shape[1]:
+        return [Difference(float(value), float("nan"), float("nan"), 1.0) for value in b - a]
+    lows, highs = np.percentile(differences, [2.5, 97.5], axis=1)
+    rarer = np.minimum((differences <= 0).sum(axis=1), (differences >= 0).sum(axis=1))
+    p = np.minimum(1.0, 2 * (rarer + 1) / (differences.shape[1] + 1))
+    return [Difference(*map(float, figures)) for figures in zip(b - a, lows, highs, p, strict=True)]
 
 
 @numba.njit(cache=True, nogil=True, parallel=True, fastmath=True)

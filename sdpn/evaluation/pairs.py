@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sdpn.evaluation.bootstrap import paired_difference
+from sdpn.evaluation.bootstrap import paired_differences
 
 
 def compare_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -29,10 +29,9 @@ def compare_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for group in groups.values():
         for b, a in combinations(sorted(group, key=lambda place: rows[place]["eer_percent"]), 2):
             shared = [name for name in replicates[b] if name in replicates[a]]
-            differences = {
-                name: paired_difference(rows[a][name], rows[b][name], replicates[a][name], replicates[b][name])
-                for name in shared
-            }
+            values = [np.array([rows[place][name] for name in shared]) for place in (a, b)]
+            draws = [np.stack([replicates[place][name] for name in shared]) for place in (a, b)]
+            differences = dict(zip(shared, paired_differences(*values, *draws), strict=True))
             pairs.append(
                 {
                     "trials": rows[a]["trials"],

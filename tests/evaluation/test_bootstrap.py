@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sdpn.errors import SdpnError
-from sdpn.evaluation.bootstrap import Costs, draw_speakers, interval, paired_difference, replicate
+from sdpn.evaluation.bootstrap import Costs, draw_speakers, interval, paired_differences, replicate
 from sdpn.evaluation.metrics import cllr, det_curve
 
 
@@ -78,18 +78,28 @@ def test_a_paired_difference_is_shown_where_single_intervals_overlap():
     scores, is_target, enroll, test = trial_set(rng, n_speakers=30, n_trials=6000)
     better = scores + 0.15 * is_target
     draws = draw_speakers(30, 500, seed=1)
-    a, b = (replicate(s, is_target, enroll, test, draws, costs(s, is_target))[0] for s in (scores, better))
-    values = [det_curve(s[is_target], s[~is_target]).eer() for s in (scores, better)]
-    difference = paired_difference(*values, a, b)
-    assert interval(a)[0] < interval(b)[1]  # they overlap
+    a, b = (replicate(s, is_target, enroll, test, draws, costs(s, is_target))[:1] for s in (scores, better))
+    values = [np.array([det_curve(s[is_target], s[~is_target]).eer()]) for s in (scores, better)]
+    difference = paired_differences(*values, a, b)[0]
+    assert interval(a[0])[0] < interval(b[0])[1]  # they overlap
     assert difference.shown and difference.high < 0 and difference.p < 0.01
-    assert difference.value == values[1] - values[0]
+    assert difference.value == (values[1] - values[0])[0]
+    assert (difference.low, difference.high) == pytest.approx(interval(b[0] - a[0]))
 
 
 def test_a_system_does_not_differ_from_itself():
-    replicates = np.random.default_rng(6).normal(size=100)
-    difference = paired_difference(0.1, 0.1, replicates, replicates)
-    assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
-    assert not difference.shown
-    with pytest.raises(SdpnError, match="100 draws of one system, 50 of the other"):
-        paired_difference(0, 0, replicates, replicates[:50])
+    draws = np.random.default_rng(6).normal(size=(2, 100))
+    for difference in paired_differences(np.ones(2), np.ones(2), draws, draws):
+        assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
+        assert not difference.shown
+
+
+def test_draws_without_a_class_are_left_out_of_a_difference_and_other_draws_are_refused():
+    draws = np.arange(40.0)[None]
+    spoilt = np.where(draws % 4 == 0, np.nan, draws + 1)
+    found = paired_differences(np.zeros(1), np.ones(1), draws, spoilt)[0]
+    assert (found.low, found.high, found.p) == (1, 1, 2 / 31)
+    nothing = paired_differences(np.zeros(1), np.ones(1), draws, np.full((1, 40), np.nan))[0]
+    assert not nothing.shown and nothing.p == 1
+    with pytest.raises(SdpnError, match="40 draws of one system, 20 of the other"):
+        paired_differences(np.zeros(1), np.zeros(1), draws, draws[:, :20])
