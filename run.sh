@@ -20,7 +20,7 @@ feats_type=ark
 nj=$(nproc 2>/dev/null || echo 1)
 ngpu=
 seed=1
-backends=cosine,plda
+backends=cosine,lda-plda
 score_norm=none,as
 
 usage() {
@@ -51,8 +51,8 @@ Where it goes
 How
   --config FILE       training settings (default: conf/sdpn/toy.yaml for toy, conf/sdpn/small.yaml for folder)
   --feats-type TYPE   ark or hdf5 (default: $feats_type)
-  --backends LIST     of those in conf/backend.yaml (default: $backends)
-  --score-norm LIST   none, z, t, s, as (default: $score_norm)
+  --backends LIST     of conf/backend/*.yaml; oracle-NAME learns from labels (default: $backends)
+  --score-norm LIST   none, z, t, s, as, as2 (default: $score_norm)
   --nj N              parallel jobs (default: the number of cores, $nj here)
   --ngpu N            GPUs (default: 1 where nvidia-smi lists one, else 0)
   --seed N            (default: $seed)

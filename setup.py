@@ -9,6 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["sdpn", "sdpn.*"]),
+    package_data={"sdpn.evaluation": ["page.html"]},
     entry_points={"console_scripts": ["sdpn=sdpn.cli:main"]},
     install_requires=[
         "torch>=2.6,<3",
@@ -26,13 +27,14 @@ setup(
         "tqdm>=4.66",  # progress bars on a terminal
         "tensorboard>=2.17",  # training curves in the tool that clusters already serve
         "threadpoolctl>=3",  # pins BLAS to one thread where bytes must not depend on it; scikit-learn brings it anyway
+        "matplotlib>=3.9",  # the curves of a training, and sdpn show, as PNG
+        "plotly>=6",  # the report: one page that opens offline, its JavaScript inside; nothing else to install
         "urllib3>=2",  # lhotse 1.33 imports it without declaring it
     ],
     extras_require={
         # the default corpus: a speech synthesizer that carries its voices, and simulated rooms
         "toy": ["espeakng-loader>=0.2.4", "pyroomacoustics>=0.8"],
-        "test": ["pytest>=8", "ruff>=0.12", "kaldi-native-fbank>=1.20", "kaldi-native-io>=1.22"],
-        "plots": ["matplotlib>=3.9"],
+        "test": ["pytest>=8", "ruff>=0.12", "kaldi-native-fbank>=1.20", "kaldi-native-io>=1.22", "selenium>=4.20"],
         "bench": ["lilcom>=1.7", "audiomentations>=0.40"],  # what tests/bench/ measures beside us
     },
 )

@@ -12,6 +12,8 @@ import sdpn
 VERBS: dict[str, tuple[str, str]] = {
     "show": ("sdpn.commands.show:show", "Draw an utterance: waveform, fbank, and views as training sees them."),
     "info": ("sdpn.commands.info:info", "Say how far a training is and how it goes, also while it runs."),
+    "score": ("sdpn.commands.score:score", "Score trials over anybody's x-vectors, with any back-end."),
+    "compare": ("sdpn.commands.compare:compare", "Put the results of several experiments on one page."),
 }
 """Verb -> where its click command stands ("module:attribute"), and its one line of help."""
 

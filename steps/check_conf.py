@@ -12,7 +12,7 @@ import click
 
 from sdpn import config
 from sdpn.augment.config import AugmentConfig
-from sdpn.backend.config import BackendConfig
+from sdpn.backend.config import read_backends
 from sdpn.console import run
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
@@ -57,7 +57,7 @@ def main(
     cuts = config.read(cuts_config, CutsConfig)
     fbank = config.read(fbank_config, FbankConfig)
     config.read(augment_config, AugmentConfig)
-    config.read(backend_config, BackendConfig, {"backends": backends, "score_norm": score_norm})
+    read_backends(backend_config, {"backends": backends, "score_norm": score_norm})
     if cuts.sampling_rate != fbank.sampling_rate:
         raise SdpnError(
             f"sampling_rate is {cuts.sampling_rate} in {cuts_config} and {fbank.sampling_rate} in {fbank_config}: "

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Stage 6: score the trial lists with every back-end and score normalization, and compare them.
 
-    steps/score.py --backends cosine,plda --score-norm none,as data exp/sdpn
+    steps/score.py --backends cosine,lda-plda --score-norm none,as data exp/sdpn
 
 reads data/trials/*.txt and exp/sdpn/xvectors, and exp/sdpn/systems/*/xvectors for the baselines; writes
-exp/sdpn/scores/<trials>/<system>/<back-end>[+<normalization>]/scores.txt and exp/sdpn/results.{md,json}. Scores whose
-inputs and options have not changed are kept.
+exp/sdpn/scores/<trials>/<system>/<back-end>[+<normalization>]/scores.txt, the fitted back-ends in exp/sdpn/backends,
+and exp/sdpn/results/{results.md,results.json,report.html}. What has not changed is kept.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from sdpn import config
-from sdpn.backend.config import BackendConfig
+from sdpn.backend.config import BackendConfig, read_backends
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
@@ -25,25 +25,28 @@ from sdpn.files import exclusive
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("exp", type=click.Path(path_type=Path))
 @click.option("--config", "config_file", default="conf/backend.yaml", show_default=True, help="settings (YAML)")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of clusters and cohort")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of clusters, cohort and bootstrap")
 @config.options(BackendConfig)
 def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> None:
-    settings = config.read(config_file, BackendConfig, config.given(BackendConfig, overrides))
+    settings, chains = read_backends(config_file, config.given(BackendConfig, overrides))
     corpus = Corpus.read(data)
     if not (exp / "xvectors").is_dir():
         raise SdpnError(f"{exp}/xvectors is missing: run stage 5 first")
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))  # joblib warns where it cannot count cores
     from sdpn.evaluation.comparison import compare
-    from sdpn.evaluation.results import legend, plain_text, result_rows, write_results
+    from sdpn.evaluation.embedding_map import embedding_map
+    from sdpn.evaluation.report import write_results
+    from sdpn.evaluation.results import legend, plain_text, result_rows, sentences
 
     backends, norms = ", ".join(settings.backend_names), ", ".join(settings.norm_names)
     say(f"scoring {', '.join(corpus.trials)}: back-ends {backends}; score normalization {norms}")
     with timed(f"scores and results in {exp}"), exclusive(exp / "scores"):
-        scored, failures = compare(data, exp, corpus, settings, seed)
+        scored, failures = compare(data, exp, corpus, settings, chains, seed)
         rows = result_rows(exp, scored)
-        written = write_results(exp, corpus, rows)
+        points = embedding_map(exp, corpus.train, seed)
+        pairs, written = write_results(exp, corpus.name, rows, settings, seed, points)
     say(f"\n{plain_text(rows)}\n")
-    for line in legend(rows):
+    for line in [*sentences(rows, pairs), *legend(rows)]:
         say(f"  {line}")
     say(f"  also in {', '.join(str(path) for path in written)}")
     if failures:

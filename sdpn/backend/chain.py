@@ -1,5 +1,6 @@
 """A back-end as a line of text: transforms, then a scorer, e.g. `mean-subtract | lda 150 | length-norm | plda`."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from sdpn.backend.adaptation import CORAL
 from sdpn.backend.cosine import Cosine
 from sdpn.backend.plda import PLDA
-from sdpn.backend.scorer import Scorer
+from sdpn.backend.scorer import Scorer, blocks
 from sdpn.backend.transforms import LDA, LengthNorm, MeanSubtract, Whiten
+from sdpn.backend.vectors import class_means
 from sdpn.errors import SdpnError
 
 
@@ -18,6 +21,22 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError("a whole number, at least 1")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError("a number, at least 0")
+    return number
+
+
+def _yes(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("yes or no")
+    return text == "yes"
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -51,8 +70,20 @@ STEPS = {
     "length-norm": Step(LengthNorm),
     "lda": Step(LDA, {"dim": _count}, bare="dim", required=True),
     "whiten": Step(Whiten, {"dim": _count}, bare="dim"),
+    "coral": Step(CORAL, {"regularization": _share}),
     "cosine": Step(Cosine),
-    "plda": Step(PLDA, {"iterations": _count, "length-norm": _one_of("kaldi", "simple", "none")}),
+    "plda": Step(
+        PLDA,
+        {
+            "iterations": _count,
+            "length-norm": _one_of("kaldi", "simple", "none"),
+            "smoothing": _share,
+            "adapt": _yes,
+            "mean-diff": _share,
+            "within": _share,
+            "between": _share,
+        },
+    ),
 }
 
 
@@ -70,6 +101,8 @@ class Chain:
         transforms: the steps before the scorer.
         scorer: the last step.
         needs_classes: whether a step learns from classes.
+        needs_adaptation: whether a step adapts to unlabelled vectors of the domain of the trials.
+        learns: whether a step learns more from the training vectors than their dimension.
         notes_: what the steps have to say after `fit`.
 
     Raises:
@@ -86,42 +119,86 @@ class Chain:
             raise SdpnError(f"the chain '{self.text}' must have one scorer, as its last step: one of {scorers}")
         self.transforms, self.scorer = steps[:-1], steps[-1]
         self.needs_classes = any(step.needs_classes for step in steps)
+        self.needs_adaptation = any(step.needs_adaptation for step in steps)
+        self.learns = not all(isinstance(step, (LengthNorm, Cosine)) for step in steps)
 
-    def fit(self, X: np.ndarray, classes: np.ndarray | None = None) -> "Chain":
+    @property
+    def steps(self) -> list[Any]:
+        """The transforms and the scorer."""
+        return [*self.transforms, self.scorer]
+
+    def fit(self, X: np.ndarray, classes: np.ndarray | None = None, adaptation: np.ndarray | None = None) -> "Chain":
         """Fit every step on what the steps before it make of `X`; equal inputs give equal steps on any number of cores.
 
         Args:
             X: (n_vectors, n_dimensions), training x-vectors.
             classes: (n_vectors,) integers, where the chain needs them. A vector of class -1 belongs to none: the
                 steps that learn from classes leave it out, the others do not.
+            adaptation: (n_others, n_dimensions), unlabelled vectors of the domain of the trials, where the chain
+                adapts to them.
 
         Raises:
             SdpnError: a step cannot be fitted on these vectors; the sentence begins with its name.
         """
         if self.needs_classes and classes is None:
             raise SdpnError(f"the chain '{self.text}' needs the class of every training vector")
+        if self.needs_adaptation and adaptation is None:
+            raise SdpnError(f"the chain '{self.text}' needs unlabelled vectors to adapt to")
         with threadpool_limits(1):  # decompositions on several threads differ in the last digits, and gain little
-            for step in [*self.transforms, self.scorer]:
+            for step in self.steps:
+                others = {"adaptation": adaptation} if step.needs_adaptation else {}
                 if step.needs_classes:
                     labelled = classes >= 0
-                    step.fit(X[labelled], classes[labelled])
+                    step.fit(X[labelled], classes[labelled], **others)
                 else:
-                    step.fit(X)
+                    step.fit(X, **others)
                 if step is not self.scorer:
-                    X = step.transform(X)
-        self.notes_ = [step.note_ for step in [*self.transforms, self.scorer] if step.note_]
+                    X = step.transform_training(X)
+                    adaptation = None if adaptation is None else step.transform(adaptation)
+        self.notes_ = [step.note_ for step in self.steps if step.note_]
         return self
 
-    def transform(self, X: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
-        """Take vectors through every transform into the space of the scorer.
+    def transform(self, X: np.ndarray, training: bool = False) -> np.ndarray:
+        """Take x-vectors (n_vectors, n_dimensions) through every step into the space of the scorer.
 
         Args:
-            X: (n_vectors, n_dimensions), x-vectors or means of several.
-            counts: (n_vectors,), how many x-vectors each row is the mean of; None for one.
+            training: whether they are of the training set, which `coral` moves into the domain of the trials.
         """
+        return _in_blocks(lambda rows: self.scorer.transform(self.before_scorer(rows, training)), X)
+
+    def enroll(self, X: np.ndarray, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Enroll models of one or several utterances, each the mean of what the transforms make of its x-vectors.
+
+        Args:
+            X: (n_vectors, n_dimensions), x-vectors.
+            models: (n_vectors,) integers 0 .. n_models - 1, none of them missing: whose utterance each is.
+
+        Returns:
+            the models in the space of the scorer (n_models, D), and the number of utterances of each (n_models,).
+        """
+        parts = _in_blocks(lambda rows: self.scorer.before_mean(self.before_scorer(rows, False)), X)
+        counts, means = class_means(parts, models)
+        return self.scorer.transform(means, counts), counts
+
+    def before_scorer(self, X: np.ndarray, training: bool = False) -> np.ndarray:
+        """What the transforms make of x-vectors (n_vectors, n_dimensions)."""
         for step in self.transforms:
-            X = step.transform(X)
-        return self.scorer.transform(X, counts)
+            X = step.transform_training(X) if training else step.transform(X)
+        return X
+
+
+def _in_blocks(transform: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
+    """`transform(X)`, some rows at a time, so that no step holds a copy of them all."""
+    made = None
+    try:
+        for block in blocks(len(X), X.shape[-1]):
+            rows = transform(X[block])
+            made = np.empty((len(X), rows.shape[1])) if made is None else made
+            made[block] = rows
+    except SdpnError:  # its sentence counts the rows of one block: let it count them all
+        transform(X)
+        raise
+    return transform(X) if made is None else made
 
 
 def _parse(words: list[str], text: str) -> Any:

@@ -9,6 +9,7 @@ from sdpn.errors import SdpnError
 
 REFINEMENTS = 5  # times that the search for the number of clusters halves its steps about the best
 LARGEST_TREE = 8000  # vectors in Ward's tree: its distances take 8 * n^2 / 2 bytes
+LARGEST_SEARCH = 50_000  # vectors among which clusters are looked for; more are then assigned in mini-batches
 
 
 class PseudoSpeakers:
@@ -32,11 +33,14 @@ class PseudoSpeakers:
     the data, the speakers, where two genders or two corpora may give a higher peak at far fewer clusters. All its runs
     of k-means, about fifteen, start from the same tree.
 
+    Of more than LARGEST_SEARCH vectors, a random sample of that many is clustered so, and its centroids are where
+    mini-batch k-means over all vectors starts (Sculley, Web-scale k-means clustering, WWW 2010).
+
     Args:
         n_clusters: of k-means; None for the rule.
         merge_to: merge the centroids to this many classes (average linkage of cosine distances); None for no merging.
         min_size: the smallest cluster kept.
-        seed: of the small clusters from which a large tree grows; equal seeds give equal classes.
+        seed: of samples and of the small clusters from which a large tree grows; equal seeds give equal classes.
 
     Attributes:
         labels_: (n_vectors,) the class of each vector, 0 .. n_classes_ - 1 in the order of first appearance, or -1.
@@ -65,8 +69,17 @@ class PseudoSpeakers:
                 f"of {len(X)} vectors"
             )
         self.silhouettes_: dict[int, float] = {}
-        tree = WardTree(X, self.seed)
-        labels = self._choose(X, tree) if self.n_clusters is None else k_means(X, tree.cut(self.n_clusters))
+        searched, max_iter = X, 300
+        if len(X) > LARGEST_SEARCH:
+            chosen = np.random.default_rng([self.seed, 7]).choice(len(X), LARGEST_SEARCH, replace=False)
+            searched, max_iter = X[np.sort(chosen)], 20  # the mini-batches do the rest
+        tree = WardTree(searched, self.seed)
+        if self.n_clusters is None:
+            labels = self._choose(searched, tree, max_iter)
+        else:
+            labels = k_means(searched, tree.cut(self.n_clusters), max_iter)
+        if searched is not X:
+            labels = mini_batch_k_means(X, class_means(searched, labels)[1], self.seed)
         found = labels.max() + 1
         if self.merge_to is not None and self.merge_to < found:
             labels = merge(X, labels, self.merge_to)
@@ -84,13 +97,13 @@ class PseudoSpeakers:
         )
         return self
 
-    def _choose(self, X: np.ndarray, tree: "WardTree") -> np.ndarray:
+    def _choose(self, X: np.ndarray, tree: "WardTree", max_iter: int) -> np.ndarray:
         """The labels of the number of clusters at the first peak of the silhouette, coming from many clusters."""
         labels: dict[int, np.ndarray] = {}
         tried = self.silhouettes_
 
         def attempt(number: int) -> float:
-            labels[number] = k_means(X, tree.cut(number))
+            labels[number] = k_means(X, tree.cut(number), max_iter)
             tried[number] = silhouette(X, labels[number])
             return tried[number]
 
@@ -135,13 +148,32 @@ class WardTree:
         return class_means(self.leaves_, labels)[1]
 
 
-def k_means(X: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+def k_means(X: np.ndarray, centroids: np.ndarray, max_iter: int = 300) -> np.ndarray:
     """The cluster of each row of `X`, by scikit-learn's k-means from the given start: integers without gaps."""
     from sklearn.cluster import KMeans
 
     with threadpool_limits(1):  # several threads would add up the centroids in the order in which they finish
-        fitted = KMeans(len(centroids), init=centroids.astype(np.float32), n_init=1).fit(X.astype(np.float32))
+        fitted = KMeans(len(centroids), init=centroids.astype(np.float32), n_init=1, max_iter=max_iter)
+        fitted.fit(X.astype(np.float32))
     return np.unique(fitted.labels_, return_inverse=True)[1]
+
+
+def mini_batch_k_means(X: np.ndarray, centroids: np.ndarray, seed: int) -> np.ndarray:
+    """The cluster of each row of `X`, by scikit-learn's mini-batch k-means from that start: integers without gaps."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    with threadpool_limits(1):
+        fitted = MiniBatchKMeans(
+            len(centroids),
+            init=centroids.astype(np.float32),
+            n_init=1,
+            batch_size=10_000,
+            max_iter=5,
+            reassignment_ratio=0,  # the start is good: a cluster that a batch leaves out is not to jump elsewhere
+            random_state=seed,
+        )
+        labels = fitted.fit_predict(X.astype(np.float32))
+    return np.unique(labels, return_inverse=True)[1]
 
 
 def merge(X: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:

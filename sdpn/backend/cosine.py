@@ -15,6 +15,10 @@ class Cosine(Scorer):
         self.n_dimensions_ = as_matrix(X, "cosine").shape[1]
         return self
 
+    def before_mean(self, X: np.ndarray) -> np.ndarray:
+        """Utterances of one model count equally: each is scaled to length 1 before their mean is taken."""
+        return self.transform(X)
+
     def transform(self, X: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
         """Scale every vector to length 1; how many utterances it is the mean of does not matter.
 

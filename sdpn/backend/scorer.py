@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numba
 import numpy as np
 
 from sdpn.errors import SdpnError
@@ -29,7 +30,12 @@ class Scorer:
     """
 
     needs_classes = False
+    needs_adaptation = False
     note_ = ""
+
+    def before_mean(self, X: np.ndarray) -> np.ndarray:
+        """What the vectors (n_vectors, n_dimensions) of one model's utterances become before their mean is taken."""
+        return X
 
     def transform(self, X: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
         """Map vectors (n_vectors, n_dimensions) into the space in which they are scored."""
@@ -60,13 +66,13 @@ class Scorer:
             (n_trials,) float64.
         """
         scores = np.empty(len(enroll_index))
+        place = np.zeros(len(enroll), dtype=np.int64)  # of each row of `enroll` among those of its count
         for n, rows in _by_count(counts, len(enroll)):
-            left, enroll_bias, test_bias = self._terms(enroll, test, n)
             chosen = np.arange(len(scores)) if rows is None else np.flatnonzero(np.isin(enroll_index, rows))
-            for block in blocks(len(chosen), 2 * enroll.shape[1]):
-                trials = chosen[block]
-                e, t = enroll_index[trials], test_index[trials]
-                scores[trials] = np.einsum("ij,ij->i", left[e], test[t]) + enroll_bias[e] + test_bias[t]
+            place[slice(None) if rows is None else rows] = np.arange(len(enroll) if rows is None else len(rows))
+            left, enroll_bias, test_bias = self._terms(enroll if rows is None else enroll[rows], test, n)
+            e, t = place[enroll_index[chosen]], np.asarray(test_index)[chosen]
+            scores[chosen] = _dot_pairs(left, np.ascontiguousarray(test), e, t) + enroll_bias[e] + test_bias[t]
         return scores
 
     def score_matrix(self, enroll: np.ndarray, test: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
@@ -75,8 +81,24 @@ class Scorer:
         for n, rows in _by_count(counts, len(enroll)):
             chosen = slice(None) if rows is None else rows
             left, enroll_bias, test_bias = self._terms(enroll[chosen], test, n)
-            scores[chosen] = left @ test.T + enroll_bias[:, None] + test_bias
+            product = left @ test.T
+            product += enroll_bias[:, None]
+            product += test_bias
+            scores[chosen] = product
         return scores
+
+
+@numba.njit(cache=True, nogil=True, parallel=True, fastmath=True)
+def _dot_pairs(left, right, left_index, right_index):
+    """left[i] . right[j] for every pair of rows (i, j), without a copy of the rows: they are read where they lie."""
+    products = np.empty(len(left_index))
+    for pair in numba.prange(len(left_index)):
+        a, b = left[left_index[pair]], right[right_index[pair]]
+        total = 0.0
+        for k in range(a.shape[0]):
+            total += a[k] * b[k]
+        products[pair] = total
+    return products
 
 
 def _by_count(counts: np.ndarray | None, n_enroll: int) -> Iterator[tuple[int, np.ndarray | None]]:

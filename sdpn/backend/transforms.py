@@ -12,15 +12,28 @@ from sdpn.errors import SdpnError
 RANK_TOLERANCE = 1e-10  # of the largest variance: a direction with less holds nothing but rounding errors
 
 
-class MeanSubtract:
+class Transform:
+    """What the transforms of a chain have in common."""
+
+    needs_classes = False
+    needs_adaptation = False
+    note_ = ""
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        """(n_vectors, n_dimensions) -> (n_vectors, n_kept)."""
+        raise NotImplementedError
+
+    def transform_training(self, X: np.ndarray) -> np.ndarray:
+        """What the vectors of the training set become; the same, but where the training set is of another domain."""
+        return self.transform(X)
+
+
+class MeanSubtract(Transform):
     """Subtract the mean of the training vectors.
 
     Attributes:
         mean_: (n_dimensions,).
     """
-
-    needs_classes = False
-    note_ = ""
 
     def fit(self, X: np.ndarray) -> "MeanSubtract":
         """Learn the mean of `X` (n_vectors, n_dimensions)."""
@@ -32,15 +45,12 @@ class MeanSubtract:
         return as_matrix(X, "mean-subtract", len(self.mean_)) - self.mean_
 
 
-class LengthNorm:
+class LengthNorm(Transform):
     """Scale every vector to the length sqrt(n_dimensions), as Kaldi's ivector-normalize-length does.
 
     That length gives every dimension a variance of about 1, which is where the EM of `PLDA` starts from; the cosine
     does not see it.
     """
-
-    needs_classes = False
-    note_ = ""
 
     def fit(self, X: np.ndarray) -> "LengthNorm":
         """Learn the dimension of `X` (n_vectors, n_dimensions)."""
@@ -57,7 +67,7 @@ class LengthNorm:
         return X * (np.sqrt(X.shape[1]) / lengths(X, "length-norm"))[:, None]
 
 
-class LDA:
+class LDA(Transform):
     """Linear discriminant analysis, through scikit-learn: the directions that tell the classes apart best.
 
     The output has unit variance within the classes. (Fukunaga, Introduction to Statistical Pattern Recognition,
@@ -106,7 +116,7 @@ class LDA:
         return (as_matrix(X, "lda", len(self.mean_)) - self.mean_) @ self.projection_
 
 
-class Whiten:
+class Whiten(Transform):
     """Whitening by principal components: the training vectors come out with mean 0 and identity covariance.
 
     Args:
@@ -116,8 +126,6 @@ class Whiten:
         mean_: (n_dimensions,).
         projection_: (n_dimensions, n_kept), the components divided by their standard deviations.
     """
-
-    needs_classes = False
 
     def __init__(self, dim: int | None = None):
         self.dim = dim

@@ -43,10 +43,6 @@ def show(
     path = output or Path(f"{utterance.replace('/', '_')}.png")
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise SdpnError(f"--output is {path}; expected a name that ends in .png, .svg or .pdf")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise SdpnError("drawing needs matplotlib: pip install 'sdpn[plots]'") from None
     from sdpn.augment.picture import draw
 
     click.echo(draw(data, utterance, set_name, path, settings, seed=seed, epoch=epoch, student_frames=frames))

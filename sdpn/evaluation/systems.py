@@ -1,15 +1,15 @@
 """What is compared: systems that made x-vectors, their back-ends and normalizations, and the score files to make."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from sdpn.backend.chain import Chain
-from sdpn.backend.config import BackendConfig
+from sdpn.backend.config import ORACLE, BackendConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
-from sdpn.files import file_digest
+from sdpn.files import digest, file_digest
 from sdpn.shards import Work
 
 # Rows of the table beside the trained network: the system whose x-vectors they score, and how. `fbank-stats` is the
@@ -20,7 +20,7 @@ BASELINES = {
     "untrained": ("untrained", "mean-subtract | length-norm | cosine"),
 }
 
-REVISION = 1  # of score files and their reports: raise it when the same inputs no longer give the same
+REVISION = 2  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
@@ -33,83 +33,227 @@ class System:
         xvectors: the folder with one folder of x-vectors for each set.
         chains: back-end name -> the text of its chain.
         norms: the score normalizations.
+        baseline: whether it is there for comparison alone: its scores are neither calibrated nor fused.
     """
 
     name: str
     xvectors: Path
     chains: dict[str, str]
     norms: list[str]
+    baseline: bool = False
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """One row of the table: a trial list scored by a system, a back-end and a normalization; one score file."""
+    """One row of the table: a trial list scored by a system, a back-end and a normalization; one score file.
+
+    Attributes:
+        trials: name of the trial list.
+        system: whose x-vectors.
+        backend: name of the back-end, or of the fusion.
+        norm: the score normalization.
+        scores: the score file, as a piece of work.
+        calibration: the calibration trials of the row, as a piece of work; None where there is none to make.
+        quality: the quality measures that are inputs beside the score.
+        fused: the rows that are fused, as their labels within the list, e.g. ["cosine+as", "lda-plda"].
+    """
 
     trials: str
     system: System
     backend: str
     norm: str
-    work: Work
+    scores: Work
+    calibration: Work | None = None
+    quality: list[str] = field(default_factory=list)
+    fused: list[str] = field(default_factory=list)
+
+    @property
+    def row(self) -> str:
+        """Back-end and normalization, e.g. "lda-plda+as"."""
+        norm = "" if self.norm == "none" else f"+{self.norm}"
+        return f"{self.backend}{norm}{'+quality' if self.quality else ''}"
 
     @property
     def label(self) -> str:
-        """The row in a few words, e.g. "eval: sdpn plda+as"."""
-        return f"{self.trials}: {self.system.name} {self.backend}{'' if self.norm == 'none' else '+' + self.norm}"
+        """The row in a few words, e.g. "eval: sdpn lda-plda+as"."""
+        return f"{self.trials}: {self.system.name} {self.row}"
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.scores.directory)
 
     @property
     def scores_file(self) -> Path:
-        return Path(self.work.directory) / "scores.txt"
+        return self.directory / "scores.txt"
+
+    @property
+    def calibration_file(self) -> Path:
+        return self.directory / "calibration.npy"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the scores are log-likelihood ratios by their making."""
+        return bool(self.quality or self.fused)
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the row has learned from speaker labels."""
+        return any(name.startswith(ORACLE) for name in [self.backend, *self.fused])
 
 
-def systems_of(exp_dir: Path, settings: BackendConfig) -> list[System]:
+def versions_of(what: str, libraries: tuple[str, ...]) -> str:
+    """The revision of what this package makes, and the versions of the libraries that it depends on."""
+    return ", ".join([f"{what} {REVISION}", *(f"{library} {version(library)}" for library in libraries)])
+
+
+def systems_of(exp_dir: Path, settings: BackendConfig, chains: dict[str, str]) -> list[System]:
     """The trained network with every back-end and normalization asked for, then the baselines whose x-vectors exist."""
-    chains = {name: settings.chains[name] for name in settings.backend_names}
     systems = [System("sdpn", exp_dir / "xvectors", chains, settings.norm_names)]
     for name, (source, chain) in BASELINES.items():
         xvectors = exp_dir / "systems" / source / "xvectors"
         if xvectors.is_dir():
-            systems.append(System(name, xvectors, {"cosine": chain}, ["none"]))
+            systems.append(System(name, xvectors, {"cosine": chain}, ["none"], baseline=True))
     return systems
 
 
-def plan(
-    data_dir: Path, exp_dir: Path, corpus: Corpus, systems: list[System], settings: BackendConfig, seed: int
-) -> list[Scoring]:
-    """Every score file of the comparison, in the order of the table, with the fingerprint of what it depends on.
+class Plan:
+    """Every score file of a comparison, in the order of the table, with the fingerprint of what it depends on."""
 
-    Raises:
-        SdpnError: x-vectors or trial lists are missing; the sentence says which stage makes them.
-    """
-    if not corpus.trials:
-        raise SdpnError(f"{data_dir}/corpus.json: there are no trial lists to score: run stage 0 with trials")
-    digests: dict[Path, str] = {}
+    def __init__(self, data_dir: Path, exp_dir: Path, corpus: Corpus, settings: BackendConfig, seed: int):
+        self.data_dir, self.exp_dir, self.corpus = data_dir, exp_dir, corpus
+        self.settings, self.seed = settings, seed
+        self.digests: dict[Path, str] = {}
+        self.versions = versions_of("scores", LIBRARIES)
 
-    def digest_of(path: Path, stage: int) -> str:
-        if path not in digests:
+    def rows(self, systems: list[System]) -> list[Scoring]:
+        """The rows of the table.
+
+        Raises:
+            SdpnError: x-vectors or trial lists are missing; the sentence says which stage makes them.
+        """
+        if not self.corpus.trials:
+            raise SdpnError(f"{self.data_dir}/corpus.json: there are no trial lists to score: run stage 0 with trials")
+        if self.settings.calibration not in ("none", "clusters", *self.corpus.trials):
+            raise SdpnError(
+                f"'calibration' is '{self.settings.calibration}'; allowed: clusters, none, or a trial list: "
+                f"{', '.join(self.corpus.trials)}"
+            )
+        for system in systems:
+            refuse_mixed_models(system, [self.corpus.train, *dict.fromkeys(self.corpus.trials.values())])
+        rows = []
+        for trials in self.corpus.trials:
+            for system in systems:
+                own = [
+                    row
+                    for backend, text in system.chains.items()
+                    for norm in system.norms
+                    for row in self._rows_of(trials, system, backend, Chain(text), norm)
+                ]
+                rows += own
+                if not system.baseline:
+                    rows += [self._fusion(trials, system, fused, own) for fused in self.settings.fusions]
+        return rows
+
+    def _rows_of(self, trials: str, system: System, backend: str, chain: Chain, norm: str) -> list[Scoring]:
+        """The row of a back-end and normalization, and the one with quality measures beside it where asked for."""
+        name = backend if norm == "none" else f"{backend}+{norm}"
+        fingerprint = self._of_scores(trials, system, backend, chain, norm)
+        calibration = self.settings.calibration
+        if system.baseline or calibration == "none":
+            return [
+                Scoring(trials, system, backend, norm, Work(self._folder(trials, system, name), "scores", fingerprint))
+            ]
+        of_calibration = {name: part for name, part in fingerprint.items() if name != "trial list"}
+        if calibration == "clusters":
+            of_calibration |= self.of_clusters() | {"seed": self.seed}
+            of_calibration.pop("evaluation x-vectors")
+            of_calibration.pop("enrollment", None)
+        else:
+            of_calibration |= self._of_list(calibration, system)
+        of_calibration["calibration"] = calibration
+        directory = self._folder(trials, system, name)
+        scores, trials_work = Work(directory, "scores", fingerprint), Work(directory, "calibration", of_calibration)
+        rows = [Scoring(trials, system, backend, norm, scores, trials_work)]
+        if self.settings.quality_names:
+            quality = ", ".join(self.settings.quality_names)
+            options = {"quality": quality, "prior": self.settings.calibration_prior, **self._of_cohort("as")}
+            work = Work(
+                self._folder(trials, system, f"{name}+quality"),
+                "scores",
+                {**fingerprint, **options, "calibration trials": digest(of_calibration)},
+            )
+            rows.append(Scoring(trials, system, backend, norm, work, quality=self.settings.quality_names))
+        return rows
+
+    def _fusion(self, trials: str, system: System, fused: list[str], rows: list[Scoring]) -> Scoring:
+        parts = {row.row: row for row in rows}
+        fingerprint = {
+            f"scores of {name}": digest([parts[name].scores.fingerprint, parts[name].calibration.fingerprint])
+            for name in fused
+        }
+        of_list = self._of_list(trials, system)
+        fingerprint |= {part: of_list[part] for part in of_list if part != "evaluation x-vectors"}
+        fingerprint |= {"prior": self.settings.calibration_prior, "versions": self.versions}
+        backend = f"fusion({', '.join(fused)})"
+        directory = self._folder(trials, system, "fusion-" + "-".join(fused))
+        return Scoring(trials, system, backend, "none", Work(directory, "scores", fingerprint), fused=fused)
+
+    def _folder(self, trials: str, system: System, name: str) -> Path:
+        return self.exp_dir / "scores" / trials / system.name.replace(" ", "-") / name
+
+    def _of_scores(self, trials: str, system: System, backend: str, chain: Chain, norm: str) -> dict[str, Any]:
+        """What the scores of a row depend on."""
+        settings, train = self.settings, self.corpus.train
+        parts = {
+            **self._of_list(trials, system),
+            **self.of_training(system),
+            "chain": chain.text,
+            "score normalization": norm,
+        }
+        if norm != "none":
+            parts |= self._of_cohort(norm)
+        if backend.startswith(ORACLE):
+            parts["oracle labels"] = self._digest(self.data_dir / train / "utt2spk.oracle", 1)
+        if chain.needs_adaptation:
+            path = system.xvectors / settings.adaptation_set / "xvector.ark"
+            parts["adaptation x-vectors"] = self._digest(path, 5)
+        if needs_clusters(backend, chain, norm, settings):
+            parts |= self.of_clusters()
+        return parts
+
+    def _of_list(self, trials: str, system: System) -> dict[str, Any]:
+        parts = {
+            "trial list": self._digest(self.data_dir / "trials" / f"{trials}.txt", 0),
+            "evaluation x-vectors": self._digest(system.xvectors / self.corpus.trials[trials] / "xvector.ark", 5),
+        }
+        models = self.data_dir / "trials" / f"{trials}.enroll.map"
+        return parts | ({"enrollment": self._digest(models, 0)} if models.exists() else {})
+
+    def of_training(self, system: System) -> dict[str, Any]:
+        """What everything learned from the training x-vectors depends on."""
+        path = system.xvectors / self.corpus.train / "xvector.ark"
+        return {"training x-vectors": self._digest(path, 5), "versions": self.versions}
+
+    def _of_cohort(self, norm: str) -> dict[str, Any]:
+        settings = self.settings
+        size = "" if settings.cohort == "clusters" else f" {settings.cohort_size} seed {self.seed}"
+        top_n = settings.top_n if norm in ("as", "as2") else None
+        return {"cohort": f"{settings.cohort}{size}", "top_n": top_n}
+
+    def of_clusters(self) -> dict[str, Any]:
+        """The options of the clusters."""
+        settings = self.settings
+        return {
+            "clusters": f"{settings.clusters}, merged to {settings.merge_clusters}, seed {self.seed}",
+            "min_cluster_size": settings.min_cluster_size,
+        }
+
+    def _digest(self, path: Path, stage: int) -> str:
+        if path not in self.digests:
             if not path.exists():
                 raise SdpnError(f"{path} is missing: run stage {stage} first")
-            digests[path] = file_digest(path)
-        return digests[path]
-
-    for system in systems:
-        refuse_mixed_models(system, [corpus.train, *dict.fromkeys(corpus.trials.values())])
-    versions = ", ".join([f"scores {REVISION}", *(f"{library} {version(library)}" for library in LIBRARIES)])
-    scorings = []
-    for trials, evaluation_set in corpus.trials.items():
-        for system in systems:
-            inputs = {
-                "trial list": digest_of(data_dir / "trials" / f"{trials}.txt", 0),
-                "training x-vectors": digest_of(system.xvectors / corpus.train / "xvector.ark", 5),
-                "evaluation x-vectors": digest_of(system.xvectors / evaluation_set / "xvector.ark", 5),
-                "versions": versions,
-            }
-            for backend, text in system.chains.items():
-                for norm in system.norms:
-                    name = backend if norm == "none" else f"{backend}+{norm}"
-                    directory = exp_dir / "scores" / trials / system.name.replace(" ", "-") / name
-                    fingerprint = {**inputs, **_options(Chain(text), norm, settings, seed)}
-                    scorings.append(Scoring(trials, system, backend, norm, Work(directory, "scores", fingerprint)))
-    return scorings
+            self.digests[path] = file_digest(path)
+        return self.digests[path]
 
 
 def refuse_mixed_models(system: System, sets: list[str]) -> None:
@@ -125,19 +269,7 @@ def refuse_mixed_models(system: System, sets: list[str]) -> None:
         raise SdpnError(f"the x-vectors in {system.xvectors} are unfinished or of several networks: run stage 5 again")
 
 
-def _options(chain: Chain, norm: str, settings: BackendConfig, seed: int) -> dict[str, Any]:
-    """Those settings that the scores of this chain and normalization depend on."""
-    options: dict[str, Any] = {"chain": chain.text, "score normalization": norm}
-    if norm != "none":
-        size = "" if settings.cohort == "clusters" else f" {settings.cohort_size} seed {seed}"
-        options["cohort"] = f"{settings.cohort}{size}"
-        options["top_n"] = settings.top_n if norm == "as" else None
-    if needs_classes(chain, norm, settings):
-        options["clusters"] = f"{settings.clusters}, merged to {settings.merge_clusters}, seed {seed}"
-        options["min_cluster_size"] = settings.min_cluster_size
-    return options
-
-
-def needs_classes(chain: Chain, norm: str, settings: BackendConfig) -> bool:
-    """Whether the pseudo-speakers of the training set matter to the scores."""
-    return chain.needs_classes or (norm != "none" and settings.cohort == "clusters")
+def needs_clusters(backend: str, chain: Chain, norm: str, settings: BackendConfig) -> bool:
+    """Whether the clusters of the training set matter to the scores of a row."""
+    learns = chain.needs_classes and not backend.startswith(ORACLE)
+    return learns or (norm != "none" and settings.cohort == "clusters")

@@ -6,6 +6,7 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 
+from sdpn.corpus.trials import some
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, write_text
 
@@ -66,3 +67,28 @@ def read_xvectors(directory: str | Path) -> XVectors:
     except (OSError, EOFError, ValueError, AssertionError):
         raise SdpnError(f"{directory}: xvector.ark or utt2num_frames is damaged: run stage 5 again") from None
     return XVectors(list(vectors), matrix, np.array([frames[name] for name in vectors], dtype=np.int64))
+
+
+def read_checked(directory: str | Path) -> XVectors:
+    """`read_xvectors`, of vectors that can be computed with.
+
+    Raises:
+        SdpnError: there are none, some hold NaN or infinity, or all of them are the same.
+    """
+    found = read_xvectors(directory)
+    refuse_unusable(found, str(directory))
+    return found
+
+
+def refuse_unusable(found: XVectors, where: str) -> None:
+    """Make sure that the vectors can be computed with.
+
+    Raises:
+        SdpnError: some hold NaN or infinity, or all of them are the same; the sentence begins with `where`.
+    """
+    broken = np.flatnonzero(~np.isfinite(found.vectors).all(axis=1))
+    if len(broken):
+        names = [found.ids[row] for row in broken]
+        raise SdpnError(f"{where}: {len(broken)} of {len(found.ids)} x-vectors hold NaN or infinity: {some(names)}")
+    if len(found.ids) > 1 and (found.vectors == found.vectors[0]).all():
+        raise SdpnError(f"{where}: all {len(found.ids)} x-vectors are the same: the network has collapsed")

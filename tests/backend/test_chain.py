@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sdpn.backend import scorer
 from sdpn.backend.chain import STEPS, Chain
 from sdpn.backend.cosine import Cosine
 from sdpn.backend.plda import PLDA
@@ -38,7 +39,7 @@ def test_every_step_can_be_written():
     [
         (
             "mean-subtract | lad 150 | cosine",
-            "unknown step 'lad'.*allowed: mean-subtract, length-norm, lda, whiten, cos",
+            "unknown step 'lad'.*allowed: mean-subtract, length-norm, lda, whiten, coral, cos",
         ),
         ("mean-subtract || cosine", "unknown step ''"),
         ("", "unknown step ''"),
@@ -50,7 +51,11 @@ def test_every_step_can_be_written():
         ("lda 0 | plda", "'0' in the step 'lda 0' must be a whole number, at least 1"),
         ("lda 1.5 | plda", "must be a whole number"),
         ("length-norm 3 | cosine", "'3' cannot stand in the step 'length-norm 3'; write it as `length-norm`"),
-        ("plda smoothing=1", r"'smoothing=1' cannot stand.*write it as `plda \[iterations=...\] \[length-norm=...\]`"),
+        ("plda warmth=1", r"'warmth=1' cannot stand.*write it as `plda \[iterations=...\] \[length-norm=...\]"),
+        ("plda smoothing=-1", "'smoothing=-1' in the step .* must be a number, at least 0"),
+        ("plda smoothing=nan", "must be a number, at least 0"),
+        ("plda adapt=maybe", "must be yes or no"),
+        ("plda within=0.5", "mean-diff, within and between say how it adapts: they go with adapt=yes"),
         ("plda length-norm=half", "must be kaldi or simple or none"),
         ("plda 3", "'3' cannot stand in the step 'plda 3'"),
     ],
@@ -87,6 +92,31 @@ def test_notes_of_the_steps_are_collected(vectors):
 def test_a_chain_that_needs_classes_says_so(vectors):
     with pytest.raises(SdpnError, match=r"the chain 'lda 5 \| cosine' needs the class of every training vector"):
         Chain("lda 5 | cosine").fit(vectors)
+
+
+@pytest.mark.parametrize("text", ["mean-subtract | cosine", "mean-subtract | length-norm | plda"])
+def test_a_model_of_several_utterances_is_the_mean_of_what_the_transforms_make_of_them(vectors, text):
+    chain = Chain(text).fit(vectors, np.arange(120) % 12)
+    models, counts = chain.enroll(vectors[:6], np.array([0, 0, 1, 2, 2, 2]))
+    assert counts.tolist() == [2, 1, 3]
+    made = vectors[:6] - vectors.mean(axis=0)
+    made = made / np.linalg.norm(made, axis=1, keepdims=True)
+    if "plda" in text:
+        made = made * np.sqrt(8)
+    means = np.stack([made[:2].mean(axis=0), made[2], made[3:].mean(axis=0)])
+    np.testing.assert_allclose(models, chain.scorer.transform(means, counts), atol=1e-10)
+    np.testing.assert_allclose(models[1], chain.transform(vectors[2:3])[0], atol=1e-10)
+
+
+def test_large_sets_are_transformed_in_blocks_that_do_not_matter(vectors, monkeypatch):
+    chain = Chain("mean-subtract | length-norm | cosine").fit(vectors)
+    whole = chain.transform(vectors)
+    monkeypatch.setattr(scorer, "BLOCK_BYTES", 8 * 8 * 7)
+    np.testing.assert_array_equal(chain.transform(vectors), whole)
+    spoilt = vectors.copy()
+    spoilt[[3, 50, 119]] = vectors.mean(axis=0)
+    with pytest.raises(SdpnError, match="3 of 120 vectors have length zero"):
+        chain.transform(spoilt)
 
 
 def test_whitened_cosine_sees_no_linear_change_of_the_vectors(vectors):

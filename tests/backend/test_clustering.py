@@ -64,6 +64,15 @@ def test_the_length_and_the_mean_of_the_vectors_do_not_matter():
     assert same_partition(PseudoSpeakers(10).fit(longer).labels_, PseudoSpeakers(10).fit(vectors).labels_)
 
 
+@pytest.mark.parametrize("n_clusters", [None, 8])
+def test_a_large_set_is_clustered_by_a_sample_and_mini_batches(n_clusters, monkeypatch):
+    monkeypatch.setattr(clustering, "LARGEST_SEARCH", 100)
+    vectors, who = speakers(8, 40)
+    found = PseudoSpeakers(n_clusters).fit(vectors)
+    assert found.n_classes_ == 8 and same_partition(found.labels_, who)
+    assert found.note_.startswith("320 vectors in 8 clusters")
+
+
 def test_a_given_number_is_taken_and_small_clusters_are_dropped():
     vectors, who = speakers(8, 10)
     alone = np.concatenate([vectors, vectors.mean(axis=0) + 50 * np.eye(30)[:2]])

@@ -4,7 +4,7 @@ import pytest
 from sdpn.backend import scorer
 from sdpn.backend.chain import Chain
 from sdpn.backend.cosine import Cosine
-from sdpn.backend.score_norm import cohort_statistics, normalize
+from sdpn.backend.score_norm import Side, cohort_statistics, normalize, normalize_as2
 from sdpn.errors import SdpnError
 
 
@@ -44,6 +44,25 @@ def test_normalized_scores_are_those_of_the_formulas(trials, method, top_n):
     statistics = cohort_statistics(scoring, vectors, cohort, top_n)
     ours = normalize(raw, method, statistics, statistics, e, t)
     np.testing.assert_allclose(ours, by_loop(vectors, cohort, e, t, method, top_n), atol=1e-10)
+
+
+@pytest.mark.parametrize("block", [1 << 25, 8 * 25 * 3])
+def test_as2_takes_each_side_s_moments_over_what_is_nearest_to_the_other(trials, monkeypatch, block):
+    monkeypatch.setattr(scorer, "BLOCK_BYTES", block)
+    scoring, vectors, cohort, e, t = trials
+    raw = scoring.score_pairs(vectors, vectors, e, t)
+    statistics = cohort_statistics(scoring, vectors, cohort, 7, nearest=True)
+    sides = (Side(vectors), Side(vectors), statistics.nearest, statistics.nearest)
+    ours = normalize_as2(raw, scoring, cohort, *sides, e, t)
+    expected = []
+    for i, j in zip(e, t, strict=True):
+        of_i, of_j = cohort @ vectors[i], cohort @ vectors[j]
+        near_i, near_j = np.argsort(of_i)[-7:], np.argsort(of_j)[-7:]
+        score = vectors[i] @ vectors[j]
+        z = (score - of_i[near_j].mean()) / of_i[near_j].std()
+        expected.append(0.5 * (z + (score - of_j[near_i].mean()) / of_j[near_i].std()))
+    np.testing.assert_allclose(ours, expected, atol=1e-10)
+    np.testing.assert_allclose(statistics.top_mean, cohort_statistics(scoring, vectors, cohort, 7).top_mean)
 
 
 def test_the_size_of_the_blocks_does_not_matter(trials, monkeypatch):
@@ -103,5 +122,5 @@ def test_equal_scores_at_the_top_hinder_adaptive_normalization_alone(trials):
 def test_an_unknown_method_is_refused(trials):
     scoring, vectors, cohort, e, t = trials
     statistics = cohort_statistics(scoring, vectors, cohort, 3)
-    with pytest.raises(SdpnError, match="unknown score normalization 'zt'; allowed: none, z, t, s, as"):
+    with pytest.raises(SdpnError, match="unknown score normalization 'zt'; allowed: none, z, t, s, as, as2"):
         normalize(np.zeros(30), "zt", statistics, statistics, e, t)

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sdpn.backend.chain_file import load_chain
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
-from sdpn.evaluation.metrics import eer, min_dcf
+from sdpn.evaluation import embedding_map
+from sdpn.evaluation.metrics import cllr, eer, min_dcf
 from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,6 +39,14 @@ def write_trials(path, ids):
     pairs = [(a, b, "target" if a[:4] == b[:4] else "nontarget") for a, b in combinations(ids, 2)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{a} {b} {label}\n" for a, b, label in pairs))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_map():
+    """A map of few points: it takes most of the time of a run this small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding_map, "MOST_POINTS", 20)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +78,12 @@ def score(root, *options):
     step = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(step)
     config = [] if "--config" in options else ["--config", str(REPOSITORY / "conf" / "backend.yaml")]
-    step.main.main([*config, *options, str(root / "data"), str(root / "exp")], standalone_mode=False)
+    draws = [] if "--bootstrap" in options else ["--bootstrap", "200"]
+    step.main.main([*config, *draws, *options, str(root / "data"), str(root / "exp")], standalone_mode=False)
 
 
 def results(root):
-    return json.loads((root / "exp" / "results.json").read_text())["rows"]
+    return json.loads((root / "exp" / "results" / "results.json").read_text())["rows"]
 
 
 def read_scores(path):
@@ -95,7 +106,7 @@ def scored(prepared, tmp_path_factory):
 def test_every_list_system_back_end_and_normalization_is_a_row(scored):
     rows = [tuple(row[key] for key in ("system", "backend", "score_norm")) for row in results(scored)]
     one_list = [
-        *[("sdpn", backend, norm) for backend in ("cosine", "plda") for norm in ("none", "as")],
+        *[("sdpn", backend, norm) for backend in ("cosine", "lda-plda") for norm in ("none", "as")],
         *[(name, "cosine", "none") for name in ("fbank-stats", "fbank-stats whitened", "untrained")],
     ]
     assert rows == 2 * one_list
@@ -124,24 +135,72 @@ def test_figures_are_computed_from_the_scores_as_written(scored):
 
 def test_plda_learned_from_clusters_beats_cosine(scored):
     figures = {(row["backend"], row["score_norm"]): row for row in results(scored)[:4]}
-    assert figures["plda", "none"]["eer_percent"] < figures["cosine", "none"]["eer_percent"]
-    assert figures["plda", "none"]["pseudo_speakers"] == pytest.approx(30, abs=3)
+    assert figures["lda-plda", "none"]["eer_percent"] < figures["cosine", "none"]["eer_percent"]
+    assert figures["lda-plda", "none"]["pseudo_speakers"] == pytest.approx(30, abs=3)
     assert figures["cosine", "none"]["pseudo_speakers"] is None
-    assert figures["plda", "as"]["cohort_size"] == 240 and figures["plda", "as"]["top_n"] == 240
+    assert figures["lda-plda", "as"]["cohort_size"] == 240 and figures["lda-plda", "as"]["top_n"] == 240
 
 
 def test_the_table_stands_in_markdown_with_its_legend(scored):
-    lines = (scored / "exp" / "results.md").read_text().splitlines()
+    text = (scored / "exp" / "results" / "results.md").read_text()
+    lines = text.splitlines()
     row = results(scored)[2]
-    figures = f"{row['eer_percent']:.2f} | {row['min_dcf_0.01']:.4f} | {row['min_dcf_0.05']:.4f}"
+    low, high = row["intervals"]["eer_percent"]
     assert lines[2].startswith(
-        "| system | back-end | score normalization | EER % | minDCF(0.01) | minDCF(0.05) | trials"
+        "| system | back-end | norm | EER % | minDCF(0.01) | minDCF(0.05) | minCllr | Cllr raw | Cllr"
     )
-    assert f"| sdpn | plda | none | {figures} | eval (80/700) |" in lines
+    assert f"| sdpn | lda-plda | none | {row['eer_percent']:.2f} [{low:.2f}, {high:.2f}] | " in text
     assert "- trials eval_short: 16 target, 174 non-target" in lines
     assert "- sdpn, cosine: `mean-subtract | length-norm | cosine`" in lines
     assert "- fbank-stats whitened, cosine: `whiten | length-norm | cosine`" in lines
     assert "- score normalization as: cohort of 240 training utterances, the 240 largest scores" in lines
+    assert any(line.startswith("- sdpn, lda-plda: `") and "pseudo-speakers, no labels" in line for line in lines)
+    assert any("pseudo-labels, no speaker label" in line for line in lines)
+
+
+def test_every_figure_has_an_interval_about_it(scored):
+    for row in results(scored):
+        figures = [name for name in row if name.startswith(("eer", "min_", "act_", "cllr"))]
+        assert len(figures) == (10 if row["system"] == "sdpn" else 7)
+        assert set(row["intervals"]) == set(figures)
+        for low, high in row["intervals"].values():
+            assert 0 <= low <= high
+        assert row["intervals"]["eer_percent"][0] <= row["eer_percent"] <= row["intervals"]["eer_percent"][1]
+
+
+def test_calibration_on_clusters_makes_ratios_of_the_scores(scored):
+    for row in results(scored)[:4]:
+        assert row["cllr_calibrated"] < row["cllr"] or row["cllr_calibrated"] < 0.5
+        assert row["min_cllr"] <= row["cllr_calibrated"] + 1e-9
+        assert row["calibrated_by"] == "clusters" and row["not_calibrated"] is None
+        scores = read_scores(scored / "exp" / row["scores"])[1]
+        ratios = row["calibration"]["weight"] * scores + row["calibration"]["offset"]
+        target = np.array([a[:4] == b[:4] for a, b in read_scores(scored / "exp" / row["scores"])[0]])
+        assert row["cllr_calibrated"] == pytest.approx(cllr(ratios[target], ratios[~target]))
+
+
+def test_all_pairs_of_a_list_are_compared(scored):
+    tree = json.loads((scored / "exp" / "results" / "results.json").read_text())
+    pairs = [pair for pair in tree["comparisons"] if pair["trials"] == "eval"]
+    assert len(pairs) == 7 * 6 // 2 and len(tree["comparisons"]) == 2 * len(pairs)
+    for pair in pairs:
+        a, b, difference = tree["rows"][pair["a"]], tree["rows"][pair["b"]], pair["differences"]["eer_percent"]
+        assert difference["value"] == b["eer_percent"] - a["eer_percent"] <= 0
+        verdict = "is better than" if difference["shown"] else "no difference shown between"
+        assert verdict in pair["sentence"]
+    best = "sdpn lda-plda is better than sdpn cosine: EER"
+    assert any(pair["sentence"].startswith(best) for pair in pairs)
+    assert f"- eval: {best}" in (scored / "exp" / "results" / "results.md").read_text()
+
+
+def test_the_fitted_back_ends_are_kept(scored):
+    chain = load_chain(scored / "exp" / "backends" / "sdpn" / "cosine.h5")
+    found = read_xvectors(scored / "exp" / "xvectors" / "eval")
+    place = {name: row for row, name in enumerate(found.ids)}
+    pairs, scores = read_scores(scored / "exp/scores/eval/sdpn/cosine/scores.txt")
+    e, t = np.array([[place[a], place[b]] for a, b in pairs]).T
+    vectors = chain.transform(found.vectors)
+    np.testing.assert_allclose(chain.scorer.score_pairs(vectors, vectors, e, t), scores)
 
 
 def test_what_the_data_do_not_allow_is_said_and_the_table_is_printed(root, capsys):
@@ -169,8 +228,8 @@ def test_a_second_run_does_no_work(root, capsys):
 
 
 def test_the_same_inputs_give_the_same_bytes(scored, root):
-    score(root, "--backends", "plda")  # made in another order, and cut short
-    shutil.rmtree(root / "exp/scores/eval/sdpn/plda+as")
+    score(root, "--backends", "lda-plda")  # made in another order, and cut short
+    shutil.rmtree(root / "exp/scores/eval/sdpn/lda-plda+as")
     score(root)
     relative = {path.relative_to(root): text for path, text in everything(root).items()}
     assert relative == {path.relative_to(scored): text for path, text in everything(scored).items()}
@@ -181,12 +240,20 @@ def test_only_what_a_change_touches_is_redone_and_the_reason_is_said(root, capsy
     capsys.readouterr()
     score(root, "--top-n", "20")
     out = capsys.readouterr().out
-    assert "eval: sdpn cosine+as: top_n changed: redone" in out and "eval: sdpn plda+as: top_n changed: redone" in out
+    assert (
+        "eval: sdpn cosine+as: top_n changed: redone" in out and "eval: sdpn lda-plda+as: top_n changed: redone" in out
+    )
     assert "14 score files, 10 of them done already" in out
     score(root, "--top-n", "20", "--clusters", "20")
     out = capsys.readouterr().out
-    redone = [line.strip() for line in out.splitlines() if line.endswith("redone")]
-    assert redone == [f"{name}: sdpn plda{n}: clusters changed: redone" for name in LISTS for n in ("", "+as")]
+    redone = {line.strip() for line in out.splitlines() if line.endswith("redone")}
+    lda_plda = {f"{name}: sdpn lda-plda{n}" for name in LISTS for n in ("", "+as")}
+    cosine = {
+        row.replace("lda-plda", "cosine") for row in lda_plda
+    }  # its scores know no clusters, its calibration does
+    assert redone == {f"{row}: clusters changed: redone" for row in lda_plda} | {
+        f"{row}, calibration trials: clusters changed: redone" for row in lda_plda | cosine
+    }
     assert results(root)[2]["pseudo_speakers"] == 20
 
 
@@ -279,16 +346,19 @@ def test_bad_input_is_one_sentence(root, spoil, options, sentence):
     spoil(root)
     with pytest.raises(SdpnError, match=sentence):
         score(root, *options)
-    if (root / "exp" / "results.json").exists():  # rows that could be scored are kept
+    if (root / "exp" / "results" / "results.json").exists():  # rows that could be scored are kept
         assert len(results(root)) < 14
 
 
 def test_a_back_end_that_cannot_be_fitted_costs_its_own_rows_alone(root, capsys):
-    with pytest.raises(SdpnError, match=r"1 back-ends have rows missing above; the first: sdpn, plda: .*999 clusters"):
+    with pytest.raises(
+        SdpnError, match=r"1 back-ends have rows missing above; the first: sdpn, lda-plda: .*999 clusters"
+    ):
         score(root, "--clusters", "999")
     rows = {(row["system"], row["backend"]) for row in results(root)}
-    assert ("sdpn", "cosine") in rows and ("untrained", "cosine") in rows and ("sdpn", "plda") not in rows
-    assert "999 clusters" in capsys.readouterr().err
+    assert ("sdpn", "cosine") in rows and ("untrained", "cosine") in rows and ("sdpn", "lda-plda") not in rows
+    err = capsys.readouterr().err
+    assert "999 clusters" in err and "sdpn, cosine: not calibrated: " in err
 
 
 def test_the_program_exits_1_with_the_sentence_and_without_a_traceback(root):
@@ -303,4 +373,98 @@ def test_two_runs_at_once_do_not_mix(root):
     from sdpn.files import exclusive
 
     with exclusive(root / "exp" / "scores"), pytest.raises(SdpnError, match="another run is writing"):
+        score(root)
+
+
+def test_oracle_labels_are_used_when_asked_for_and_marked(root):
+    ids = read_xvectors(root / "exp/xvectors/train").ids
+    (root / "data/train").mkdir()
+    (root / "data/train/utt2spk.oracle").write_text("".join(f"{name} {name[:4]}\n" for name in ids))
+    score(root, "--backends", "lda-plda,oracle-lda-plda", "--score-norm", "none")
+    plain, oracle = results(root)[:2]
+    assert (plain["oracle"], oracle["oracle"], oracle["backend"]) == (False, True, "oracle-lda-plda")
+    assert oracle["pseudo_speakers"] is None
+    text = (root / "exp/results/results.md").read_text()
+    assert "classes: oracle, the speaker labels that the corpus has" in text
+    assert "oracle labels" in (root / "exp/results/report.html").read_text()
+
+
+def test_oracle_labels_that_are_not_there_are_asked_for(root):
+    with pytest.raises(SdpnError, match=r"utt2spk.oracle is missing: run stage 1 first"):
+        score(root, "--backends", "oracle-lda-plda")
+
+
+def test_fusions_and_quality_measures_are_rows_of_the_same_table(root, capsys):
+    options = ("--backends", "cosine,lda-plda", "--quality", "norm,cohort-mean", "--fusion", "cosine+as, lda-plda")
+    score(root, *options)
+    rows = results(root)
+    names = [(row["backend"], row["score_norm"], bool(row["quality"])) for row in rows[:9]]
+    both = [(backend, norm, q) for backend in ("cosine", "lda-plda") for norm in ("none", "as") for q in (False, True)]
+    assert names == [*both, ("fusion(cosine+as, lda-plda)", "none", False)]
+    fused, parts = rows[8], [rows[2], rows[4]]
+    assert list(fused["weights"]) == ["cosine+as", "lda-plda"]
+    scores = [read_scores(root / "exp" / row["scores"])[1] for row in (*parts, fused)]
+    expected = sum(w * s for w, s in zip(fused["weights"].values(), scores[:2], strict=True)) + fused["offset"]
+    np.testing.assert_allclose(scores[2], expected)
+    assert "cllr" not in fused and "cllr_calibrated" in fused and "cllr" not in rows[1]
+    assert fused["eer_percent"] < parts[0]["eer_percent"]
+    capsys.readouterr()
+    score(root, *options)
+    assert "24 score files, 24 of them done already" in capsys.readouterr().out
+
+
+def test_calibration_may_be_on_a_trial_list(root):
+    score(root, "--backends", "cosine", "--score-norm", "none", "--calibration", "eval_short")
+    row = results(root)[0]
+    assert row["calibrated_by"] == "eval_short"
+    saved = np.load(root / "exp/scores/eval/sdpn/cosine/calibration.npy")
+    short = read_scores(root / "exp/scores/eval_short/sdpn/cosine/scores.txt")[1]
+    np.testing.assert_array_equal(saved[0], short)
+    with pytest.raises(SdpnError, match="'calibration' is 'dev'; allowed: clusters, none, or a trial list"):
+        score(root, "--calibration", "dev")
+
+
+def test_calibration_and_bootstrap_may_be_left_out(root):
+    score(root, "--backends", "cosine", "--score-norm", "none", "--calibration", "none", "--bootstrap", "0")
+    tree = json.loads((root / "exp/results/results.json").read_text())
+    assert tree["comparisons"] == [] and tree["rows"][0]["intervals"] == {}
+    assert "cllr_calibrated" not in tree["rows"][0]
+
+
+def test_models_of_several_utterances_are_scored_by_their_map(root):
+    lines = [f"spk{s} ev{t:02d}-4 {'target' if s == t else 'nontarget'}\n" for s in range(8) for t in range(8)]
+    (root / "data/trials/eval.txt").write_text("".join(lines))
+    models = "".join(f"spk{s} " + " ".join(f"ev{s:02d}-{u}" for u in range(3)) + "\n" for s in range(8))
+    (root / "data/trials/eval.enroll.map").write_text(models)
+    score(root, "--backends", "cosine,lda-plda", "--score-norm", "none,as,as2")
+    pairs, scores = read_scores(root / "exp/scores/eval/sdpn/cosine/scores.txt")
+    train, found = (read_xvectors(root / "exp" / "xvectors" / name) for name in ("train", "eval"))
+    centred = found.vectors - train.vectors.mean(axis=0, dtype=np.float64)
+    unit = dict(zip(found.ids, centred / np.linalg.norm(centred, axis=1, keepdims=True), strict=True))
+    for (model, test), found_score in zip(pairs, scores, strict=True):
+        mean = sum(unit[f"ev{int(model[3:]):02d}-{u}"] for u in range(3))
+        assert found_score == pytest.approx(mean @ unit[test] / np.linalg.norm(mean))
+    assert results(root)[0]["targets"] == 8
+
+
+def test_back_ends_adapt_to_a_set_without_its_labels(root):
+    options = ("--score-norm", "none", "--adaptation-set", "eval")
+    score(root, "--backends", "lda-plda,lda-plda-adapt,coral-lda-plda", *options)
+    rows = results(root)[:3]
+    assert [row["adaptation_set"] for row in rows] == [None, "eval", "eval"]
+    assert len({row["min_cllr"] for row in rows}) == 3
+    assert "adapted to 'eval' without its labels" in (root / "exp/results/results.md").read_text()
+
+
+def test_another_tools_eer_and_further_costs_are_columns(root):
+    score(root, "--backends", "cosine", "--compat", "kaldi", "--operating-points", "0.001")
+    head = (root / "exp/results/results.md").read_text().splitlines()[2]
+    assert "EER % (kaldi)" in head and "minDCF(0.001)" in head and "actDCF(0.001)" in head
+    assert results(root)[0]["eer_percent_kaldi"] == pytest.approx(results(root)[0]["eer_percent"], abs=2)
+
+
+def test_all_unknown_utterances_are_listed_once(root):
+    for name in ("ev98-0", "ev97-0", "ev98-0"):
+        append_trial(root, f"ev00-0 {name} nontarget")
+    with pytest.raises(SdpnError, match=r"2 of its 42 utterances have no x-vector in .*: ev97-0, ev98-0$"):
         score(root)

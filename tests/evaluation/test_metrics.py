@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdpn.errors import SdpnError
-from sdpn.evaluation.metrics import det_curve, eer, min_dcf
+from sdpn.evaluation.metrics import act_dcf, cllr, det_curve, det_curve_of, eer, min_cllr, min_dcf
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,12 @@ def test_curve_and_eer_agree_with_counting_one_by_one(seed, levels):
     target = np.round(levels * rng.normal(0.7, 0.3, rng.integers(1, 40))) / levels
     nontarget = np.round(levels * rng.normal(0.3, 0.3, rng.integers(1, 60))) / levels
     curve = det_curve(target, nontarget)
-    np.testing.assert_allclose(np.column_stack([curve.p_miss, curve.p_fa]), by_definition(target, nontarget))
+    everywhere = by_definition(target, nontarget)
+    points = list(zip(curve.p_miss.tolist(), curve.p_fa.tolist(), strict=True))
+    assert points == [point for point in everywhere if point in points]  # no point that is not one, in their order
+    for threshold, (miss, false_alarm) in zip(curve.thresholds, points, strict=True):
+        assert (np.mean(target < threshold), np.mean(nontarget >= threshold)) == (miss, false_alarm)
+    assert (curve.p_miss[0], curve.p_fa[0], curve.p_miss[-1], curve.p_fa[-1]) == (0, 1, 1, 0)
     assert curve.eer() == pytest.approx(eer_by_definition(target, nontarget), abs=1e-12)
     costs = [10 * 0.1 * miss + 2 * 0.9 * false_alarm for miss, false_alarm in by_definition(target, nontarget)]
     assert curve.min_dcf(0.1, c_miss=10, c_fa=2) == pytest.approx(min(costs) / min(10 * 0.1, 2 * 0.9))
@@ -110,3 +115,64 @@ def test_an_empty_class_and_nan_are_refused(target, nontarget, sentence):
 def test_impossible_costs_are_refused(parameters):
     with pytest.raises(SdpnError, match="detection cost"):
         min_dcf(np.ones(2), np.zeros(2), *parameters)
+
+
+@pytest.mark.parametrize(("n_targets", "n_nontargets"), [(300, 2000), (2000, 300)])
+@pytest.mark.parametrize("levels", [10, 10**6])
+def test_chunks_give_the_curve_of_the_whole(n_targets, n_nontargets, levels):
+    rng = np.random.default_rng(3)
+    scores = np.concatenate([rng.normal(1, 1, n_targets), rng.normal(0, 1, n_nontargets)])
+    scores = np.round(scores * levels) / levels
+    labels = np.arange(len(scores)) < n_targets
+    order = rng.permutation(len(scores))
+    cuts = np.split(order, [5, 5, 800, 1500])
+    whole, parts = det_curve(scores[labels], scores[~labels]), det_curve_of((scores[c], labels[c]) for c in cuts)
+    for name in ("thresholds", "n_missed", "n_accepted"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+    assert len(whole.thresholds) <= 2 * min(n_targets, n_nontargets) + 2
+
+
+def test_chunks_without_a_class_are_refused():
+    with pytest.raises(SdpnError, match="no scores of non-target trials"):
+        det_curve_of([(np.ones(3), np.ones(3, dtype=bool))])
+    with pytest.raises(SdpnError, match="no scores of target trials"):
+        det_curve_of([])
+
+
+def test_cllr_is_its_definition_and_one_for_scores_that_say_nothing():
+    rng = np.random.default_rng(4)
+    target, nontarget = rng.normal(2, 2, 50), rng.normal(-2, 2, 80)
+    expected = np.mean([np.log2(1 + np.exp(-s)) for s in target]) + np.mean([np.log2(1 + np.exp(s)) for s in nontarget])
+    assert cllr(target, nontarget) == pytest.approx(expected / 2)
+    assert cllr(np.zeros(5), np.zeros(9)) == pytest.approx(1)
+    assert cllr(np.full(3, 1e4), np.full(3, -1e4)) == 0 and np.isfinite(cllr(np.full(3, -1e4), np.full(3, 1e4)))
+
+
+@pytest.mark.parametrize("levels", [5, 10**6])
+def test_min_cllr_is_cllr_after_isotonic_regression(levels):
+    from sklearn.isotonic import IsotonicRegression  # the pool-adjacent-violators algorithm, independently
+
+    rng = np.random.default_rng(5)
+    target = np.round(rng.normal(1, 1, 120) * levels) / levels
+    nontarget = np.round(rng.normal(0, 1, 300) * levels) / levels
+    scores, labels = np.concatenate([target, nontarget]), np.arange(420) < 120
+    posterior = IsotonicRegression().fit_transform(scores, labels)
+    with np.errstate(divide="ignore"):
+        ratios = np.log(posterior) - np.log(1 - posterior) - np.log(120 / 300)
+    expected = np.mean(np.logaddexp(0, -ratios[labels])) + np.mean(np.logaddexp(0, ratios[~labels]))
+    assert min_cllr(target, nontarget) == pytest.approx(expected / (2 * np.log(2)), abs=1e-9)
+    assert min_cllr(target, nontarget) == pytest.approx(min_cllr(np.exp(target), np.exp(nontarget)))
+
+
+def test_min_cllr_of_classes_apart_is_nothing():
+    assert min_cllr(np.arange(10.0, 14), np.arange(5.0)) == 0
+    assert min_cllr(np.arange(5.0), np.arange(10.0, 14)) == pytest.approx(1)
+
+
+def test_actual_cost_is_taken_at_the_threshold_of_bayes():
+    target, nontarget = np.array([5.0, 1.0, 3.0]), np.array([-1.0, 4.0, 0.0, 2.0])
+    # log(0.9 * 2 / (0.1 * 10)) = 0.588: no target below it, two of four non-targets at least as high
+    assert act_dcf(target, nontarget, 0.1, c_miss=10, c_fa=2) == pytest.approx(0.9 * 2 * 0.5 / 1.0)
+    ratios = np.log(0.99 / 0.01) * np.ones(1)
+    assert act_dcf(ratios, ratios - 1e-9, 0.01) == 0  # at the threshold a trial is accepted
+    assert act_dcf(target, nontarget, 0.01) >= min_dcf(target, nontarget, 0.01)

@@ -21,7 +21,7 @@ def test_every_stage_leaves_what_it_promises(recipe):
     assert {"corpus.json", "trials/eval.txt", "train/utt2spk.oracle", "train/feats.0001.ark"} <= data.keys()
     for bank in ("noise", "music", "babble", "reverb1"):
         assert f"augment/{bank}/index/index.json" in data
-    assert {"config.yaml", "results.md", "results.json"} <= exp.keys()
+    assert {"config.yaml", *(f"results/{name}" for name in ("results.md", "results.json", "report.html"))} <= exp.keys()
     assert any(name.startswith("checkpoints/") for name in exp)
     assert any(name.startswith("scores/eval/") and name.endswith("scores.txt") for name in exp)
 
@@ -36,11 +36,11 @@ def test_the_training_cuts_carry_no_speaker_label(recipe):
 
 
 def test_the_table_has_every_system_and_is_printed(recipe):
-    rows = json.loads((recipe.exp / "results.json").read_text())["rows"]
+    rows = json.loads((recipe.exp / "results" / "results.json").read_text())["rows"]
     assert [name for name in SYSTEMS if name not in {row["system"] for row in rows}] == []
     trained = {(row["backend"], row["score_norm"]) for row in rows if row["system"] == "sdpn"}
-    assert trained == {("cosine", "none"), ("cosine", "as"), ("plda", "none"), ("plda", "as")}
-    table = (recipe.exp / "results.md").read_text()
+    assert trained == {("cosine", "none"), ("cosine", "as"), ("lda-plda", "none"), ("lda-plda", "as")}
+    table = (recipe.exp / "results" / "results.md").read_text()
     for system in SYSTEMS:
         assert f"| {system} |" in table
         assert f"{system} " in recipe.printed
@@ -48,7 +48,7 @@ def test_the_table_has_every_system_and_is_printed(recipe):
 
 def test_an_evaluation_utterance_that_cannot_be_used_costs_its_trials_and_is_listed(recipe):
     assert (recipe.data / "eval" / "dropped.txt").read_text().startswith("other00-s0-short ")
-    rows = json.loads((recipe.exp / "results.json").read_text())["rows"]
+    rows = json.loads((recipe.exp / "results" / "results.json").read_text())["rows"]
     trials = (recipe.data / "trials" / "eval.txt").read_text().splitlines()
     lost = sum("other00-s0-short" in line for line in trials)
     assert lost > 0

@@ -1,0 +1,56 @@
+"""A fitted chain on disk: one HDF5 file that holds its text and what every step has learned."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from sdpn.backend.chain import Chain
+from sdpn.errors import SdpnError
+from sdpn.files import atomic_path
+
+FORMAT = "sdpn back-end 1"
+
+
+def save_chain(path: str | Path, chain: Chain) -> None:
+    """Write a fitted chain; equal chains give equal bytes.
+
+    The file has one group a step, named `0 mean-subtract`, `1 lda` and so on, which holds the attributes that the step
+    learned: arrays as datasets, numbers and sentences as attributes.
+    """
+    words = [part.split()[0] for part in chain.text.split("|")]
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as opened:
+        opened.attrs["format"], opened.attrs["chain"] = FORMAT, chain.text
+        for place, (word, step) in enumerate(zip(words, chain.steps, strict=True)):
+            group = opened.create_group(f"{place} {word}", track_order=True)
+            for name, learned in vars(step).items():
+                if name.endswith("_"):
+                    if isinstance(learned, np.ndarray):
+                        group.create_dataset(name, data=learned, track_times=False)
+                    else:
+                        group.attrs[name] = learned
+
+
+def load_chain(path: str | Path) -> Chain:
+    """Read a chain that `save_chain` wrote, fitted as it was.
+
+    Raises:
+        SdpnError: there is no such file, or it is not one.
+    """
+    if not Path(path).is_file():
+        raise SdpnError(f"{path}: there is no such file")
+    try:
+        with h5py.File(path, "r") as opened:
+            if opened.attrs.get("format") != FORMAT:
+                raise SdpnError(f"{path}: not a back-end that sdpn wrote ({FORMAT})")
+            chain = Chain(opened.attrs["chain"])
+            for place, step in enumerate(chain.steps):
+                group = next(opened[name] for name in opened if name.startswith(f"{place} "))
+                for name, learned in group.attrs.items():
+                    setattr(step, name, learned.item() if isinstance(learned, np.generic) else learned)
+                for name, learned in group.items():
+                    setattr(step, name, learned[()])
+    except (OSError, KeyError, StopIteration):
+        raise SdpnError(f"{path}: damaged, or not an HDF5 file") from None
+    chain.notes_ = [step.note_ for step in chain.steps if step.note_]
+    return chain

@@ -1,0 +1,162 @@
+"""The figures of one row of the table: error rates, costs, their intervals, and what its plots are drawn from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from sdpn.backend.calibration import Calibration
+from sdpn.backend.config import OperatingPoint
+from sdpn.evaluation.bootstrap import Costs, draw_speakers, interval, replicate
+from sdpn.evaluation.compat import EER
+from sdpn.evaluation.metrics import DetCurve, act_dcf, cllr, det_curve
+from sdpn.evaluation.trials import TrialList
+
+DET_STEP = 0.02  # of a normal deviate, between the points of a DET curve that are drawn
+BINS = 80  # of the histogram
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which figures are computed.
+
+    Attributes:
+        points: of the detection costs.
+        compat: the tool whose EER stands beside ours, or "none".
+        draws: of the bootstrap; 0 for none.
+        seed: of the draws.
+        prior: of the calibration.
+    """
+
+    points: list[OperatingPoint]
+    compat: str = "none"
+    draws: int = 2000
+    seed: int = 1
+    prior: float = 0.1
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What `evaluate` found.
+
+    Attributes:
+        values: figure -> value over all trials.
+        intervals: figure -> its 95 % interval; empty without bootstrap.
+        replicates: (n_figures, n_draws), rows in the order of `values`, what paired comparisons need.
+        plots: what DET curve and histogram are drawn from.
+        calibration: weight and offset that make log-likelihood ratios of the scores, or None.
+    """
+
+    values: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    replicates: np.ndarray
+    plots: dict[str, Any]
+    calibration: dict[str, float] | None
+
+
+def evaluate(
+    trials: TrialList,
+    scores: np.ndarray,
+    speakers: tuple[np.ndarray, np.ndarray],
+    wanted: Wanted,
+    calibration_trials: np.ndarray | None = None,
+    calibrated: bool = False,
+) -> Figures:
+    """Compute every figure of a score file.
+
+    The names of the figures: `eer_percent`, `min_cllr`, and for each operating point `min_dcf_P`; `cllr` and
+    `act_dcf_P` of the scores taken at their word as log-likelihood ratios, and the same with `_calibrated` at their
+    end after calibration. Calibration is monotone, so the former need no such twin.
+
+    Args:
+        scores: (n_trials,).
+        speakers: of enrollments and test utterances, see `TrialList.speakers`.
+        calibration_trials: (2, n), scores and labels (1 for targets) to calibrate on; None for no calibration.
+        calibrated: whether the scores have been calibrated (fused) already: their word is `_calibrated`.
+    """
+    target, nontarget = scores[trials.is_target], scores[~trials.is_target]
+    curve = det_curve(target, nontarget)
+    values = {"eer_percent": 100 * curve.eer(), "min_cllr": curve.min_cllr()}
+    values |= {f"min_dcf_{point.name}": curve.min_dcf(*point.numbers) for point in wanted.points}
+    ratios: dict[str, np.ndarray] = {"_calibrated" if calibrated else "": scores}
+    parameters = None
+    if calibration_trials is not None:
+        fitted = Calibration(wanted.prior).fit(calibration_trials[0][:, None], calibration_trials[1] > 0)
+        parameters = {"weight": float(fitted.weights_[0]), "offset": fitted.offset_}
+        if parameters["weight"] > 0:  # else the calibration trials are told apart worse than by chance
+            ratios["_calibrated"] = fitted.transform(scores[:, None])
+    losses = []
+    for suffix, ratio in ratios.items():
+        values[f"cllr{suffix}"] = cllr(ratio[trials.is_target], ratio[~trials.is_target])
+        losses.append(np.logaddexp(0, np.where(trials.is_target, -ratio, ratio)) / (2 * np.log(2)))
+        for point in wanted.points:
+            cost = act_dcf(ratio[trials.is_target], ratio[~trials.is_target], *point.numbers)
+            values[f"act_dcf_{point.name}{suffix}"] = cost
+            losses.append(_act_dcf_losses(ratio, trials.is_target, point))
+    names = list(values)
+    if wanted.compat != "none":
+        values[f"eer_percent_{wanted.compat}"] = 100 * EER[wanted.compat](scores, trials.is_target)
+    intervals, replicates = {}, np.empty((len(names), 0))
+    if wanted.draws:
+        everyone, places = np.unique(np.concatenate(speakers), return_inverse=True)
+        draws = draw_speakers(len(everyone), wanted.draws, wanted.seed)
+        weights = np.array([_weights(point) for point in wanted.points])
+        sides = places[: len(scores)], places[len(scores) :]
+        replicates = replicate(scores, trials.is_target, *sides, draws, Costs(weights, np.array(losses)))
+        replicates[0] *= 100  # the EER in percent
+        intervals = {name: interval(row) for name, row in zip(names, replicates, strict=True)}
+    plots = {"det": _drawn(curve), "marks": _marks(curve, wanted.points), "histogram": _histogram(target, nontarget)}
+    return Figures(values, intervals, replicates, plots, parameters)
+
+
+def _weights(point: OperatingPoint) -> tuple[float, float]:
+    """The normalized weights of misses and false alarms."""
+    miss, false_alarm = point.c_miss * point.p_target, point.c_fa * (1 - point.p_target)
+    return miss / min(miss, false_alarm), false_alarm / min(miss, false_alarm)
+
+
+def _act_dcf_losses(ratio: np.ndarray, is_target: np.ndarray, point: OperatingPoint) -> np.ndarray:
+    miss, false_alarm = _weights(point)
+    accepted = ratio >= np.log(false_alarm / miss)
+    return np.where(is_target, miss * ~accepted, false_alarm * accepted)
+
+
+def _drawn(curve: DetCurve) -> dict[str, list[float]]:
+    """As many points of the curve as can be told apart on the normal-deviate axes."""
+    inside = (curve.n_missed > 0) & (curve.n_accepted > 0) & (curve.n_missed < curve.n_targets)
+    inside &= curve.n_accepted < curve.n_nontargets
+    p_miss, p_fa, threshold = curve.p_miss[inside], curve.p_fa[inside], curve.thresholds[inside]
+    if not len(p_miss):  # the classes do not overlap: there is but the corner
+        return {"p_miss": [], "p_fa": [], "threshold": []}
+    cells = np.round(np.column_stack((ndtri(p_miss), ndtri(p_fa))) / DET_STEP)
+    new = np.append(True, (np.diff(cells, axis=0) != 0).any(axis=1))
+    new[-1] = True
+    kept = {"p_miss": p_miss[new], "p_fa": p_fa[new], "threshold": threshold[new]}
+    return {name: [float(f"{number:.6g}") for number in row] for name, row in kept.items()}
+
+
+def _marks(curve: DetCurve, points: list[OperatingPoint]) -> list[dict[str, Any]]:
+    """Where on the curve the EER and the minimum costs lie."""
+    rate, crossing = curve.eer(), curve.thresholds[np.argmax(curve.p_miss >= curve.p_fa)]
+    marks = [("EER", rate, rate, crossing)]
+    for point in points:
+        miss, false_alarm = _weights(point)
+        place = int(np.argmin(miss * curve.p_miss + false_alarm * curve.p_fa))
+        marks.append((f"minDCF({point.name})", curve.p_miss[place], curve.p_fa[place], curve.thresholds[place]))
+    return [
+        {"name": name, "p_miss": float(p_miss), "p_fa": float(p_fa)}
+        | {"threshold": float(threshold) if np.isfinite(threshold) else None}
+        for name, p_miss, p_fa, threshold in marks
+    ]
+
+
+def _histogram(target: np.ndarray, nontarget: np.ndarray) -> dict[str, list[float]]:
+    """The share of each class in bins over all scores but the outermost thousandth at either end."""
+    edges = np.percentile(np.concatenate((target, nontarget)), [0.1, 99.9])
+    low, high = min(edges[0], target.min()), max(edges[1], np.percentile(target, 99.9))
+    bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    shares = {"edges": bins}
+    for name, scores in (("target", target), ("nontarget", nontarget)):
+        shares[name] = np.histogram(np.clip(scores, bins[0], bins[-1]), bins)[0] / len(scores)
+    return {name: [float(f"{number:.5g}") for number in row] for name, row in shares.items()}

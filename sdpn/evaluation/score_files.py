@@ -1,0 +1,80 @@
+"""Score files in Kaldi's form, `enroll test score` a line, with all digits of the scores."""
+
+from collections.abc import Iterator
+from itertools import islice, zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from sdpn.errors import SdpnError
+from sdpn.evaluation.trials import TrialList
+from sdpn.files import atomic_path
+
+
+def write_scores(path: str | Path, trials: TrialList, scores: np.ndarray) -> None:
+    """Write the scores (n_trials,) in the order of the trial list."""
+    models, utterances = trials.models, trials.utterances
+    rows = zip(trials.enroll.tolist(), trials.test.tolist(), scores.tolist(), strict=True)
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as opened:
+        opened.writelines(f"{models[enroll]} {utterances[test]} {score!r}\n" for enroll, test, score in rows)
+
+
+def read_scores(path: str | Path, n_trials: int | None = None) -> np.ndarray:
+    """The last field of every line, as float64.
+
+    Args:
+        n_trials: how many there must be, where that is known.
+
+    Raises:
+        SdpnError: the file is missing, a line does not end in a number, or their number is another.
+    """
+    try:
+        with open(path, encoding="utf-8") as opened:
+            scores = np.fromiter((line.rpartition(" ")[2] for line in opened), dtype=np.float64)
+    except FileNotFoundError:
+        raise SdpnError(f"{path}: there is no such score file") from None
+    except ValueError:
+        raise SdpnError(f"{path}: expected `enroll test score` lines; remove it and run stage 6 again") from None
+    if n_trials is not None and len(scores) != n_trials:
+        raise SdpnError(f"{path}: {len(scores)} scores for {n_trials} trials; remove it and run stage 6 again")
+    return scores
+
+
+def read_chunks(trials: str | Path, scores: str | Path, size: int = 1 << 18) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Scores and labels of a trial list and its score file, read side by side, `size` lines at a time.
+
+    Neither file is ever held in memory, so `metrics.det_curve_of` takes lists of any length.
+
+    Yields:
+        scores (n,) float64 and whether each is of a target trial (n,) bool.
+
+    Raises:
+        SdpnError: a file is missing, or a line of the one is not of the same trial as the line of the other.
+    """
+    for path in (trials, scores):
+        if not Path(path).is_file():
+            raise SdpnError(f"{path}: there is no such file")
+    with open(trials, encoding="utf-8-sig") as labelled, open(scores, encoding="utf-8") as scored:
+        pairs = enumerate(zip_longest(labelled, scored, fillvalue=""), start=1)
+        while block := list(islice(pairs, size)):
+            found = [_score_and_label(number, *lines, trials, scores) for number, lines in block]
+            yield np.array([score for score, _ in found]), np.array([label for _, label in found])
+
+
+def _score_and_label(
+    number: int, trial: str, scored: str, trials: str | Path, scores: str | Path
+) -> tuple[float, bool]:
+    fields, parts = trial.split(), scored.split()
+    if len(fields) == 3 and fields[0] in ("0", "1"):  # VoxCeleb's form
+        fields = [*fields[1:], "target" if fields[0] == "1" else "nontarget"]
+    if len(fields) != 3 or fields[2] not in ("target", "nontarget"):
+        raise SdpnError(f"{trials}, line {number}: expected `enroll test target|nontarget`, got '{trial.strip()[:80]}'")
+    if len(parts) != 3 or parts[:2] != fields[:2]:
+        raise SdpnError(
+            f"{scores}, line {number}: expected the score of {fields[0]} {fields[1]}, got '{scored.strip()[:80]}': "
+            f"the lines must be those of {trials}, in its order"
+        )
+    try:
+        return float(parts[2]), fields[2] == "target"
+    except ValueError:
+        raise SdpnError(f"{scores}, line {number}: '{parts[2]}' is not a number") from None

@@ -1,0 +1,88 @@
+"""The trial lists of a data folder, each read once, without what earlier stages had to leave out."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from sdpn.console import warn
+from sdpn.corpus.layout import Corpus
+from sdpn.errors import SdpnError
+from sdpn.evaluation.trials import TrialList
+from sdpn.files import file_digest
+
+
+class TrialLists:
+    """Gives the trial lists of `data_dir` by name, with the speakers of their trials."""
+
+    def __init__(self, data_dir: Path, corpus: Corpus):
+        self.data_dir, self.corpus = data_dir, corpus
+        self.trials = cache(self._read)
+        self.speakers = cache(self._speakers)
+
+    def _read(self, name: str) -> TrialList:
+        """The list without the trials of utterances that stage 1 or 2 left out; how many these are is said."""
+        path = self.data_dir / "trials" / f"{name}.txt"
+        trials = TrialList.read(path, name, read_models(path.with_suffix(".enroll.map")))
+        evaluation_set = self.data_dir / self.corpus.trials[name]
+        lists = [evaluation_set / file for file in ("dropped.txt", "skipped_fbank.txt")]
+        lines = [line for path in lists if path.exists() for line in path.read_text(encoding="utf-8").split("\n")]
+        left_out = {line.split()[0] for line in lines if line} & set(trials.utterances)
+        if not left_out:
+            return trials
+        usable = trials.without(left_out)
+        lost = len(trials.is_target) - len(usable.is_target)
+        found = " and ".join(str(path) for path in lists if path.exists())
+        warn(f"{name}: {lost} trials left out, of {len(left_out)} utterances that could not be used, listed in {found}")
+        return usable
+
+    def _speakers(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """`TrialList.speakers`, by the evaluation set's own labels where it has them."""
+        path = self._utt2spk(name)
+        return self.trials(name).speakers(read_map(path) if path.exists() else {})
+
+    def speakers_digest(self, name: str) -> str:
+        """What the speakers depend on beside the trial list."""
+        path = self._utt2spk(name)
+        return file_digest(path) if path.exists() else "those whom target trials join"
+
+    def _utt2spk(self, name: str) -> Path:
+        return self.data_dir / self.corpus.trials[name] / "utt2spk"
+
+
+def read_map(path: str | Path) -> dict[str, str]:
+    """Read `name value` lines, e.g. Kaldi's utt2spk.
+
+    Raises:
+        SdpnError: the file is missing, or a line has another form.
+    """
+    pairs = {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise SdpnError(f"{path}: there is no such file") from None
+    for number, line in enumerate(lines, start=1):
+        match line.split():
+            case []:
+                continue
+            case [name, value]:
+                pairs[name] = value
+            case _:
+                raise SdpnError(f"{path}, line {number}: expected `utterance speaker`, got '{line.strip()[:80]}'")
+    return pairs
+
+
+def read_models(path: str | Path) -> dict[str, list[str]]:
+    """Read `model utterance utterance ...` lines; a file that is missing has none: each model is one utterance."""
+    path = Path(path)
+    if not path.exists():
+        return {}
+    models: dict[str, list[str]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        model, *utterances = line.split() or [""]
+        if model and (not utterances or model in models):
+            what = "it has no utterances" if not utterances else "it stands there twice"
+            raise SdpnError(f"{path}, line {number}: the model '{model}' cannot be enrolled: {what}")
+        if model:
+            models[model] = utterances
+    return models

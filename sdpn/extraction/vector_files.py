@@ -1,0 +1,95 @@
+"""x-vectors in anybody's files: Kaldi ark or scp, HDF5, npz, or a folder that stage 5 wrote."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import kaldiio
+import numpy as np
+
+from sdpn.errors import SdpnError
+from sdpn.extraction.store import XVectors, read_checked, refuse_unusable
+
+FORMS = "a folder of stage 5, .scp, .ark, .h5, .hdf5 or .npz"
+
+
+def read_vectors(path: str | Path) -> XVectors:
+    """Read the x-vectors in `path`, whatever form it has.
+
+    Kaldi files hold a vector, or a matrix of one row, for each utterance. HDF5 and npz files hold either an array for
+    each utterance under its name (in HDF5 names may contain slashes), or one matrix and, beside it, the names of its
+    rows as an array of text. Numbers of frames are known of a stage 5 folder alone; elsewhere they are 0.
+
+    Raises:
+        SdpnError: there is no such file, it has another form, is damaged, holds no vectors, vectors of several
+            dimensions, one name twice, or numbers that cannot be computed with.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_checked(path)
+    readers = {".scp": _scp, ".ark": _ark, ".h5": _hdf5, ".hdf5": _hdf5, ".npz": _npz}
+    if path.suffix not in readers:
+        raise SdpnError(f"{path}: x-vectors are read from {FORMS}")
+    if not path.is_file():
+        raise SdpnError(f"{path}: there is no such file")
+    try:
+        named = list(readers[path.suffix](path))
+    except (OSError, EOFError, ValueError, AssertionError, KeyError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise SdpnError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from None
+    found = _collected(named, path)
+    refuse_unusable(found, str(path))
+    return found
+
+
+def _collected(named: list[tuple[str, np.ndarray]], path: Path) -> XVectors:
+    """One matrix of the named vectors, sorted by name in the C locale."""
+    table = _table(named)
+    if table is not None:
+        names, matrix = table
+        named = list(zip(names, matrix, strict=True)) if len(names) == len(matrix) else named
+    vectors: dict[str, np.ndarray] = {}
+    for name, array in named:
+        array = array[0] if array.ndim == 2 and len(array) == 1 else array
+        if array.ndim != 1 or array.dtype.kind not in "fiu":
+            raise SdpnError(f"{path}: '{name}' is not a vector of numbers (its shape is {array.shape})")
+        if name in vectors:
+            raise SdpnError(f"{path}: '{name}' stands there twice")
+        vectors[name] = array
+    if not vectors:
+        raise SdpnError(f"{path}: there are no x-vectors in it")
+    dimensions = sorted({len(vector) for vector in vectors.values()})
+    if len(dimensions) > 1:
+        raise SdpnError(f"{path}: its vectors have several dimensions: {', '.join(map(str, dimensions))}")
+    ids = sorted(vectors, key=str.encode)
+    matrix = np.stack([vectors[name] for name in ids]).astype(np.float32)
+    return XVectors(ids, matrix, np.zeros(len(ids), dtype=np.int64))
+
+
+def _table(named: list[tuple[str, np.ndarray]]) -> tuple[list[str], np.ndarray] | None:
+    """The row names and the matrix, where the file holds these two arrays."""
+    texts = [array for _, array in named if array.ndim == 1 and array.dtype.kind in "SUO"]
+    matrices = [array for _, array in named if array.ndim == 2]
+    if len(texts) != 1 or len(matrices) != 1:
+        return None
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in texts[0]], matrices[0]
+
+
+def _scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    yield from kaldiio.load_scp_sequential(str(path))
+
+
+def _ark(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    yield from kaldiio.load_ark(str(path))
+
+
+def _hdf5(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    found: list[tuple[str, np.ndarray]] = []
+    with h5py.File(path, "r") as opened:
+        opened.visititems(lambda name, item: found.append((name, item[()])) if isinstance(item, h5py.Dataset) else None)
+    yield from found
+
+
+def _npz(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    with np.load(path, allow_pickle=False) as opened:
+        yield from opened.items()

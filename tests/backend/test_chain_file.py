@@ -1,0 +1,61 @@
+import h5py
+import numpy as np
+import pytest
+
+from sdpn.backend.chain import Chain
+from sdpn.backend.chain_file import load_chain, save_chain
+from sdpn.errors import SdpnError
+
+TEXTS = (
+    "length-norm | cosine",
+    "mean-subtract | length-norm | cosine",
+    "whiten 4 | cosine",
+    "mean-subtract | lda 3 | length-norm | plda length-norm=simple smoothing=0.1",
+    "coral | mean-subtract | plda adapt=yes within=0.2",
+)
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    classes = np.arange(120) % 12
+    return rng.normal(size=(120, 6)) + 2 * rng.normal(size=(12, 6))[classes], classes, rng.normal(size=(50, 6))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_loaded_chain_scores_as_the_one_saved(data, tmp_path, text):
+    X, classes, others = data
+    chain = Chain(text).fit(X, classes, others)
+    save_chain(tmp_path / "chain.h5", chain)
+    loaded = load_chain(tmp_path / "chain.h5")
+    assert loaded.text == chain.text and loaded.notes_ == chain.notes_
+    for each in (chain, loaded):
+        each.scores = each.scorer.score_matrix(each.transform(others), each.transform(X, training=True))
+    np.testing.assert_array_equal(loaded.scores, chain.scores)
+
+
+def test_equal_chains_give_equal_bytes(data, tmp_path):
+    X, classes, _ = data
+    for name in ("a.h5", "b.h5"):
+        save_chain(tmp_path / name, Chain(TEXTS[3]).fit(X, classes))
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_the_file_can_be_read_by_a_person(data, tmp_path):
+    save_chain(tmp_path / "chain.h5", Chain(TEXTS[3]).fit(*data[:2]))
+    with h5py.File(tmp_path / "chain.h5") as opened:
+        assert list(opened) == ["0 mean-subtract", "1 lda", "2 length-norm", "3 plda"]
+        assert opened["3 plda/psi_"].shape == (3,)
+
+
+def test_what_is_no_back_end_is_refused_in_a_sentence(data, tmp_path):
+    path = tmp_path / "chain.h5"
+    with pytest.raises(SdpnError, match="there is no such file"):
+        load_chain(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(SdpnError, match="damaged, or not an HDF5 file"):
+        load_chain(path)
+    with h5py.File(path, "w"):
+        pass
+    with pytest.raises(SdpnError, match="not a back-end that sdpn wrote"):
+        load_chain(path)

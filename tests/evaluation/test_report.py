@@ -1,0 +1,214 @@
+"""The report in a browser: headless Chromium through its driver, where both are installed."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdpn.backend.config import ALWAYS, BackendConfig
+from sdpn.errors import SdpnError
+from sdpn.evaluation.figures import Wanted, evaluate
+from sdpn.evaluation.report import compare_experiments, training_curves, write_results
+from sdpn.evaluation.trials import TrialList
+
+FIGURES_OF_A_ROW = {"chain": "mean-subtract | length-norm | cosine", "pseudo_speakers": None, "adaptation_set": None}
+
+
+def write_experiment(exp: Path, seed: int) -> list[dict]:
+    """An experiment after stage 6: three rows of one list, a training log, a map."""
+    rng = np.random.default_rng(seed)
+    enroll, test = rng.integers(40, size=(2, 1500))
+    test = np.where(rng.random(1500) < 0.3, enroll // 4 * 4 + test % 4, test)
+    is_target = enroll // 4 == test // 4
+    trials = TrialList("eval", [f"u{i:02d}" for i in range(40)], enroll, test, is_target)
+    rows = []
+    for place, (backend, norm, separation) in enumerate(
+        [("cosine", "none", 1.0), ("cosine", "as", 1.2), ("oracle-plda", "none", 2.5)]
+    ):
+        scores = separation * is_target + np.random.default_rng(0).normal(size=1500)
+        taught = np.stack((scores[:300], is_target[:300].astype(float)))
+        found = evaluate(trials, scores, (enroll // 4, test // 4), Wanted([*ALWAYS], draws=100), taught)
+        directory = exp / "scores" / "eval" / "sdpn" / str(place)
+        directory.mkdir(parents=True)
+        (directory / "figures.json").write_text(json.dumps(found.plots))
+        np.save(directory / "bootstrap.npy", found.replicates)
+        row = {"trials": "eval", "system": "sdpn", "backend": backend, "score_norm": norm, "quality": [], "fused": []}
+        row |= {"oracle": "oracle" in backend, "baseline": False, **FIGURES_OF_A_ROW, "cohort": None}
+        row |= {**found.values, "intervals": found.intervals, "calibration": found.calibration}
+        row |= {"calibrated_by": "clusters", "not_calibrated": None, "paired": "same"}
+        row |= {"targets": trials.n_targets, "nontargets": trials.n_nontargets}
+        rows.append(row | {"scores": f"scores/eval/sdpn/{place}/scores.txt", "directory": str(directory)})
+    lines = [
+        {"step": step, "epoch": 1, "loss": 5 / step, "effective_rank": step, "waiting_share": 0.1} for step in (1, 2)
+    ]
+    (exp / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    points = {"id": [f"t{i}" for i in range(30)], "x": [i % 6 for i in range(30)], "y": [i // 6 for i in range(30)]}
+    write_results(
+        exp, "a <corpus> & more", rows, BackendConfig(), 1, {**points, "cluster": [i % 4 - 1 for i in range(30)]}
+    )
+    return rows
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    exp = tmp_path_factory.mktemp("report") / "exp"
+    write_experiment(exp, 1)
+    return exp
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("Chromium and its driver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    opened.execute_cdp_cmd("Network.enable", {})
+    opened.execute_cdp_cmd("Network.emulateNetworkConditions", {**OFFLINE})
+    yield opened
+    opened.quit()
+
+
+OFFLINE = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+
+
+def open_report(browser, experiment, dark=False, width=1280):
+    features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get((experiment / "results" / "report.html").as_uri())
+    browser.set_script_timeout(60)
+    browser.execute_async_script("Promise.all(ready).then(() => requestAnimationFrame(arguments[0]))")
+
+
+def column(browser, table, heading):
+    return browser.execute_script(
+        "const table = document.querySelectorAll('table')[arguments[0]];"
+        "const at = [...table.tHead.rows[0].cells].findIndex(th => th.textContent === arguments[1]);"
+        "return [...table.tBodies[0].rows].map(row => row.cells[at].childNodes[0].textContent)",
+        table,
+        heading,
+    )
+
+
+def test_the_page_opens_offline_without_an_error_and_asks_for_nothing_else(browser, experiment):
+    browser.get_log("browser"), browser.get_log("performance")
+    open_report(browser, experiment)
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert [url[:5] for url in asked if not url.startswith("data:")] == ["file:"]
+    assert browser.title == "Results: a <corpus> & more"
+
+
+def test_every_plot_is_drawn(browser, experiment):
+    open_report(browser, experiment)
+    drawn = browser.execute_script(
+        "return plots.map(plot => [plot.getAttribute('aria-label'), plot.querySelectorAll('.trace').length])"
+    )
+    assert [label for label, _ in drawn] == [
+        "DET curves of eval",
+        "histograms of the scores of eval",
+        "embedding map ",
+        "loss over the steps",
+        "effective_rank over the steps",
+    ]
+    assert all(traces > 0 for _, traces in drawn)
+
+
+def test_curves_say_their_numbers_on_hover(browser, experiment):
+    open_report(browser, experiment)
+    said = browser.execute_script(
+        "const plot = plots[0]; plot.scrollIntoView(); Plotly.Fx.hover(plot, [{curveNumber: 1, pointNumber: 20}]);"
+        "return plot.querySelector('.hovertext').textContent"
+    )
+    assert re.search(r"sdpn cosine.*misses [\d.]+ %, false alarms [\d.]+ %, threshold -?[\d.]+", said)
+
+
+def test_tables_sort_by_a_click_on_a_heading_and_back(browser, experiment):
+    open_report(browser, experiment)
+    rates = [float(rate) for rate in column(browser, 0, "EER %")]
+    assert rates != sorted(rates)
+    heading = "[...document.querySelectorAll('table')[0].tHead.rows[0].cells].find(th => th.textContent === 'EER %')"
+    for descending in (False, True):
+        browser.execute_script(f"{heading}.click()")
+        assert [float(rate) for rate in column(browser, 0, "EER %")] == sorted(rates, reverse=descending)
+    assert browser.execute_script(f"return {heading}.ariaSort") == "descending"
+
+
+def test_a_phone_scrolls_tables_but_not_the_page_and_sees_the_eer_beside_the_names(browser, experiment):
+    open_report(browser, experiment, width=390)
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+    shown = browser.execute_script(
+        "return [...document.querySelector('table').tHead.rows[0].cells]"
+        ".filter(th => th.offsetParent && th.getBoundingClientRect().right < 390).map(th => th.textContent)"
+    )
+    assert shown[:2] == ["row", "EER %"]
+
+
+def test_page_and_plots_follow_light_and_dark(browser, experiment):
+    inks = []
+    for dark in (False, True):
+        open_report(browser, experiment, dark)
+        back = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        ink = browser.execute_script("return getComputedStyle(plots[0].querySelector('.xtick text')).fill")
+        levels = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (back, ink)]
+        assert abs(levels[0] - levels[1]) > 400
+        inks.append(levels)
+    assert inks[0][0] > inks[1][0]
+
+
+def test_oracle_rows_are_marked_and_what_they_are_better_than_is_said(experiment):
+    page = (experiment / "results" / "report.html").read_text()
+    assert "oracle labels" in page and "is better than" in page
+    assert "lowest EER" in page and "by sdpn cosine+as" in page  # the oracle is no candidate
+    assert "a &lt;corpus&gt; &amp; more" in page
+
+
+def test_training_curves_leave_clocks_out_and_bear_a_broken_line(experiment, tmp_path):
+    assert set(training_curves(experiment)) == {"loss", "effective_rank"}
+    (tmp_path / "train.jsonl").write_text('{"step": 1, "loss": 2}\n{"loss": 1}\n[3]\n{"step": 2, "lo')
+    assert training_curves(tmp_path) == {"loss": ([1], [2])}
+    assert training_curves(tmp_path / "nowhere") == {}
+
+
+def test_several_experiments_stand_on_one_page_and_are_compared(experiment, tmp_path):
+    write_experiment(tmp_path / "other", 1)
+    table, sentences, written = compare_experiments([experiment, tmp_path / "other"], tmp_path / "out")
+    assert [path.name for path in written] == ["results.md", "results.json", "report.html"]
+    tree = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [row["experiment"] for row in tree["rows"]] == ["exp"] * 3 + ["other"] * 3
+    assert len(tree["comparisons"]) == 15
+    assert table.splitlines()[0].startswith("experiment  system")
+    assert any("between exp: sdpn oracle-plda and other: sdpn oracle-plda" in line for line in sentences)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda exp: shutil.rmtree(exp / "results"), "results.json is missing: run stage 6 on .*exp first"),
+        (lambda exp: (exp / "results" / "results.json").write_text("{}"), "results.json is damaged: run stage 6"),
+        (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
+    ],
+)
+def test_an_experiment_without_results_is_refused_in_a_sentence(experiment, tmp_path, spoil, sentence):
+    shutil.copytree(experiment, tmp_path / "exp")
+    spoil(tmp_path / "exp")
+    with pytest.raises(SdpnError, match=sentence):
+        compare_experiments([tmp_path / "exp"], tmp_path / "out")
+
+
+def test_an_experiment_given_twice_is_refused(experiment, tmp_path):
+    with pytest.raises(SdpnError, match="an experiment is given twice"):
+        compare_experiments([experiment, experiment], tmp_path / "out")

@@ -1,0 +1,85 @@
+import h5py
+import kaldiio
+import numpy as np
+import pytest
+
+from sdpn.errors import SdpnError
+from sdpn.extraction.store import XVectors, write_xvectors
+from sdpn.extraction.vector_files import read_vectors
+
+IDS = ["id1/b/c", "id1/a", "Id2"]
+VECTORS = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+
+
+def write_ark(path, matrices=False):
+    with kaldiio.WriteHelper(f"ark,scp:{path}.ark,{path}.scp") as writer:
+        for name, vector in zip(IDS, VECTORS, strict=True):
+            writer(name, vector[None] if matrices else vector)
+
+
+def write_hdf5(path, **datasets):
+    with h5py.File(path, "w") as opened:
+        for name, data in datasets.items():
+            opened[name] = data
+
+
+def check(found):
+    assert found.ids == ["Id2", "id1/a", "id1/b/c"]
+    np.testing.assert_array_equal(found.vectors, VECTORS[::-1])
+
+
+@pytest.mark.parametrize("suffix", ["ark", "scp"])
+@pytest.mark.parametrize("matrices", [False, True])
+def test_kaldi_files_hold_vectors_or_matrices_of_one_row(tmp_path, suffix, matrices):
+    write_ark(tmp_path / "x", matrices)
+    check(read_vectors(tmp_path / f"x.{suffix}"))
+
+
+def test_hdf5_holds_an_array_for_each_utterance(tmp_path):
+    write_hdf5(tmp_path / "x.h5", **dict(zip(IDS, VECTORS, strict=True)))
+    check(read_vectors(tmp_path / "x.h5"))
+
+
+def test_hdf5_holds_a_matrix_and_the_names_of_its_rows(tmp_path):
+    write_hdf5(tmp_path / "x.hdf5", embeddings=VECTORS, utts=np.array(IDS, dtype="S"))
+    check(read_vectors(tmp_path / "x.hdf5"))
+
+
+def test_npz_holds_either(tmp_path):
+    np.savez(tmp_path / "a.npz", **dict(zip(IDS, VECTORS, strict=True)))
+    np.savez(tmp_path / "b.npz", ids=np.array(IDS), xvectors=VECTORS)
+    check(read_vectors(tmp_path / "a.npz"))
+    check(read_vectors(tmp_path / "b.npz"))
+
+
+def test_a_folder_of_stage_5_is_read_with_its_frames(tmp_path):
+    write_xvectors(tmp_path, XVectors(IDS, VECTORS, np.array([1, 2, 3])))
+    found = read_vectors(tmp_path)
+    check(found)
+    assert found.num_frames.tolist() == [3, 2, 1]
+
+
+def save(**arrays):
+    return lambda path: np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "sentence"),
+    [
+        ("x.npz", lambda path: None, "there is no such file"),
+        ("x.txt", lambda path: path.write_text("a 1 2"), "x-vectors are read from a folder of stage 5, .scp"),
+        ("x.npz", lambda path: path.write_bytes(b"nothing"), "cannot be read as npz"),
+        ("x.h5", lambda path: path.write_bytes(b"nothing"), "cannot be read as h5"),
+        ("x.scp", lambda path: path.write_text("a nowhere.ark:5\n"), "cannot be read as scp"),
+        ("x.npz", save(), "there are no x-vectors in it"),
+        ("x.npz", save(a=np.ones(3), b=np.ones(4)), "its vectors have several dimensions: 3, 4"),
+        ("x.npz", save(a=np.ones((3, 4)), b=np.ones(4)), "'a' is not a vector of numbers"),
+        ("x.npz", save(ids=np.array(["a", "a"]), x=np.ones((2, 3))), "'a' stands there twice"),
+        ("x.npz", save(a=np.ones(3), b=np.array([1, np.nan, 2])), "1 of 2 x-vectors hold NaN or infinity: b"),
+        ("x.npz", save(a=np.ones(3), b=np.ones(3)), "all 2 x-vectors are the same"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path, name, write, sentence):
+    write(tmp_path / name)
+    with pytest.raises(SdpnError, match=sentence):
+        read_vectors(tmp_path / name)
