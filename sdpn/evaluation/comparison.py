@@ -63,9 +63,9 @@ def compare(
 def read_usable(data_dir: Path, name: str, evaluation_set: str) -> TrialList:
     """A trial list without the trials whose utterances stage 1 or 2 had to leave out; how many these are is said."""
     trials = TrialList.read(data_dir / "trials" / f"{name}.txt", name)
-    lists = [data_dir / evaluation_set / file for file in ("dropped.txt", "skipped_fbank.txt")]
+    lists = [data_dir / evaluation_set / file for file in ("skipped.tsv", "skipped_fbank.txt")]
     lines = [line for path in lists if path.exists() for line in path.read_text(encoding="utf-8").split("\n")]
-    left_out = {line.split()[0] for line in lines if line} & set(trials.utterances)
+    left_out = {line.split("\t")[0] for line in lines if line} & set(trials.utterances)
     if not left_out:
         return trials
     usable = trials.without(left_out)

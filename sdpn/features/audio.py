@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from sdpn.corpus import ffmpeg
+from sdpn.corpus.reading import is_ffmpegs
 from sdpn.errors import SdpnError
 
 _BLOCK_SECONDS = 30
@@ -67,7 +69,7 @@ def load_samples(cut: Any) -> np.ndarray:
 def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     """The same in consecutive blocks of half a minute at most; see `load_samples` for what it raises.
 
-    A recording of one file that libsndfile reads, resampled or not, is read here: that is several times as fast as
+    A recording of one file that libsndfile or ffmpeg reads, resampled or not, is read here: that is several times as fast as
     through Lhotse, and in bounded memory. What else a cut may be (a URL, an augmented recording, several sources)
     Lhotse loads in one piece.
     """
@@ -76,7 +78,10 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     if entry["duration"] <= 0:
         raise SdpnError("the audio is empty")
     found = _plain_file(entry)
-    blocks = _through_lhotse(entry) if found is None else _read_file(entry, *found)
+    if found is None:
+        blocks = _through_lhotse(entry)
+    else:
+        blocks = (_decode_file if _is_ffmpegs(found[0]) else _read_file)(entry, *found)
     wanted = cut.num_samples
     count = 0
     for block in blocks:
@@ -139,6 +144,34 @@ def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
                     return
     except soundfile.LibsndfileError as error:
         raise SdpnError(f"the audio cannot be read: {path}: {_reason(path, error)}") from None
+
+
+def _is_ffmpegs(path: str) -> bool:
+    try:
+        return is_ffmpegs(path)
+    except SdpnError:  # it cannot be opened, which reading it says
+        return False
+
+
+def _decode_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
+    """The same of a file that ffmpeg decodes, always from its start on."""
+    column = entry["recording"]["sources"][0]["channels"].index(entry["channel"])
+    first = round_half_up(entry["start"] * rate)
+    last = first + round_half_up(entry["duration"] * rate)
+    wanted_rate = entry["recording"]["sampling_rate"]
+    resampler = None
+    if rate != wanted_rate:
+        import soxr
+
+        resampler = soxr.ResampleStream(rate, wanted_rate, 1, dtype="float32", quality="HQ")
+    at = 0
+    for block in ffmpeg.decode(path, rate):
+        part = np.ascontiguousarray(block[max(0, first - at) : max(0, last - at), column])
+        at += len(block)
+        if len(part):
+            yield part if resampler is None else resampler.resample_chunk(part)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
 
 def _reason(path: str, error: Any) -> str:

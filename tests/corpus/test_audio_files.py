@@ -1,14 +1,11 @@
 import os
 import resource
-from functools import partial
 
 import numpy as np
 import pytest
 import soundfile
 
-from sdpn.cluster.pool import run_jobs
-from sdpn.corpus import audio_files
-from sdpn.corpus.audio_files import fingerprint, list_audio, probe, read_header, write_flac
+from sdpn.corpus.audio_files import fingerprint, list_audio, write_flac
 from sdpn.errors import SdpnError
 from tests.corpus.conftest import write_audio
 
@@ -59,33 +56,6 @@ def test_a_missing_folder_is_a_sentence(tmp_path):
 def test_names_are_in_composed_form(tmp_path):
     write_audio(tmp_path / "e\u0301" / "1.wav")
     assert names(tmp_path) == ["\u00e9/1.wav"]
-
-
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.opus", "a.mp3", "a.aiff"])
-def test_a_header_tells_rate_length_and_channels(tmp_path, name):
-    path = write_audio(tmp_path / name, seconds=1, channels=2)
-    assert read_header(path) == (16000, soundfile.info(path).frames, 2)
-
-
-def test_unusable_files_have_a_reason(tmp_path):
-    (tmp_path / "empty.flac").touch()
-    (tmp_path / "text.wav").write_text("this is no audio at all, only words")
-    soundfile.write(tmp_path / "silent.wav", [], 16000)
-    (tmp_path / "folder.wav").mkdir()
-    assert read_header(tmp_path / "empty.flac") == "the file is empty"
-    assert read_header(tmp_path / "text.wav").startswith("not readable as audio")
-    assert read_header(tmp_path / "silent.wav") == "there are no samples in it"
-    assert read_header(tmp_path / "folder.wav") == "is a directory"
-    assert read_header(tmp_path / "none.wav") == "no such file or directory"
-
-
-@pytest.mark.parametrize("nj", [1, 2])
-def test_headers_come_in_the_order_of_the_files(tmp_path, monkeypatch, nj):
-    monkeypatch.setattr(audio_files, "_FILES_PER_JOB", 2)
-    for number in range(5):
-        write_audio(tmp_path / f"{number}.wav", seconds=0.1 * (number + 1))
-    found = probe(list_audio(tmp_path).files, partial(run_jobs, nj=nj), "headers")
-    assert [header.num_samples for header in found] == [1600, 3200, 4800, 6400, 8000]
 
 
 def test_the_fingerprint_changes_with_the_files(tmp_path):

@@ -63,20 +63,20 @@ def test_evaluation_cuts_keep_their_labels(data, make_cuts):
 
 
 def test_training_utterances_are_filtered_by_duration_and_others_are_not(data, make_cuts, capsys):
-    make_cuts("--min-duration", 1.4, "--max-duration", 1.9, data)
-    assert [cut["id"] for cut in cuts(data, "train")] == ["t1"]
-    assert (data / "train" / "dropped.txt").read_text() == "t0 shorter than 1.4 s\nt2 longer than 1.9 s\n"
-    assert (data / "train" / "utt2spk.oracle").read_text() == "t1 Ann\n"
+    make_cuts("--min-duration", 1.4, "--max-skipped", 0.5, data)
+    assert [cut["id"] for cut in cuts(data, "train")] == ["t1", "t2"]
+    assert (data / "train" / "skipped.tsv").read_text() == "t0\tshorter than 1.4 s\n"
+    assert (data / "train" / "utt2spk.oracle").read_text() == "t1 Ann\nt2 Ann\n"
     assert len(cuts(data, "eval")) == 2
-    assert "1 utterances left out, shorter than 1.4 s" in capsys.readouterr().out
+    assert "train: 1 skipped, shorter than 1.4 s" in capsys.readouterr().out
 
 
 def test_evaluation_utterances_without_one_frame_are_left_out_with_a_warning(data, make_cuts, capsys):
     bob = {"speaker": "Bob", "session": "Bob-Monday"}
     write_set(data / "eval", [entry(data, "e0", **bob), entry(data, "click", seconds=0.02, **bob)])
-    make_cuts(data)
+    make_cuts("--max-skipped", 0.5, data)
     assert [cut["id"] for cut in cuts(data, "eval")] == ["e0"]
-    assert "warning: eval: 1 utterances left out, shorter than one frame" in capsys.readouterr().err
+    assert "warning: eval: 1 skipped, shorter than one frame" in capsys.readouterr().err
 
 
 def test_other_rates_and_channels_are_converted_and_counted_once(data, make_cuts, capsys):
