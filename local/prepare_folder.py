@@ -18,9 +18,17 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.audio_files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.corpus.clips import find_clips
-from sdpn.corpus.folder import Scan, choose_speakers, hold_out, read_genders, scan_speech, set_folders
+from sdpn.corpus.folder import Scan, read_genders, scan_speech, set_folders
 from sdpn.corpus.manifests import Entry
-from sdpn.corpus.stage0 import GivenTrials, absolute, prepare, stage0_options, trial_options, trials_of
+from sdpn.corpus.stage0 import (
+    GivenTrials,
+    absolute,
+    prepare,
+    split_speakers,
+    stage0_options,
+    trial_options,
+    trials_of,
+)
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
@@ -83,14 +91,8 @@ def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrial
     where = options["corpus_dir"]
     speech = {name: scan.entries for name, scan in scans.items()}
     if list(speech) == ["train"]:
-        train = speech["train"]
-        named = set()
-        if given.trials:
-            ids, speakers = scans["train"].ids, {entry.id: entry.speaker for entry in train}
-            named = {speakers[ids[name]] for name in given.names if name in ids}
-        count = max(2, round(options["eval_share"] * len({entry.speaker for entry in train})))
-        chosen = named or choose_speakers(train, count, options["seed"], where)
-        speech = dict(zip(("train", "eval"), hold_out(train, chosen), strict=True))
+        ids = scans["train"].ids if given.trials else {}
+        speech = split_speakers(speech["train"], ids, given, options, where)
     for name, entries in speech.items():
         speakers = {entry.speaker for entry in entries}
         if len(speakers) < 2:

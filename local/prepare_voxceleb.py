@@ -4,9 +4,9 @@
     local/prepare_voxceleb.py --voxceleb1 /corpora/vox1 --voxceleb2 /corpora/vox2 --musan /corpora/musan --nj 16 data
 
 VoxCeleb1 is wav/id10001/VIDEO/00001.wav, dev and test together or in folders of their own; VoxCeleb2 is
-{aac,m4a,wav}/id00012/VIDEO/00001.{m4a,wav}. Trial lists (veri_test2.txt, list_test_all2.txt, list_test_hard2.txt for the
-cleaned ones, without the 2 for the original ones) lie in the folder of VoxCeleb1, beside it, or in a folder `meta` or
-`trials` of either; --download fetches them.
+{aac,m4a,wav}/id00012/VIDEO/00001.{m4a,wav}. Trial lists (veri_test2.txt, list_test_all2.txt, list_test_hard2.txt for
+the cleaned ones, without the 2 for the original ones) lie in the folder of VoxCeleb1, beside it, or in a folder `meta`
+or `trials` of either; --download fetches them.
 """
 
 from functools import partial

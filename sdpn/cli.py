@@ -11,6 +11,7 @@ import sdpn
 
 VERBS: dict[str, tuple[str, str]] = {
     "show": ("sdpn.commands.show:show", "Draw an utterance: waveform, fbank, and views as training sees them."),
+    "export": ("sdpn.commands.export:export", "Write what the recipe made in the forms that other tools read."),
 }
 """Verb -> where its click command stands ("module:attribute"), and its one line of help."""
 

@@ -32,7 +32,7 @@ class RemoteFile:
     """One file to fetch, and what is known of it."""
 
     file: str = config.value(help="its name here")
-    urls: list[str] = config.value(help="its addresses; the next is tried where one fails")
+    urls: list[str] = config.value(help="its addresses; the next is tried where one fails")  # noqa: RUF009
     bytes: int | None = config.value(None, at_least=1)
     md5: str | None = config.value(None)
     lines: int | None = config.value(None, at_least=1)
@@ -44,7 +44,7 @@ class Download:
     """A corpus, or a part of one, of conf/downloads.yaml."""
 
     corpus: str = config.value(help="what it belongs to")
-    files: list[RemoteFile] = config.value(help="the files, or the pieces of one archive")
+    files: list[RemoteFile] = config.value(help="the files, or the pieces of one archive")  # noqa: RUF009
     unpacks: str | None = config.value(None, "the folder that the archive holds")
 
 

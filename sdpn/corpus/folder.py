@@ -32,7 +32,7 @@ class Scan:
 
     @property
     def ids(self) -> dict[str, str]:
-        """Utterance id by every name it may have in a trial list: id, path below the folder, the same without extension.
+        """Utterance id by every name it may have in a trial list: id, path below the folder, that without extension.
 
         A path without its extension counts where it is one file's alone.
         """

@@ -121,7 +121,8 @@ def _cut_off(opened: BinaryIO, start: bytes) -> str | None:
             if length >= _OPEN_END or missing < per_sample:
                 return None
             if per_second:
-                return f"cut off: its header says {length / per_second:.2f} s, {(size - place) / per_second:.2f} s are there"
+                said, there = length / per_second, (size - place) / per_second
+                return f"cut off: its header says {said:.2f} s, {there:.2f} s are there"
             return "cut off: it is shorter than its header says"
         if kind == b"fmt ":
             form = opened.read(min(length, 16))

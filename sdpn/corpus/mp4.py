@@ -35,8 +35,8 @@ def is_mp4(start: bytes) -> bool:
 def read_track(opened: BinaryIO, size: int) -> Track:
     """The audio track of an MP4 file of `size` bytes.
 
-    The length is the one that the edit list gives: an encoder puts samples of its own before the sound (1024 or more for
-    AAC), fills the last frame, and says there which part is sound. Without a list it is that of the sample table.
+    The length is the one that the edit list gives: an encoder puts samples of its own before the sound (1024 or more
+    for AAC), fills the last frame, and says there which part is sound. Without a list the sample table gives it.
 
     Raises:
         ValueError: there is no audio track, or the file is cut off; the message says which in a few words.

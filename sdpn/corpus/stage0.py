@@ -68,6 +68,67 @@ def download_options(what: str) -> Callable:
     return decorate
 
 
+def set_options(what: str) -> Callable:
+    """A decorator: the options for sets that the user has made, each `what`."""
+
+    def decorate(command: Callable) -> Callable:
+        share = click.FloatRange(0, 1, min_open=True, max_open=True)
+        command = click.option("--allow-pipes", is_flag=True, help="run the commands that stand in the place of files")(
+            command
+        )
+        command = click.option(
+            "--eval-share", default=0.2, type=share, help="of the training speakers, where --eval is not given"
+        )(command)
+        command = trial_options(command)
+        command = click.option("--eval", "evaluation", help=f"evaluation sets, separated by commas: {what}")(command)
+        return click.option("--train", required=True, type=click.Path(path_type=Path), help=f"training set: {what}")(
+            command
+        )
+
+    return decorate
+
+
+def named_sets(options: dict[str, Any]) -> dict[str, Path]:
+    """The sets that `--train` and `--eval` name, by the names that they get here; paths in `options` become absolute.
+
+    One evaluation set is `eval`; several are called as their folders are, with `eval_` before it.
+    """
+    given = [Path(path.strip()).resolve() for path in (options["evaluation"] or "").split(",") if path.strip()]
+    options["evaluation"] = ",".join(str(path) for path in given) or None
+    names = ["eval"] if len(given) == 1 else [_eval_name(path) for path in given]
+    if len(set(names)) < len(names):
+        raise SdpnError(f"--eval names two sets called {next(name for name in names if names.count(name) > 1)}")
+    for path in (Path(options["train"]), *given):
+        if not path.exists():
+            raise SdpnError(f"{path}: there is no such file or folder")
+    return {"train": Path(options["train"]), **dict(zip(names, given, strict=True))}
+
+
+def _eval_name(path: Path) -> str:
+    name = "_".join(path.name.split(".")[0].split())
+    return name if name.startswith("eval") else f"eval_{name}"
+
+
+def split_speakers(
+    train: list[Entry], ids: Mapping[str, str], given: "GivenTrials", options: Mapping[str, Any], where: str
+) -> dict[str, list[Entry]]:
+    """Sets `train` and `eval` of one set: the speakers that the trials name are evaluated, or else a share of all.
+
+    Args:
+        ids: utterance ids by the names that a trial list may use.
+
+    Raises:
+        SdpnError: there are no labels, or too few speakers.
+    """
+    if any(entry.speaker is None for entry in train):
+        raise SdpnError(f"{where}: it has no speaker labels to split it by: give an evaluation set, too")
+    speakers = {entry.id: entry.speaker for entry in train}
+    named = {speakers[ids[name]] for name in given.names if name in ids}
+    count = max(2, round(options["eval_share"] * len(set(speakers.values()))))
+    chosen = named or choose_speakers(train, count, options["seed"], where)
+    return dict(zip(("train", "eval"), hold_out(train, chosen), strict=True))
+
+
 def absolute(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options with every path made absolute, as text; checks those that all programs share.
 
@@ -80,6 +141,11 @@ def absolute(given: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("enroll_map") and not options.get("trials"):
         raise SdpnError("--enroll-map says what the models of --trials are made of: give both")
     return options
+
+
+def distinguishing(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that tell one corpus from another."""
+    return {key: value for key, value in options.items() if key not in _HOW}
 
 
 def prepare(
@@ -111,7 +177,7 @@ def prepare(
         )
         return [*audio, *write_corpus(data, name, kept, prepared)]
 
-    kept = {key: value for key, value in options.items() if key not in _HOW}
+    kept = distinguishing(options)
     prepare_once(data, name, kept, {**inputs, **fingerprint_clips(clips)}, make)
 
 

@@ -57,7 +57,7 @@ def write_trials(path: str | Path, trials: Iterable[Trial]) -> None:
 
 
 def read_trials(path: str | Path) -> list[Trial]:
-    """Read `enroll test target|nontarget` lines, VoxCeleb's `1 enroll test` or CN-Celeb's `enroll test 1` (0: non-target).
+    """Read `enroll test target|nontarget` lines, VoxCeleb's `1 enroll test` or CN-Celeb's `enroll test 1`.
 
     Raises:
         SdpnError: the file is missing, is empty, or a line has another form.

@@ -1,9 +1,9 @@
 """VoxCeleb 1 and 2 as their archives unpack: which files there are, who speaks, and the official trial lists.
 
 Lhotse has a recipe. Ids, speakers and genders here are those that it gives (there is a test), yet it is not called: it
-trains on VoxCeleb1 dev and VoxCeleb2 test, whose speakers E and H (and VoxSRC) evaluate; it fetches an older trial list,
-of O alone, into the current folder; it takes m4a alone for VoxCeleb2 and an error of one file for the end; and it needs
-hours where a million files are picked out of a list by comparing each id with all others.
+trains on VoxCeleb1 dev, whose speakers the lists E and H evaluate, and on VoxCeleb2 test; it fetches an older trial
+list, of O alone, into the current folder; it takes m4a alone for VoxCeleb2; one broken file ends it; and it needs hours
+where it picks the files of a part out of a list by comparing each id with all others.
 """
 
 import re

@@ -24,6 +24,7 @@ from sdpn.shards import Work
 
 # Work that a rerun may use again; it is no result
 CACHE = "headers"
+GIVEN_FEATURES = "feats.scp.given"
 MOST_SKIPPED = 0.05
 
 
@@ -36,7 +37,7 @@ class Prepared:
         trials: the trial lists by name, in the order of the results table.
         clips: the entries of `noise`, `music`, `talkers` and `rir`, of those that there are.
         skipped: what was left out of a set.
-        features: Kaldi's feats.scp of the sets that came with features.
+        features: of the sets that came with some: Kaldi's rxspecifiers, by utterance.
         max_skipped: the share of a set that may be left out.
     """
 
@@ -44,7 +45,7 @@ class Prepared:
     trials: dict[str, TrialSet]
     clips: dict[str, list[Entry]]
     skipped: dict[str, list[Skipped]] = field(default_factory=dict)
-    features: dict[str, Path] = field(default_factory=dict)
+    features: dict[str, dict[str, str]] = field(default_factory=dict)
     max_skipped: float = MOST_SKIPPED
 
 
@@ -105,10 +106,12 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
         targets = sum(trial.target for trial in trials.trials)
         models = f", {len(trials.models)} enrolled models" if trials.models else ""
         say(f"  trials/{list_name}.txt: {targets} target and {len(trials.trials) - targets} non-target trials{models}")
-    for set_name, scp in prepared.features.items():
-        written.append(data / set_name / "feats.scp.given")
-        write_text(written[-1], scp.read_text(encoding="utf-8"))
-        say(f"  {set_name}: its features are those of {scp}")
+    for set_name, features in prepared.features.items():
+        written.append(data / set_name / GIVEN_FEATURES)
+        usable = {entry.id for entry in prepared.speech[set_name]}
+        ids = sorted(usable & features.keys(), key=str.encode)
+        write_text(written[-1], "".join(f"{id} {features[id]}\n" for id in ids))
+        say(f"  {set_name}: {len(ids)} of {len(usable)} utterances bring features, listed in {written[-1]}")
     corpus = Corpus(
         name=name,
         train="train",
@@ -117,7 +120,7 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
         noises={kind: kind for kind in prepared.clips if kind in ("noise", "music")},
         rir="rir" if "rir" in prepared.clips else None,
         talkers="talkers" if "talkers" in prepared.clips else None,
-        given_features={set_name: "feats.scp.given" for set_name in prepared.features},
+        given_features={set_name: GIVEN_FEATURES for set_name in prepared.features},
         options=options,
     )
     return [*written, corpus.write(data)]
