@@ -119,8 +119,6 @@ def _write(folder: Path, role: str, config: CutsConfig, work: Work) -> tuple[Tal
             if why:
                 skipped.append(Skipped(segment["id"], why))
                 continue
-            if segment.get("speaker") is not None:
-                labels.append((segment["id"], segment["speaker"]))
             tally.trimmed += segment["duration"] - part[1] if spans else 0.0
             if recording["sampling_rate"] != config.sampling_rate:
                 tally.resampled[str(recording["sampling_rate"])] += 1
@@ -129,6 +127,8 @@ def _write(folder: Path, role: str, config: CutsConfig, work: Work) -> tuple[Tal
             for cut in cut_out(segment, recording, part, role, config):
                 tally.cuts += 1
                 tally.seconds += cut["duration"]
+                if segment.get("speaker") is not None:
+                    labels.append((cut["id"], segment["speaker"]))
                 yield cut
             tally.windowed += role != "rir" and tally.cuts > before + 1
         tally.skipped.update(count_reasons(skipped))

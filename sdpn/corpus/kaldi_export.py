@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -91,7 +90,7 @@ def _speakers(set_dir: Path, cuts: list[dict], oracle: bool) -> dict[str, str]:
     if oracle and not path.is_file():
         raise SdpnError(f"{path} is missing: the corpus has no labels, or this is not its training set")
     known = read_table(path) if path.is_file() else {}
-    return {cut["id"]: known.get(cut["id"]) or known.get(re.sub(r"-w\d+$", "", cut["id"])) or cut["id"] for cut in cuts}
+    return {cut["id"]: known.get(cut["id"], cut["id"]) for cut in cuts}
 
 
 def _names(speakers: Mapping[str, str]) -> dict[str, str]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from sdpn import config
 from sdpn.console import say
 from sdpn.corpus.clips import ClipSource, clip_options, fingerprint_clips, make_clips
+from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.folder import choose_speakers, hold_out
 from sdpn.corpus.manifests import Entry
 from sdpn.corpus.trials import (
@@ -23,12 +25,12 @@ from sdpn.corpus.trials import (
     refuse_one_kind,
     refuse_unknown,
 )
-from sdpn.corpus.writer import CACHE, MOST_SKIPPED, Prepared, prepare_once, write_corpus
+from sdpn.corpus.writer import CACHE, Prepared, prepare_once, write_corpus
 from sdpn.errors import SdpnError
 from sdpn.files import digest
 
 # What does not tell one corpus from another
-_HOW = ("nj", "max_skipped", "download", "downloads_config", "allow_pipes")
+_HOW = ("nj", "max_skipped", "download", "downloads_config", "cuts_config", "allow_pipes")
 
 
 def stage0_options(command: Callable) -> Callable:
@@ -37,8 +39,9 @@ def stage0_options(command: Callable) -> Callable:
     command = click.option("--nj", default=1, type=click.IntRange(1), help="processes")(command)
     command = click.option("--seed", default=1, type=click.IntRange(0))(command)
     command = click.option(
-        "--max-skipped", default=MOST_SKIPPED, type=share, help="share of a set that may be unusable; more is an error"
+        "--max-skipped", type=share, help="share of a set that may be unusable (default: that of --cuts-config)"
     )(command)
+    command = click.option("--cuts-config", default="conf/cuts.yaml", help="settings of stage 1 (YAML)")(command)
     command = click.option(
         "--dev-speakers", default=0, type=click.IntRange(0), help="training speakers held out as set dev"
     )(command)
@@ -80,7 +83,7 @@ def set_options(what: str) -> Callable:
             "--eval-share", default=0.2, type=share, help="of the training speakers, where --eval is not given"
         )(command)
         command = trial_options(command)
-        command = click.option("--eval", "evaluation", help=f"evaluation sets, separated by commas: {what}")(command)
+        command = click.option("--eval", "eval", help=f"evaluation sets, separated by commas: {what}")(command)
         return click.option("--train", required=True, type=click.Path(path_type=Path), help=f"training set: {what}")(
             command
         )
@@ -93,8 +96,8 @@ def named_sets(options: dict[str, Any]) -> dict[str, Path]:
 
     One evaluation set is `eval`; several are called as their folders are, with `eval_` before it.
     """
-    given = [Path(path.strip()).resolve() for path in (options["evaluation"] or "").split(",") if path.strip()]
-    options["evaluation"] = ",".join(str(path) for path in given) or None
+    given = [Path(path.strip()).resolve() for path in (options["eval"] or "").split(",") if path.strip()]
+    options["eval"] = ",".join(str(path) for path in given) or None
     names = ["eval"] if len(given) == 1 else [_eval_name(path) for path in given]
     if len(set(names)) < len(names):
         raise SdpnError(f"--eval names two sets called {next(name for name in names if names.count(name) > 1)}")
@@ -140,7 +143,8 @@ def absolute(given: Mapping[str, Any]) -> dict[str, Any]:
         raise SdpnError("--dev-speakers is 1; give 0, or at least 2")
     if options.get("enroll_map") and not options.get("trials"):
         raise SdpnError("--enroll-map says what the models of --trials are made of: give both")
-    return options
+    cuts = config.read(options["cuts_config"], CutsConfig, {"max_skipped": options["max_skipped"]})
+    return {**options, "max_skipped": cuts.max_skipped}
 
 
 def distinguishing(options: Mapping[str, Any]) -> dict[str, Any]:

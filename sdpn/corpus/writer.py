@@ -25,7 +25,6 @@ from sdpn.shards import Work
 # Work that a rerun may use again; it is no result
 CACHE = "headers"
 GIVEN_FEATURES = "feats.scp.given"
-MOST_SKIPPED = 0.05
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Prepared:
         clips: the entries of `noise`, `music`, `talkers` and `rir`, of those that there are.
         skipped: what was left out of a set.
         features: of the sets that came with some: Kaldi's rxspecifiers, by utterance.
-        max_skipped: the share of a set that may be left out.
+        max_skipped: the share of a set that may be left out; more is an error.
     """
 
     speech: dict[str, list[Entry]]
@@ -46,7 +45,7 @@ class Prepared:
     clips: dict[str, list[Entry]]
     skipped: dict[str, list[Skipped]] = field(default_factory=dict)
     features: dict[str, dict[str, str]] = field(default_factory=dict)
-    max_skipped: float = MOST_SKIPPED
+    max_skipped: float = 0.0
 
 
 def prepare_once(
