@@ -21,7 +21,6 @@ from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.training.config import TrainConfig
 
-
 # What stage 0 of one corpus or another is given: DATA must not hold one that was made of something else
 GIVEN = (
     *("corpus-dir", "voxceleb1", "voxceleb2", "voxceleb-trials", "cnceleb1", "cnceleb2", "train", "eval", "trials"),

@@ -177,7 +177,7 @@ def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pendi
                 if entry.name.startswith("."):
                     continue
                 extension = os.path.splitext(entry.name)[1].lower()
-                if entry.is_dir():
+                if _is_folder(entry):
                     below.append(os.path.join(folder.name, entry.name))
                 elif extension in EXTENSIONS:
                     seen = _look_at(entry)
@@ -188,6 +188,13 @@ def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pendi
         return _Folder(folder.name, ("closed", path), [], [Skipped(_readable(path), error.strerror.lower())], {}), []
     above = (*folder.above, identity)
     return _Folder(folder.name, identity, files, skipped, others), [_Pending(name, above) for name in below]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _look_at(entry: os.DirEntry) -> tuple[str, int, int] | Skipped:
