@@ -30,6 +30,7 @@ from sdpn.corpus.stage0 import (
     stage0_options,
     trials_of,
 )
+from sdpn.corpus.text import composed
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.files import digest
 
@@ -62,9 +63,9 @@ def find_speech(
     scans = {name: found.entries(run_all, data / CACHE / name) for name, found in sets.items()}
     speech = {name: entries for name, (entries, _) in scans.items()}
     if list(speech) == ["train"]:
-        ids = {entry.id: entry.id for entry in speech["train"]}
+        ids = {composed(entry.id): entry.id for entry in speech["train"]}
         speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].path))
-    ids = {name: {entry.id: entry.id for entry in own} for name, own in speech.items() if name != "train"}
+    ids = {name: {composed(entry.id): entry.id for entry in own} for name, own in speech.items() if name != "train"}
     trials = trials_of(given, ids, speech, data, options["seed"])
     return Prepared(speech, trials, {}, {name: skipped for name, (_, skipped) in scans.items()})
 

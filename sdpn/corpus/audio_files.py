@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 import soundfile
 
 from sdpn.corpus import ffmpeg
+from sdpn.corpus.text import composed
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path
 
@@ -48,7 +48,7 @@ class AudioFile:
     @property
     def name(self) -> str:
         """Its path below the folder in Unicode's composed form (NFC)."""
-        return self.raw if self.raw.isascii() else unicodedata.normalize("NFC", self.raw)
+        return composed(self.raw)
 
 
 class Skipped(NamedTuple):

@@ -19,6 +19,7 @@ from sdpn.corpus import synthetic
 from sdpn.corpus.audio_files import Listing, Skipped, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.corpus.folder import scan_clips
 from sdpn.corpus.manifests import Entry
+from sdpn.corpus.text import lines_of
 from sdpn.errors import SdpnError
 from sdpn.files import digest
 
@@ -108,8 +109,7 @@ def _listed_rirs(path: Path) -> set[str]:
     """The file names in RIRS_NOISES' own list (`--rir-id 1 --room-id 2 RIRS_NOISES/.../x.wav`); none without it."""
     if not path.is_file():
         return set()
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return {os.path.basename(line.split()[-1]) for line in lines if line.split()}
+    return {os.path.basename(line.split()[-1]) for _, line in lines_of(path, "list of rooms")}
 
 
 def _inside(folder: Path, name: str, parts: tuple[str, ...], corpus: str) -> Path:

@@ -18,6 +18,7 @@ from sdpn.console import say
 from sdpn.corpus.audio_files import AudioFile, Listing, Skipped
 from sdpn.corpus.headers import probe
 from sdpn.corpus.manifests import Entry
+from sdpn.corpus.text import lines_of
 from sdpn.corpus.trials import Trial, TrialSet, name_by_id, name_models, read_enroll_map, read_trials, refuse_one_kind
 from sdpn.errors import SdpnError
 
@@ -76,7 +77,7 @@ class Protocol:
             raise SdpnError(f"{lists}: there is neither enroll.map nor enroll.lst, so nobody knows who is enrolled")
         named = {trial.enroll for trial in trials}
         return Protocol(
-            set(dev.read_text(encoding="utf-8").split()) if dev else None,
+            {line for _, line in lines_of(dev, "list of speakers")} if dev else None,
             [Trial(trial.enroll, _stem(trial.test), trial.target) for trial in trials],
             {
                 # In some copies the map names a model by its speaker alone
@@ -119,10 +120,10 @@ def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple
         skipped += listing.skipped
         files = []
         for file in listing.files:
-            if file.name.count("/") == 1:
+            if file.name.count("/") == 1 and len(file.name.split()) == 1:
                 files.append(file)
             else:
-                skipped.append(Skipped(file.path, "its path is not speaker/utterance"))
+                skipped.append(Skipped(file.path, "its path is not speaker/utterance, or has white space in it"))
         for file, header in _headers(files, run, f"headers below {listing.folder}", cache / str(number), skipped):
             speaker, name = _stem(file.name).split("/")
             entries.append(_entry(f"{speaker}-{name}", file, header, speaker, name))

@@ -2,7 +2,6 @@
 
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from sdpn.corpus.audio_files import Listing, Skipped
 from sdpn.corpus.headers import probe
 from sdpn.corpus.manifests import Entry
+from sdpn.corpus.text import composed, lines_of
 from sdpn.errors import SdpnError
 
 
@@ -37,7 +37,7 @@ class Scan:
         A path without its extension counts where it is one file's alone.
         """
         folder = os.path.join(self.folder, "")
-        names = {unicodedata.normalize("NFC", entry.path.removeprefix(folder)): entry.id for entry in self.entries}
+        names = {composed(entry.path.removeprefix(folder)): entry.id for entry in self.entries}
         stems = [os.path.splitext(name)[0] for name in names]
         unique = {stem for stem, count in Counter(stems).items() if count == 1}
         by_stem = {stem: id for stem, id in zip(stems, names.values(), strict=True) if stem in unique}
@@ -142,13 +142,11 @@ def read_genders(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     genders = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    for number, line in lines_of(path, "list of genders"):
         words = line.rsplit(maxsplit=1)
-        gender = words[-1].lower()[:1] if words else ""
-        if len(words) == 2 and words[1].lower() in ("m", "f", "male", "female"):
-            genders[unicodedata.normalize("NFC", words[0].strip())] = gender
-        elif words:
-            raise SdpnError(f"{path}, line {number}: expected `speaker m` or `speaker f`, got '{line.strip()[:80]}'")
+        if len(words) != 2 or words[1].lower() not in ("m", "f", "male", "female"):
+            raise SdpnError(f"{path}, line {number}: expected `speaker m` or `speaker f`, got '{line[:80]}'")
+        genders[composed(words[0])] = words[1].lower()[:1]
     return genders
 
 

@@ -19,6 +19,8 @@ from sdpn.files import write_text
 _FILES_PER_JOB = 2000
 # Sizes that mean "until the end of the file": what sox, ffmpeg and others write into a pipe
 _OPEN_END = 0x7FFFF000
+# Hz: slower than any telephone, faster than any microphone is no recording of speech
+_RATES = (2000, 768000)
 
 
 class Header(NamedTuple):
@@ -88,8 +90,7 @@ def read_header(path: str | Path) -> Header | str:
             if not start:
                 return "the file is empty"
             if ffmpeg.needed(path, start):
-                header = Header(*ffmpeg.read_header(path))
-                return header if header.num_samples > 0 and header.sampling_rate > 0 else "there are no samples in it"
+                return _checked(*ffmpeg.read_header(path))
             cut = _cut_off(opened, start)
             if cut:
                 return cut
@@ -100,11 +101,17 @@ def read_header(path: str | Path) -> Header | str:
         return str(error)
     except soundfile.LibsndfileError as error:
         return f"not readable as audio: {error.error_string.rstrip('.')}"
-    if info.frames <= 0 or info.samplerate <= 0:
-        return "there are no samples in it"
     if info.frames >= 2**48:  # libsndfile's mark for a length that the header does not tell
         return "the header does not tell its length"
-    return Header(info.samplerate, info.frames, info.channels)
+    return _checked(info.samplerate, info.frames, info.channels)
+
+
+def _checked(sampling_rate: int, num_samples: int, num_channels: int) -> Header | str:
+    if num_samples <= 0 or num_channels <= 0:
+        return "there are no samples in it"
+    if not _RATES[0] <= sampling_rate <= _RATES[1]:
+        return f"the header gives an impossible sampling rate: {sampling_rate} Hz"
+    return Header(sampling_rate, num_samples, num_channels)
 
 
 def _cut_off(opened: BinaryIO, start: bytes) -> str | None:

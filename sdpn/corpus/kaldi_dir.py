@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from sdpn.console import say
 from sdpn.corpus.audio_files import Skipped
 from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
+from sdpn.corpus.text import lines_of
 from sdpn.corpus.trials import some
 from sdpn.errors import SdpnError
 from sdpn.files import digest
@@ -127,20 +129,14 @@ def read_table(path: Path) -> dict[str, str]:
     Raises:
         SdpnError: it is not UTF-8, a line has no value, or a key stands there twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SdpnError(f"{path}: not a text file in UTF-8") from None
     table: dict[str, str] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in lines_of(path, "table"):
         words = line.split(maxsplit=1)
-        if not words:
-            continue
         if len(words) < 2:
-            raise SdpnError(f"{path}, line {number}: expected an id and a value, got '{line.strip()[:80]}'")
+            raise SdpnError(f"{path}, line {number}: expected an id and a value, got '{line[:80]}'")
         if words[0] in table:
             raise SdpnError(f"{path}, line {number}: {words[0]} stands there twice")
-        table[words[0]] = words[1].strip()
+        table[words[0]] = words[1]
     if not table:
         raise SdpnError(f"{path} is empty")
     return table
@@ -156,10 +152,22 @@ def _recordings(folder: Path) -> dict[str, Source]:
             f"{folder}/wav.scp: {len(inside)} recordings are in archives, e.g. {inside[0]}, which are not read: write "
             "them out with Kaldi's wav-copy, or extract them in commands (`wav-copy ... - |`) with --allow-pipes"
         )
+    commands = [value[:-1].strip() for value in table.values() if value.endswith("|")]
+    go = _go_where_they_run(commands, folder)
     return {
-        id: Source(value[:-1].strip(), True) if value.endswith("|") else Source(os.path.abspath(base / value))
+        id: Source(go + value[:-1].strip(), True) if value.endswith("|") else Source(os.path.abspath(base / value))
         for id, value in table.items()
     }
+
+
+def _go_where_they_run(commands: list[str], folder: Path) -> str:
+    """What takes commands to the folder that their relative paths are relative to; nothing where they name none."""
+    for word in commands[0].split() if commands else []:
+        word = word.strip("'\"")
+        if "/" in word and not word.startswith(("/", "-")):
+            base = base_of(word, folder)
+            return f"cd {shlex.quote(str(base))} && " if (base / word).exists() else ""
+    return ""
 
 
 def _segments(path: Path, recordings: dict[str, Source]) -> dict[str, Segment]:

@@ -1,6 +1,7 @@
 """Lhotse manifests of a set: what stage 0 writes, the same bytes whenever it is asked for the same."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -133,8 +134,12 @@ def _supervision(entry: Entry) -> dict[str, Any]:
 
 
 def write_skipped(path: Path, skipped: Iterable[Skipped]) -> None:
-    """Write `what<TAB>reason<TAB>detail` lines; a reason's detail is what stands behind its first colon."""
-    lines = ("\t".join([what, *reason.split(": ", 1)]) + "\n" for what, reason in skipped)
+    """Write `what<TAB>reason<TAB>detail` lines; a reason's detail is what stands behind its first colon.
+
+    Tabs and line ends within these (names of files may hold them) become blanks.
+    """
+    rows = ([what, *reason.split(": ", 1)] for what, reason in skipped)
+    lines = ("\t".join(" ".join(re.split(r"[\t\r\n]", part)) for part in row) + "\n" for row in rows)
     write_text(path, "".join(lines))
 
 

@@ -1,7 +1,7 @@
 """Trial lists and enrollment maps: made from labels, read from files, checked, written in Kaldi's form."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdpn.corpus.manifests import Entry, in_order
+from sdpn.corpus.text import composed, lines_of
 from sdpn.errors import SdpnError
 from sdpn.files import write_text
 
@@ -64,7 +65,8 @@ def read_trials(path: str | Path) -> list[Trial]:
     """
     trials = []
     names: dict[str, str] = {}  # one string for a name, however many trials it is in
-    for number, words in _lines(path, "trial list"):
+    for number, line in lines_of(path, "trial list"):
+        words = line.split()
         match words:
             case [enroll, test, "target" | "nontarget" as label]:
                 pass
@@ -73,8 +75,9 @@ def read_trials(path: str | Path) -> list[Trial]:
             case _:
                 raise SdpnError(
                     f"{path}, line {number}: expected `enroll test target|nontarget` or `1 enroll test`, "
-                    f"got '{' '.join(words)[:80]}'"
+                    f"got '{line[:80]}'"
                 )
+        enroll, test = composed(enroll), composed(test)
         trials.append(Trial(names.setdefault(enroll, enroll), names.setdefault(test, test), label in ("target", "1")))
     if not trials:
         raise SdpnError(f"{path}: there is no trial in it")
@@ -102,7 +105,8 @@ def read_enroll_map(path: str | Path) -> dict[str, list[str]]:
         SdpnError: the file is missing or empty, a model has no utterance, has one twice, or stands there twice.
     """
     models: dict[str, list[str]] = {}
-    for number, (model, *utterances) in _lines(path, "enrollment map"):
+    for number, line in lines_of(path, "enrollment map"):
+        model, *utterances = composed(line).split()
         if not utterances:
             raise SdpnError(
                 f"{path}, line {number}: the model {model} has no utterance: expected `model utt1 utt2 ...`"
@@ -121,20 +125,6 @@ def write_enroll_map(path: str | Path, models: Mapping[str, list[str]]) -> None:
     """Write `model utterance utterance ...` lines, sorted by model."""
     lines = (f"{model} {' '.join(models[model])}\n" for model in sorted(models, key=str.encode))
     write_text(path, "".join(lines))
-
-
-def _lines(path: str | Path, what: str) -> Iterator[tuple[int, list[str]]]:
-    """The number and the words of every line that is not empty, whatever the line ends."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
-        raise SdpnError(f"{path}: there is no such {what}") from None
-    except UnicodeDecodeError:
-        raise SdpnError(f"{path}: not a text file in UTF-8") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        words = line.split()
-        if words:
-            yield number, words
 
 
 def name_by_id(

@@ -15,10 +15,11 @@ from sdpn.console import say
 from sdpn.corpus.audio_files import AudioFile, Listing, Skipped
 from sdpn.corpus.headers import probe
 from sdpn.corpus.manifests import Entry
+from sdpn.corpus.text import lines_of
 from sdpn.corpus.trials import Trial, read_trials, refuse_one_kind
 from sdpn.errors import SdpnError
 
-_FILE = re.compile(r"(?:^|/)(id\d{5})/([^/]+)/([^/]+)\.[^/.]+$")
+_FILE = re.compile(r"(?:^|/)(id\d{5})/([^/\s]+)/([^/\s]+)\.[^/.]+$")
 _TEST_PART = re.compile(r"(?:^|[/_-])test(?:[/_-]|$)")
 DEV_SPEAKERS = 5994  # of VoxCeleb2
 
@@ -76,10 +77,9 @@ class Meta:
             SdpnError: a line has another form.
         """
         genders, test = {}, set()
-        lines = path.read_text(encoding="utf-8-sig").split("\n") if path else []
-        for number, line in enumerate(lines, start=1):
+        for number, line in lines_of(path, "list of speakers") if path else ():
             words = [word.strip() for word in re.split(r"[\t,]", line)]
-            if number == 1 or words == [""]:
+            if number == 1:
                 continue
             speaker, gender, part = words[0], words[2] if len(words) > 2 else "", words[-1]
             if not re.fullmatch(r"id\d{5}", speaker) or gender not in ("m", "f") or part not in ("dev", "test"):
@@ -140,7 +140,9 @@ def scan(
         id = utterance_id(file.name)
         if id is None:
             if wanted is None:
-                skipped.append(Skipped(file.path, "its path does not end in idNNNNN/video/utterance"))
+                skipped.append(
+                    Skipped(file.path, "its path does not end in idNNNNN/video/utterance, or has white space in it")
+                )
         elif wanted is None or id in wanted:
             files.append(file)
             ids.append(id)
