@@ -68,8 +68,7 @@ def find_clips(options: dict[str, Any], run: Callable) -> list[ClipSource]:
     if options.get("musan"):
         sources += _find_musan(Path(options["musan"]), run)
     if options.get("rirs"):
-        noises = any(source.kind == "noise" for source in sources)
-        sources += _find_rirs_noises(Path(options["rirs"]), noises, run)
+        sources += _find_rirs_noises(Path(options["rirs"]), bool(options.get("musan")), run)
     for source in sources:
         refuse_without_ffmpeg(source.listing)
         if not source.listing.files:
@@ -83,7 +82,7 @@ def _find_musan(folder: Path, run: Callable) -> list[ClipSource]:
     return [ClipSource(kind, "musan-", list_audio(folder / part, run)) for part, kind in kinds.items()]
 
 
-def _find_rirs_noises(folder: Path, has_noises: bool, run: Callable) -> list[ClipSource]:
+def _find_rirs_noises(folder: Path, with_musan: bool, run: Callable) -> list[ClipSource]:
     folder = _inside(folder, "RIRS_NOISES", (*_SIMULATED, _REAL), "RIRS_NOISES")
     sources = [ClipSource("rir", f"rirs-{Path(part).name}-", list_audio(folder / part, run)) for part in _SIMULATED]
     real = list_audio(folder / _REAL, run)
@@ -98,8 +97,8 @@ def _find_rirs_noises(folder: Path, has_noises: bool, run: Callable) -> list[Cli
             ),
         )
     )
-    if has_noises:
-        say("  the point-source noises of RIRS_NOISES are left out: they are copies of MUSAN's, and there are noises")
+    if with_musan:
+        say("  the point-source noises of RIRS_NOISES are left out: MUSAN has them already")
     elif (folder / _POINT_SOURCES).is_dir():
         sources.append(ClipSource("noise", "rirs-", list_audio(folder / _POINT_SOURCES, run)))
     return sources

@@ -129,3 +129,11 @@ def test_a_damaged_cache_is_made_again(tmp_path):
     for kept in cache.iterdir():
         kept.write_text('{"files"')
     assert probe(files, serially, "headers", cache) == [(16000, 1600, 1)]
+
+
+def test_an_impossible_sampling_rate_is_a_reason(tmp_path):
+    path = write_audio(tmp_path / "a.wav", seconds=1)
+    content = bytearray(path.read_bytes())
+    content[24:32] = (1).to_bytes(4, "little") + (2).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert read_header(path) == "the header gives an impossible sampling rate: 1 Hz"

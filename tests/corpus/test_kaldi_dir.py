@@ -7,7 +7,7 @@ import pytest
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.trials import read_enroll_map, read_trials
 from sdpn.errors import SdpnError
-from tests.corpus.conftest import program, rows, write_voice
+from tests.corpus.conftest import ROOT, program, rows, write_voice
 
 SPEAKERS = ("ann", "bob", "cyd")
 
@@ -216,3 +216,21 @@ def test_a_folder_that_is_no_data_directory_is_a_sentence(prepare, kaldi):
     (kaldi / "test" / "wav.scp").unlink()
     with pytest.raises(SdpnError, match=r"test/wav.scp is missing: is this a Kaldi data directory\?"):
         prepare()
+
+
+def test_relative_paths_in_commands_are_those_of_the_recipe(prepare, kaldi, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    edit(kaldi / "train" / "wav.scp", "audio/train/ann0.wav", "cat audio/train/ann0.wav |")
+    prepare("--allow-pipes", "--cuts-config", ROOT / "conf" / "cuts.yaml")
+    source = rows(tmp_path / "data" / "train" / "recordings.jsonl.gz")[0]["sources"][0]
+    assert source["source"] == f"cd {kaldi.parent} && cat audio/train/ann0.wav"
+
+
+def test_trials_find_ids_in_either_of_unicodes_forms(prepare, kaldi, tmp_path):
+    for name in ("wav.scp", "utt2spk", "segments"):
+        path = kaldi / "test" / name
+        path.write_text(path.read_text().replace("eve-", "e\u0301ve-").replace(" eve\n", " e\u0301ve\n"))
+    (kaldi / "test" / "trials").write_text("\u00e9ve-0-a fay-0-a 0\n\u00e9ve-0-a \u00e9ve-1-b 1\n")
+    prepare()
+    assert read_trials(tmp_path / "data" / "trials" / "eval.txt")[1].target
+    assert (tmp_path / "data" / "trials" / "eval.txt").read_text().startswith("e\u0301ve-0-a fay-0-a nontarget\n")

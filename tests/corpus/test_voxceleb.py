@@ -265,3 +265,14 @@ def test_speakers_lists_of_another_form_are_a_sentence(tmp_path):
     (tmp_path / "meta.csv").write_text("VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set \nid00012 ,n1 ,x ,dev \n")
     with pytest.raises(SdpnError, match=r"meta.csv, line 2: expected"):
         voxceleb.Meta.read(tmp_path / "meta.csv")
+
+
+def test_a_copy_with_white_space_in_its_name_is_skipped(prepare, corpora, tmp_path):
+    folder = corpora / "vox2" / "dev" / "wav" / "id00012" / "vidA"
+    shutil.copy(folder / "00001.wav", folder / "00001 (1).wav")
+    prepare(corpora, "--max-skipped", 0.2)
+    assert len(ids(tmp_path / "data", "train")) == 6
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text()
+    assert listed.endswith(
+        "00001 (1).wav\tits path does not end in idNNNNN/video/utterance, or has white space in it\n"
+    )
