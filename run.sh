@@ -61,8 +61,9 @@ What to run on
   --cnceleb2 DIR      cnceleb: CN-Celeb2_flac, trained on as well
   --train PATH        kaldi: a data directory; lhotse: a manifest of cuts, a folder of manifests, or a Shar folder
   --eval PATH[,PATH]  kaldi, lhotse: evaluation sets; without any, training speakers are held out
-  --trials FILE       folder, kaldi, lhotse: "enroll test target|nontarget" (or "1 enroll test") lines; made where not given
-  --enroll-map FILE   folder, kaldi, lhotse: "model utterance utterance ..." lines for the enrolled names of --trials
+  --trials FILE       all but toy: "enroll test target|nontarget" (or "1 enroll test") lines; voxceleb, cnceleb: one list
+                      more, such as VoxSRC's; made where not given
+  --enroll-map FILE   "model utterance utterance ..." lines for the enrolled names of --trials
   --allow-pipes       kaldi, lhotse: run the commands that stand in the place of files
   --dev-speakers N    training speakers held out as a further evaluation set, to choose settings on (default: $dev_speakers)
   --musan DIR         all but toy: noises, music, speech for babble (openslr.org/17)
@@ -144,11 +145,11 @@ case $corpus in
 toy) own="" config=${config:-conf/sdpn/toy.yaml} ;;
 folder) own="corpus_dir trials enroll_map $clips" needed=corpus_dir ;;
 voxceleb)
-    own="voxceleb1 voxceleb2 voxceleb_trials download $clips" needed="voxceleb1 voxceleb2"
+    own="voxceleb1 voxceleb2 voxceleb_trials trials enroll_map download $clips" needed="voxceleb1 voxceleb2"
     config=${config:-conf/sdpn/paper.yaml} min_duration=${min_duration:-2}
     ;;
 cnceleb)
-    own="cnceleb1 cnceleb2 download $clips" needed=$([ "$download" = true ] || echo cnceleb1)
+    own="cnceleb1 cnceleb2 trials enroll_map download $clips" needed=$([ "$download" = true ] || echo cnceleb1)
     config=${config:-conf/sdpn/paper.yaml} max_skipped=${max_skipped:-0.5}
     ;;
 kaldi | lhotse) own="train eval trials enroll_map allow_pipes $clips" needed=train ;;

@@ -8,6 +8,7 @@ the speakers is held out as set eval. The first level is the speaker, the second
 the utterance's name. DIR/spk2gender (`speaker m|f` lines), where it exists, keeps non-target trials within a gender.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def find_speech(
     speech: dict[str, Listing],
     genders: dict[str, str],
     given: GivenTrials,
-    run_all,
+    run_all: Callable,
 ) -> Prepared:
     """Read all headers, and make sets and trials."""
     scans = {name: scan_speech(listing, genders, run_all, data / CACHE / name) for name, listing in speech.items()}

@@ -7,6 +7,7 @@ Without --eval a share of the training speakers is held out; without --trials, D
 or else trials are made of its labels. The training set needs no utt2spk.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ def main(data: Path, nj: int, **given: Any) -> None:
     prepare(data, "kaldi", options, inputs, find_clips(options, run_all), find, run_all)
 
 
-def find_speech(data: Path, options: dict[str, Any], sets: dict[str, DataDir], given: GivenTrials, run_all) -> Prepared:
+def find_speech(
+    data: Path, options: dict[str, Any], sets: dict[str, DataDir], given: GivenTrials, run_all: Callable
+) -> Prepared:
     """Read the headers of all recordings, and make sets and trials."""
     scans = {name: found.entries(run_all, data / CACHE / name) for name, found in sets.items()}
     speech = {name: entries for name, (entries, _) in scans.items()}

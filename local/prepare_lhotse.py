@@ -8,6 +8,7 @@ Shar folder, whose audio is copied out as it is. Without --eval a share of the t
 --trials, trials are made of the labels. The training set needs no speakers.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
 
 
 def find_speech(
-    data: Path, options: dict[str, Any], sets: dict[str, Manifests], given: GivenTrials, run_all
+    data: Path, options: dict[str, Any], sets: dict[str, Manifests], given: GivenTrials, run_all: Callable
 ) -> Prepared:
     """Read the headers of all recordings, and make sets and trials."""
     scans = {name: found.entries(run_all, data / CACHE / name) for name, found in sets.items()}

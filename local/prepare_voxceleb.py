@@ -6,23 +6,24 @@
 VoxCeleb1 is wav/id10001/VIDEO/00001.wav, dev and test together or in folders of their own; VoxCeleb2 is
 {aac,m4a,wav}/id00012/VIDEO/00001.{m4a,wav}. Trial lists (veri_test2.txt, list_test_all2.txt, list_test_hard2.txt for
 the cleaned ones, without the 2 for the original ones) lie in the folder of VoxCeleb1, beside it, or in a folder `meta`
-or `trials` of either; --download fetches them.
+or `trials` of either; --download fetches them. --trials adds a list of your own over VoxCeleb1, such as VoxSRC's.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import voxceleb
 
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
-from sdpn.corpus import voxceleb
 from sdpn.corpus.audio_files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.download import download_clips, fetch_all
-from sdpn.corpus.stage0 import absolute, download_options, prepare, stage0_options
-from sdpn.corpus.trials import Trial, TrialSet, name_by_id, refuse_unknown
+from sdpn.corpus.stage0 import GivenTrials, absolute, download_options, prepare, stage0_options, trial_options
+from sdpn.corpus.trials import Trial, TrialSet, name_by_id, name_models, refuse_unknown
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
@@ -35,7 +36,8 @@ HOW_TO_GET = "its form of request is at https://www.robots.ox.ac.uk/~vgg/data/vo
 @click.argument("data", type=FOLDER)
 @click.option("--voxceleb1", required=True, type=FOLDER, help="the folder of VoxCeleb1")
 @click.option("--voxceleb2", required=True, type=FOLDER, help="the folder of VoxCeleb2, or of its dev part")
-@click.option("--voxceleb-trials", default="O,E,H", help="which of the trial lists O, E, H to use")
+@click.option("--voxceleb-trials", default="O,E,H", help="which of the trial lists O, E, H to use, or none")
+@trial_options
 @download_options("trial lists, lists of speakers")
 @stage0_options
 def main(data: Path, nj: int, **given: Any) -> None:
@@ -51,7 +53,12 @@ def main(data: Path, nj: int, **given: Any) -> None:
         options |= download_clips(options, fetched, options["downloads_config"])
     clips = find_clips(options, run_all)
     places = [*(folder for root in roots.values() for folder in (root, root.parent)), fetched / "voxceleb"]
-    trials = find_lists(chosen, places)
+    given_trials = GivenTrials.read(options)
+    lists = {name: (own, {}) for name, own in find_lists(chosen, places).items()}
+    if given_trials.trials:
+        lists[given_trials.name] = (given_trials.trials, given_trials.models)
+    if not lists:
+        raise SdpnError("--voxceleb-trials is none, and there is no other trial list: give --trials")
     meta = {part: voxceleb.Meta.read(voxceleb.find_file(voxceleb.META[part], places)) for part in roots}
     listings = {part: list_audio(root, run_all) for part, root in roots.items()}
     listings["vox2"] = voxceleb.of_voxceleb2_dev(listings["vox2"], meta["vox2"])
@@ -63,9 +70,9 @@ def main(data: Path, nj: int, **given: Any) -> None:
     inputs = {
         "files": digest([fingerprint(listing.files) for listing in listings.values()]),
         "speakers": digest([[part.genders, sorted(part.test)] for part in meta.values()]),
-        "trials": digest(trials),
+        "trials": digest(lists),
     }
-    find = partial(find_speech, data, listings, meta, trials, run_all)
+    find = partial(find_speech, data, listings, meta, lists, run_all)
     prepare(data, "voxceleb", options, inputs, clips, find, run_all)
 
 
@@ -75,9 +82,9 @@ def choose_lists(letters: str) -> set[str]:
     Raises:
         SdpnError: one is not O, E or H.
     """
-    chosen = {letter.strip().upper() for letter in letters.split(",")}
-    if not chosen or chosen - set("OEH"):
-        raise SdpnError(f"--voxceleb-trials is '{letters}'; allowed: O, E, H, separated by commas")
+    chosen = {letter.strip().upper() for letter in letters.split(",")} - {"NONE"}
+    if chosen - set("OEH"):
+        raise SdpnError(f"--voxceleb-trials is '{letters}'; allowed: O, E, H, separated by commas, or none")
     return chosen
 
 
@@ -102,23 +109,28 @@ def find_lists(chosen: set[str], places: list[Path]) -> dict[str, list[Trial]]:
 
 
 def find_speech(
-    data: Path, listings: dict[str, Listing], meta: dict[str, voxceleb.Meta], trials: dict[str, list[Trial]], run_all
+    data: Path,
+    listings: dict[str, Listing],
+    meta: dict[str, voxceleb.Meta],
+    lists: dict[str, tuple[list[Trial], dict[str, list[str]]]],
+    run_all: Callable,
 ) -> Prepared:
     """Read the headers of what is needed: VoxCeleb2 dev, and of VoxCeleb1 what the trials name."""
-    names = {list_name: voxceleb.ids_of(own) for list_name, own in trials.items()}
+    names = {list_name: voxceleb.ids_of(*own) for list_name, own in lists.items()}
     wanted = {id for ids in names.values() for id in ids.values()}
     evaluation, skipped = voxceleb.scan(listings["vox1"], meta["vox1"].genders, run_all, data / CACHE / "eval", wanted)
     usable = {entry.id for entry in evaluation}
     sets = {}
-    for list_name, own in trials.items():
+    for list_name, (own, models) in lists.items():
         ids = {name: id for name, id in names[list_name].items() if id in usable}
-        named, unknown = name_by_id(own, ids)
+        named, unknown = name_by_id(own, ids, models)
+        named_models, lacking = name_models(models, ids, {trial.enroll for trial in own})
         total = len({name for trial in own for name in (trial.enroll, trial.test)})
-        where = f"{list_name} ({voxceleb.LISTS[list_name].file})"
-        refuse_unknown(
-            unknown, total, where, str(listings["vox1"].folder), data / "trials" / f"{list_name}.missing.txt"
-        )
-        sets[list_name] = TrialSet("eval", named)
+        official = voxceleb.LISTS.get(list_name)
+        where = f"{list_name} ({official.file})" if official else list_name
+        listing = data / "trials" / f"{list_name}.missing.txt"
+        refuse_unknown(sorted({*unknown, *lacking}), total, where, str(listings["vox1"].folder), listing)
+        sets[list_name] = TrialSet("eval", named, named_models)
     train, left_out = voxceleb.scan(listings["vox2"], meta["vox2"].genders, run_all, data / CACHE / "train")
     return Prepared({"train": train, "eval": evaluation}, sets, {}, {"train": left_out, "eval": skipped})
 

@@ -61,10 +61,15 @@ def refuse_equal_ids(entries: Iterable[Entry], where: str) -> None:
     Raises:
         SdpnError: two have one id; the sentence counts them and names the two places of the first.
     """
-    seen: dict[str, str] = {}
-    twice = [(entry, first) for entry in entries if (first := seen.setdefault(entry.id, entry.path)) is not entry.path]
+    places: dict[str, str] = {}
+    twice: list[Entry] = []
+    for entry in entries:
+        if entry.id in places:
+            twice.append(entry)
+        else:
+            places[entry.id] = entry.path
     if twice:
-        entry, first = twice[0]
+        entry, first = twice[0], places[twice[0].id]
         raise SdpnError(
             f"{where}: {len(twice)} ids are used twice, e.g. {entry.id} for {first} and for {entry.path}: take one of "
             "the two away, or name a folder that holds but one of them"

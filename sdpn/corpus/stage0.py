@@ -219,7 +219,13 @@ class GivenTrials:
         return GivenTrials(options.get("trials") or "", trials, models)
 
     @property
+    def name(self) -> str:
+        """What the list is called among others: as its file is."""
+        return "_".join(Path(self.path).name.split(".")[0].split())
+
+    @property
     def fingerprint(self) -> str:
+        """What changes when a list does."""
         return digest(self.trials, self.models)
 
     @property

@@ -1,6 +1,7 @@
 """Where speech begins and ends in an utterance, by its energy: Kaldi's compute-vad-energy."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) 
 def _find_some(
     number: int, pairs: Sequence[tuple[dict, dict]], cache: Path, settings: str, config: CutsConfig
 ) -> tuple[int, dict[str, Any]]:
-    stamp, kept = digest(settings, pairs), cache / f"{number}.json"
+    stamp, kept = digest(settings, pairs, [_stamp(recording) for _, recording in pairs]), cache / f"{number}.json"
     try:
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["inputs"] == stamp:
@@ -102,6 +103,15 @@ def _find_some(
             spans[segment["id"]] = f"its audio cannot be read: {error}"
     write_text(kept, json.dumps({"inputs": stamp, "spans": spans}, ensure_ascii=False))
     return number, spans
+
+
+def _stamp(recording: dict) -> list[int]:
+    """Size and time of the file; empty for a command, and where there is none."""
+    try:
+        status = os.stat(recording["sources"][0]["source"])
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _span_of(segment: dict, recording: dict, config: CutsConfig) -> tuple[float, float] | None:

@@ -141,3 +141,14 @@ def test_missing_lists_are_a_sentence(prepare, corpora):
     shutil.rmtree(corpora / "CN-Celeb_flac" / "eval" / "lists")
     with pytest.raises(SdpnError, match=r"eval/lists is missing"):
         prepare(corpora)
+
+
+def test_a_list_of_ones_own_is_one_more(prepare, archives, tmp_path):
+    (tmp_path / "own.txt").write_text(
+        "Eve test/id00801-vlog-02-001.flac target\nEve test/id00800-vlog-02-001 nontarget\n"
+    )
+    (tmp_path / "map").write_text("Eve data/id00801/singing-01-001.flac id00801/vlog-02-001.wav\n")
+    prepare(archives, "--trials", tmp_path / "own.txt", "--enroll-map", tmp_path / "map")
+    assert list(Corpus.read(tmp_path / "data").trials) == ["cnceleb", "cnceleb_joined", "own"]
+    models = read_enroll_map(tmp_path / "data" / "trials" / "own.enroll.map")
+    assert models == {"Eve": ["id00801-enroll-singing-01-001", "id00801-enroll-vlog-02-001"]}

@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
+import voxceleb
 
-from sdpn.corpus import voxceleb
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.trials import Trial, read_trials
 from sdpn.errors import SdpnError
@@ -276,3 +276,18 @@ def test_a_copy_with_white_space_in_its_name_is_skipped(prepare, corpora, tmp_pa
     assert listed.endswith(
         "00001 (1).wav\tits path does not end in idNNNNN/video/utterance, or has white space in it\n"
     )
+
+
+def test_a_list_of_ones_own_with_an_enrollment_map_is_one_more(prepare, vox, tmp_path):
+    (tmp_path / "VoxSRC.val.txt").write_text(
+        "1 Ann voxceleb1/id10270/vidB/00002.wav\n0 Ann voxceleb1/id10271/vidB/00002.wav\n"
+    )
+    (tmp_path / "map").write_text("Ann id10270/vidA/00001.wav id10270/vidB/00001.wav\n")
+    own = ["--trials", tmp_path / "VoxSRC.val.txt", "--enroll-map", tmp_path / "map"]
+    with pytest.raises(SdpnError, match=r"--voxceleb-trials is none, and there is no other trial list"):
+        prepare(vox, "--voxceleb-trials", "none")
+    prepare(vox, "--voxceleb-trials", "none", *own)
+    assert Corpus.read(tmp_path / "data").trials == {"VoxSRC": "eval"}
+    models = (tmp_path / "data" / "trials" / "VoxSRC.enroll.map").read_text()
+    assert models == "Ann id10270-vidA-00001 id10270-vidB-00001\n"
+    assert "id10271-vidB-00002" in ids(tmp_path / "data", "eval")

@@ -18,6 +18,7 @@ from sdpn.console import say
 from sdpn.corpus.audio_files import AudioFile, Listing, Skipped
 from sdpn.corpus.headers import probe
 from sdpn.corpus.manifests import Entry
+from sdpn.corpus.stage0 import GivenTrials
 from sdpn.corpus.text import lines_of
 from sdpn.corpus.trials import Trial, TrialSet, name_by_id, name_models, read_enroll_map, read_trials, refuse_one_kind
 from sdpn.errors import SdpnError
@@ -140,14 +141,17 @@ class Evaluation:
     unknown: dict[str, list[str]]
 
 
-def scan_eval(data: Listing, evaluation: Listing, protocol: Protocol, run: Callable, cache: Path) -> Evaluation:
+def scan_eval(
+    data: Listing, evaluation: Listing, protocol: Protocol, given: GivenTrials, run: Callable, cache: Path
+) -> Evaluation:
     """The utterances that the trials name: tests, those of enrolled models (below `data`), and their joined copies.
 
     Two lists come of it: `cnceleb`, whose models are made of several utterances, and `cnceleb_joined`, whose models are
-    one recording each. Papers report either.
+    one recording each. Papers report either. The list that is given names files as these do, with or without extension.
     """
-    wanted = {trial.test for trial in protocol.trials} | set(protocol.joined.values())
+    wanted = {trial.test for trial in protocol.trials} | set(protocol.joined.values()) | set(map(_stem, given.names))
     enrolled = {name for names in protocol.models.values() for name in names}
+    enrolled |= {_stem(name).removeprefix("data/") for name in given.names}
     roles = [(file, _stem(file.name)) for file in evaluation.files if _stem(file.name) in wanted]
     roles += [(file, f"data/{_stem(file.name)}") for file in data.files if _stem(file.name) in enrolled]
     role_of = {file.path: role for file, role in roles}
@@ -180,6 +184,13 @@ def scan_eval(data: Listing, evaluation: Listing, protocol: Protocol, run: Calla
         enrolled_ids = {model: ids[name] for model, name in protocol.joined.items() if name in ids}
         trials, lacking = name_by_id(protocol.trials, {**ids, **enrolled_ids})
         sets["cnceleb_joined"], unknown["cnceleb_joined"] = TrialSet("eval", trials), lacking
+    if given.trials:
+        names = {name: ids.get(_stem(name)) or ids.get(f"data/{_stem(name)}") for name in given.names}
+        known = {name: id for name, id in names.items() if id}
+        trials, lacking = name_by_id(given.trials, known, given.models)
+        models, missing = name_models(given.models, known, {trial.enroll for trial in given.trials})
+        sets[given.name] = TrialSet("eval", trials, models)
+        unknown[given.name] = sorted({*lacking, *missing})
     return Evaluation(entries, skipped, sets, unknown)
 
 

@@ -7,7 +7,7 @@ where it picks the files of a part out of a list by comparing each id with all o
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,7 +176,8 @@ def read_official(name: str, path: Path) -> list[Trial]:
     return trials
 
 
-def ids_of(trials: Iterable[Trial]) -> dict[str, str]:
-    """The utterance id of every name in the trials that has the form of one; VoxSRC puts folders before it."""
+def ids_of(trials: Iterable[Trial], models: Mapping[str, list[str]]) -> dict[str, str]:
+    """The utterance id of every name in trials and models that has the form of one; VoxSRC puts folders before it."""
     names = {name for trial in trials for name in (trial.enroll, trial.test)}
+    names |= {name for utterances in models.values() for name in utterances}
     return {name: id for name in names if (id := utterance_id(name)) is not None}
