@@ -5,9 +5,11 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +112,10 @@ def _write(folder: Path, role: str, config: CutsConfig, work: Work) -> tuple[Tal
     spans = _read_spans(folder) if role in ("train", "eval") and config.trim_silence else {}
     outputs = [folder / "cuts.jsonl.gz"]
 
-    def usable() -> Iterator[dict]:
-        utterances = len(skipped)
+    utterances = len(skipped)
+
+    def made() -> Iterator[tuple[dict, dict]]:
+        nonlocal utterances
         for segment, recording in segments(folder):
             utterances += 1
             part = _part(segment, recording, spans, config)
@@ -123,14 +127,17 @@ def _write(folder: Path, role: str, config: CutsConfig, work: Work) -> tuple[Tal
             if recording["sampling_rate"] != config.sampling_rate:
                 tally.resampled[str(recording["sampling_rate"])] += 1
             tally.several_channels += len(recording["channel_ids"]) > 1
-            before = tally.cuts
-            for cut in cut_out(segment, recording, part, role, config):
-                tally.cuts += 1
-                tally.seconds += cut["duration"]
-                if segment.get("speaker") is not None:
-                    labels.append((cut["id"], segment["speaker"]))
-                yield cut
-            tally.windowed += role != "rir" and tally.cuts > before + 1
+            own = list(cut_out(segment, recording, part, role, config))
+            tally.windowed += role != "rir" and len(own) > 1
+            yield from ((segment, cut) for cut in own)
+
+    def written() -> Iterator[dict]:
+        for segment, cut in _in_order(made(), folder):
+            tally.cuts += 1
+            tally.seconds += cut["duration"]
+            if segment.get("speaker") is not None:
+                labels.append((cut["id"], segment["speaker"]))
+            yield cut
         tally.skipped.update(count_reasons(skipped))
         _write_lists(folder, role, labels, skipped, outputs)
         if not tally.cuts:
@@ -139,9 +146,31 @@ def _write(folder: Path, role: str, config: CutsConfig, work: Work) -> tuple[Tal
         refuse_many_skipped(str(folder), tally.skipped, utterances, config.max_skipped, folder / "skipped.tsv")
         work.begin()
 
-    write_jsonl_gz(outputs[0], usable())
+    write_jsonl_gz(outputs[0], written())
     tally.speakers = len({speaker for _, speaker in labels})
     return tally, outputs
+
+
+def _in_order(made: Iterable[tuple[dict[str, Any], dict[str, Any]]], folder: Path) -> Iterator[tuple[dict, dict]]:
+    """The same pairs of utterance and cut, sorted by the id of the cut; they come sorted by that of the utterance.
+
+    These orders differ: `a-1` lies between `a` and its window `a-w1`. A cut waits until no smaller id can come.
+
+    Raises:
+        SdpnError: two cuts have one id.
+    """
+    waiting: list[tuple[bytes, int, tuple[dict, dict]]] = []
+    last = None
+    for number, (segment, cut) in enumerate(chain(made, [({"id": None}, {})])):
+        reached = segment["id"] and segment["id"].encode()
+        while waiting and (reached is None or waiting[0][0] < reached):
+            id, _, pair = heappop(waiting)
+            if id == last:
+                raise SdpnError(f"{folder}: two cuts have the id {pair[1]['id']}: rename one of the utterances")
+            last = id
+            yield pair
+        if cut:
+            heappush(waiting, (cut["id"].encode(), number, (segment, cut)))
 
 
 def _write_lists(folder: Path, role: str, labels: list, skipped: list[Skipped], outputs: list[Path]) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,12 @@ MISSING = "ffmpeg is not installed, and it is needed for {}: install it (apt-get
 
 def available() -> bool:
     """Whether ffmpeg and ffprobe are on the PATH."""
-    return bool(shutil.which("ffmpeg") and shutil.which("ffprobe"))
+    return _on_path(os.environ.get("PATH"))
+
+
+@lru_cache
+def _on_path(path: str | None) -> bool:
+    return bool(shutil.which("ffmpeg", path=path) and shutil.which("ffprobe", path=path))
 
 
 def needed(path: str | Path, start: bytes) -> bool:

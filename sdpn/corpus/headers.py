@@ -21,6 +21,8 @@ _FILES_PER_JOB = 2000
 _OPEN_END = 0x7FFFF000
 # Hz: slower than any telephone, faster than any microphone is no recording of speech
 _RATES = (2000, 768000)
+# A second, less than even silence takes in FLAC: a damaged header may promise weeks
+_FEWEST_BYTES = 20
 
 
 class Header(NamedTuple):
@@ -90,7 +92,9 @@ def read_header(path: str | Path) -> Header | str:
             if not start:
                 return "the file is empty"
             if ffmpeg.needed(path, start):
-                return _checked(*ffmpeg.read_header(path))
+                if not ffmpeg.available():
+                    return ffmpeg.MISSING.format("it")
+                return _checked(path, *ffmpeg.read_header(path))
             cut = _cut_off(opened, start)
             if cut:
                 return cut
@@ -103,14 +107,17 @@ def read_header(path: str | Path) -> Header | str:
         return f"not readable as audio: {error.error_string.rstrip('.')}"
     if info.frames >= 2**48:  # libsndfile's mark for a length that the header does not tell
         return "the header does not tell its length"
-    return _checked(info.samplerate, info.frames, info.channels)
+    return _checked(path, info.samplerate, info.frames, info.channels)
 
 
-def _checked(sampling_rate: int, num_samples: int, num_channels: int) -> Header | str:
+def _checked(path: str | Path, sampling_rate: int, num_samples: int, num_channels: int) -> Header | str:
     if num_samples <= 0 or num_channels <= 0:
         return "there are no samples in it"
     if not _RATES[0] <= sampling_rate <= _RATES[1]:
         return f"the header gives an impossible sampling rate: {sampling_rate} Hz"
+    seconds, size = num_samples / sampling_rate, os.path.getsize(path)
+    if seconds > 60 + size / _FEWEST_BYTES:
+        return f"the header gives an impossible length: {seconds:.0f} s in {size} bytes"
     return Header(sampling_rate, num_samples, num_channels)
 
 

@@ -225,7 +225,7 @@ def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> 
         max(0.0, getattr(part, "start", 0.0)),
         part.duration,
         channel if isinstance(channel, int) else None,
-        None if known is None else known.speaker,
+        None if known is None or known.speaker is None else "_".join(str(known.speaker).split()),
         gender if gender in ("m", "f") else None,
         custom.get("session"),
     )

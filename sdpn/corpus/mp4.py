@@ -72,8 +72,11 @@ def _audio(track: bytes, media: bytes, movie_timescale: int) -> Track:
     rate = struct.unpack_from(">I", description, 8 + 32)[0] >> 16 or media_timescale
     times = _only(table, b"stts")
     count = struct.unpack_from(">I", times, _FULL)[0]
-    pairs = struct.iter_unpack(">II", times[8 : 8 + 8 * count])
+    pairs = list(struct.iter_unpack(">II", times[8 : 8 + 8 * count]))
     length = sum(frames * ticks for frames, ticks in pairs)
+    sizes = next(_boxes(table, b"stsz"), None)
+    if sizes is not None and struct.unpack_from(">I", sizes, 8)[0] != sum(frames for frames, _ in pairs):
+        raise IndexError("there are more times than samples, or fewer")
     for edits in _boxes(track, b"edts"):
         length = _edited(_only(edits, b"elst"), length, media_timescale, movie_timescale)
     return Track(rate, _rescale(length, rate, media_timescale), _channels(description))

@@ -274,3 +274,20 @@ def test_silence_at_both_ends_is_trimmed_when_asked_for(data, make_cuts, capsys)
     make_cuts(data)
     assert cuts(data, "train")[0]["start"] == 0
     assert len(cuts(data, "eval")) == 2
+
+
+def test_cuts_are_sorted_where_windows_sort_behind_other_utterances(data, make_cuts):
+    own = [entry(data, "a", 13.0, speaker="Ann"), entry(data, "a-1", speaker="Ann"), entry(data, "b", speaker="Ann")]
+    write_set(data / "train", own)
+    make_cuts("--max-duration", 1.2, "--min-duration", 0.5, data)
+    ids = [cut["id"] for cut in cuts(data, "train")]
+    assert ids[:2] == ["a-1", "a-w1"]
+    assert len(ids) == 13
+    assert ids == sorted(ids, key=str.encode)
+    assert [line.split()[0] for line in (data / "train" / "utt2spk.oracle").read_text().splitlines()] == ids
+
+
+def test_a_window_with_the_name_of_another_utterance_is_a_sentence(data, make_cuts):
+    write_set(data / "train", [entry(data, "a", 2.4, speaker="Ann"), entry(data, "a-w1", speaker="Ann")])
+    with pytest.raises(SdpnError, match=r"two cuts have the id a-w1: rename one"):
+        make_cuts("--max-duration", 1.3, "--min-duration", 0.5, data)

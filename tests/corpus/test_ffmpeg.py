@@ -193,3 +193,28 @@ def test_only_kinds_that_libsndfile_lacks_need_ffmpeg():
     assert ffmpeg.needed("a.wav", b"\0\0\0\x20ftypM4A ")
     assert not ffmpeg.needed("a.m4a", b"RIFF\0\0\0\0WAVE")
     assert not ffmpeg.needed("a.mp3", b"\xff\xfb\x90\x00" + bytes(8))
+
+
+def test_an_m4a_by_another_name_has_a_reason_where_there_is_no_ffmpeg(wav, tmp_path, monkeypatch):
+    path = encode(wav(5000), tmp_path / "a.m4a").rename(tmp_path / "a.wav")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert header_or_reason(path).startswith("ffmpeg is not installed")
+
+
+def test_damaged_files_of_any_kind_have_a_header_or_a_reason(wav, tmp_path):
+    """Noughts, ones and random bytes anywhere in the boxes: no exception, no endless loop, no gigabytes."""
+    source = wav(5000)
+    kinds = ["-movflags +faststart x.m4a", "x.m4a", "x.aac", "x.flac", "x.wav"]
+    rng = np.random.default_rng(1)
+    for kind in kinds:
+        *options, name = kind.split()
+        whole = encode(source, tmp_path / name, *options).read_bytes()
+        for number in range(60):
+            content = bytearray(whole)
+            for _ in range(int(rng.integers(1, 8))):
+                place = int(rng.integers(0, min(len(content), 2000)))
+                content[place : place + 4] = [bytes(4), b"\xff" * 4, rng.bytes(4)][number % 3]
+            path = tmp_path / f"damaged{name}"
+            path.write_bytes(content[: len(whole) if number % 4 else int(rng.integers(1, len(whole)))])
+            found = header_or_reason(path)
+            assert isinstance(found, str) or found.num_samples > 0

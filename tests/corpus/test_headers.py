@@ -137,3 +137,12 @@ def test_an_impossible_sampling_rate_is_a_reason(tmp_path):
     content[24:32] = (1).to_bytes(4, "little") + (2).to_bytes(4, "little")
     path.write_bytes(content)
     assert read_header(path) == "the header gives an impossible sampling rate: 1 Hz"
+
+
+def test_a_header_that_promises_weeks_is_a_reason(tmp_path):
+    path = write_audio(tmp_path / "a.flac", seconds=1)
+    content = bytearray(path.read_bytes())
+    content[22:26] = b"\xff\xff\xff\xff"  # the lower bits of STREAMINFO's number of samples
+    path.write_bytes(content)
+    assert soundfile.info(path).frames > 2**31
+    assert read_header(path).startswith("the header gives an impossible length: 268435 s in ")
