@@ -21,15 +21,8 @@ from sdpn.corpus.audio_files import Listing, fingerprint, list_audio, refuse_wit
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.folder import Scan, read_genders, scan_speech, set_folders
 from sdpn.corpus.manifests import Entry
-from sdpn.corpus.stage0 import (
-    GivenTrials,
-    absolute,
-    prepare,
-    split_speakers,
-    stage0_options,
-    trial_options,
-    trials_of,
-)
+from sdpn.corpus.options import absolute, stage0_options, trial_options
+from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest

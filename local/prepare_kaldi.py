@@ -18,16 +18,8 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.kaldi_dir import DataDir
-from sdpn.corpus.stage0 import (
-    GivenTrials,
-    absolute,
-    named_sets,
-    prepare,
-    set_options,
-    split_speakers,
-    stage0_options,
-    trials_of,
-)
+from sdpn.corpus.options import absolute, named_sets, set_options, stage0_options
+from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.text import composed
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.files import digest

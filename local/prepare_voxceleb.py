@@ -22,7 +22,8 @@ from sdpn.console import run, say
 from sdpn.corpus.audio_files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.download import download_clips, fetch_all
-from sdpn.corpus.stage0 import GivenTrials, absolute, download_options, prepare, stage0_options, trial_options
+from sdpn.corpus.options import absolute, download_options, stage0_options, trial_options
+from sdpn.corpus.stage0 import GivenTrials, prepare
 from sdpn.corpus.trials import Trial, TrialSet, name_by_id, name_models, refuse_unknown
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError

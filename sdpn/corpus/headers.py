@@ -6,15 +6,16 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import soundfile
 
 from sdpn.console import Progress
-from sdpn.corpus import ffmpeg
+from sdpn.corpus import ffmpeg, mp4
 from sdpn.corpus.audio_files import AudioFile, fingerprint
-from sdpn.files import write_text
+from sdpn.files import digest, file_digest, write_text
 
 _FILES_PER_JOB = 2000
 # Sizes that mean "until the end of the file": what sox, ffmpeg and others write into a pipe
@@ -65,6 +66,9 @@ def probe(
             for place, one in zip(shards[number], found, strict=True):
                 results[place] = one if isinstance(one, str) else Header(*one)
             progress.advance(len(found))
+    for old in cache.glob("*.json") if cache else ():  # of another number of shards
+        if not old.name.startswith(f"{count}."):
+            old.unlink()
     return results
 
 
@@ -73,15 +77,26 @@ def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tupl
     if kept is not None:
         try:
             known = json.loads(kept.read_text(encoding="utf-8"))
-            if known["files"] == stamp and known["ffmpeg"] == ffmpeg.available():
+            if (known["files"], known["reader"]) == (stamp, _reader()):
                 return number, known["headers"]
         except (FileNotFoundError, ValueError, KeyError):
             pass
     headers = [read_header(file.path) for file in files]
     if kept is not None:
-        record = {"files": stamp, "ffmpeg": ffmpeg.available(), "headers": headers}
+        record = {"files": stamp, "reader": _reader(), "headers": headers}
         write_text(kept, json.dumps(record, ensure_ascii=False))
     return number, headers
+
+
+@lru_cache
+def _code() -> str:
+    modules = (__file__, ffmpeg.__file__, mp4.__file__)
+    return digest([file_digest(module) for module in modules], soundfile.__libsndfile_version__)
+
+
+def _reader() -> list:
+    """What headers depend on beside the files: this code, libsndfile, and whether there is ffmpeg."""
+    return [_code(), ffmpeg.available()]
 
 
 def read_header(path: str | Path) -> Header | str:
