@@ -23,7 +23,7 @@ from sdpn.corpus.text import lines_of
 from sdpn.corpus.trials import Trial, TrialSet, name_by_id, name_models, read_enroll_map, read_trials, refuse_one_kind
 from sdpn.errors import SdpnError
 
-WHERE = "it is at https://www.openslr.org/82/, and --download fetches it (22 GB and 76 GB)"
+WHERE = "it is at https://www.openslr.org/82/, and --download fetches it (22 GB and more)"
 
 
 def find_root(folder: Path, number: int) -> Path:
