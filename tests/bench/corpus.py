@@ -15,6 +15,7 @@ part 1.
 import argparse
 import importlib.util
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -84,9 +85,9 @@ def memory_of(pid: int) -> int:
     return total
 
 
-def measured(command: list, folder: Path) -> tuple[float, float]:
-    """Run a program; seconds, and GiB at most."""
-    start, peak = time.monotonic(), 0
+def measured(name: str, command: list, folder: Path) -> dict[str, float]:
+    """Run a program: seconds, seconds of CPU in all its processes, GiB at most."""
+    start, cpu, peak = time.monotonic(), cpu_of_children(), 0
     with open(folder / "log.txt", "a") as log:
         process = subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
 
@@ -102,7 +103,14 @@ def measured(command: list, folder: Path) -> tuple[float, float]:
         watcher.join()
     if status:
         sys.exit(f"{' '.join(map(str, command))} failed:\n" + (folder / "log.txt").read_text()[-2000:])
-    return time.monotonic() - start, peak / 2**30
+    seconds = {f"{name}_seconds": time.monotonic() - start, f"{name}_cpu_seconds": cpu_of_children() - cpu}
+    return {**seconds, f"{name}_gib": peak / 2**30}
+
+
+def cpu_of_children() -> float:
+    """Seconds of CPU of all processes that have ended below this one."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def faked(utterances: int, words: list[str]) -> None:
@@ -170,10 +178,10 @@ def from_disk(folder: Path, files: int, nj: int, same: list) -> dict[str, float]
     program = [sys.executable, ROOT / "local" / "prepare_voxceleb.py", "--voxceleb1", folder / "vox1"]
     program += ["--voxceleb2", folder / "vox2", "--voxceleb-trials", "O", *same, folder / "data"]
     figures: dict[str, float] = {"files": files}
-    figures["tree_seconds"], figures["tree_gib"] = measured(program, folder)
+    figures |= measured("tree", program, folder)
     for output in (folder / "data" / "corpus.json", folder / "data" / "done" / "voxceleb.json"):
         output.unlink()
-    figures["tree_again_seconds"], _ = measured(program, folder)
+    figures |= measured("tree_again", program, folder)
     figures["files_per_second"] = files / figures["tree_seconds"]
     figures["listing_files_per_second"], figures["header_files_per_second"] = rates(folder, nj)
     return figures
@@ -191,9 +199,9 @@ def by_name(folder: Path, utterances: int, nj: int, same: list) -> dict[str, flo
     words = ["--voxceleb1", fake / "vox1", "--voxceleb2", fake / "vox2", *same, fake / "data"]
     figures = {}
     program = [sys.executable, __file__, "--utterances", utterances, "--faked", *words]
-    figures["faked_stage0_seconds"], figures["faked_stage0_gib"] = measured(program, folder)
+    figures |= measured("faked_stage0", program, folder)
     program = [sys.executable, ROOT / "steps" / "make_cuts.py", "--nj", nj, fake / "data"]
-    figures["stage1_seconds"], figures["stage1_gib"] = measured(program, folder)
+    figures |= measured("stage1", program, folder)
     return figures
 
 
