@@ -140,7 +140,7 @@ done
 case $feats_type in ark | hdf5) ;; *) fail "--feats-type is '$feats_type'; allowed: ark, hdf5" ;; esac
 # What belongs to one kind of corpus is refused for another
 clips="musan rirs noise_dir music_dir rir_dir"
-: "${config:=}"
+needed=
 case $corpus in
 toy) own="" config=${config:-conf/sdpn/toy.yaml} ;;
 folder) own="corpus_dir trials enroll_map $clips" needed=corpus_dir ;;
@@ -162,7 +162,7 @@ for name in corpus_dir voxceleb1 voxceleb2 voxceleb_trials cnceleb1 cnceleb2 tra
         fail "--${name//_/-} does not go with --corpus $corpus"
 done
 if [ "$stage" -eq 0 ]; then
-    for name in ${needed:-}; do [ -n "${!name}" ] || fail "--corpus $corpus needs --${name//_/-}"; done
+    for name in $needed; do [ -n "${!name}" ] || fail "--corpus $corpus needs --${name//_/-}"; done
 fi
 : "${exp_dir:=exp/$corpus}"
 if [ -z "$ngpu" ]; then ngpu=$(if nvidia-smi -L 2>/dev/null | grep -q GPU; then echo 1; else echo 0; fi); fi
@@ -177,8 +177,13 @@ for name in $paths data_dir exp_dir config; do
     *) [ "$here" = "$PWD" ] || [[ $name = config && ! -e $here/$config ]] || printf -v "$name" '%s' "$here/${!name}" ;;
     esac
 done
-if [ -n "$eval" ] && [ "$here" != "$PWD" ]; then # several, separated by commas
-    eval=$(sed -E "s#(^|,)([^/,])#\\1${here//#/\\#}/\\2#g" <<<"$eval")
+if [ "$here" != "$PWD" ]; then
+    IFS=, read -ra sets <<<"$eval"
+    eval=
+    for set in ${sets[@]+"${sets[@]}"}; do
+        case $set in /*) ;; *) set=$here/$set ;; esac
+        eval=${eval:+$eval,}$set
+    done
 fi
 for name in trials enroll_map config; do
     [ -z "${!name}" ] || [ -f "${!name}" ] || fail "--${name//_/-} is '${!name}', which is not a file"
@@ -196,7 +201,7 @@ writable() { # whether a folder may be written, or made where it is not there ye
 [ "$stop_stage" -lt 4 ] || writable "$exp_dir" || fail "--exp-dir is '$exp_dir', which may not be written"
 
 . ./path.sh
-given=() # what tells one corpus from another
+given=() # what tells one corpus from another (old versions of bash take an empty array for an unset one)
 for name in $own; do
     case $name in
     allow_pipes | download) ;;
@@ -205,7 +210,7 @@ for name in $own; do
 done
 steps/check_conf.py --config "$config" --backends "$backends" --score-norm "$score_norm" --ngpu "$ngpu" \
     ${min_duration:+--min-duration "$min_duration"} ${max_skipped:+--max-skipped "$max_skipped"} \
-    --corpus "$corpus" "${given[@]}" "$data_dir"
+    --corpus "$corpus" ${given[@]+"${given[@]}"} "$data_dir"
 
 runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
@@ -216,14 +221,14 @@ if runs 0; then
         if [ "$allow_pipes" = true ]; then given+=(--allow-pipes); fi
         given+=(${max_skipped:+--max-skipped "$max_skipped"})
     fi
-    "local/prepare_$corpus.py" "${given[@]}" --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" "$data_dir"
+    "local/prepare_$corpus.py" ${given[@]+"${given[@]}"} --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" "$data_dir"
 fi
 
 if runs 1; then
     echo "== stage 1: cuts, without speaker labels in the training set"
     trim=() && if [ "$trim_silence" = true ]; then trim=(--trim-silence); fi
     steps/make_cuts.py ${min_duration:+--min-duration "$min_duration"} ${max_skipped:+--max-skipped "$max_skipped"} \
-        "${trim[@]}" --nj "$nj" "$data_dir"
+        ${trim[@]+"${trim[@]}"} --nj "$nj" "$data_dir"
 fi
 
 if runs 2; then
