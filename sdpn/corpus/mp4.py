@@ -3,12 +3,15 @@
 A subprocess for each of a million files would take hours; the boxes that say the length are a few kilobytes.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 # Larger than the sample tables of hours of speech; what a broken size field says is not read into memory.
 _LARGEST_MOOV = 64 << 20
+# Apple's note on samples before, behind, and of the sound, in files without an edit list
+_ITUNES = re.compile(rb"iTunSMPB.{16,24} 00000000 ([0-9A-F]{8}) [0-9A-F]{8} ([0-9A-F]{16})", re.DOTALL)
 _FULL = 4  # bytes of version and flags at the start of a "full" box
 
 
@@ -36,7 +39,8 @@ def read_track(opened: BinaryIO, size: int) -> Track:
     """The audio track of an MP4 file of `size` bytes.
 
     The length is the one that the edit list gives: an encoder puts samples of its own before the sound (1024 or more
-    for AAC), fills the last frame, and says there which part is sound. Without a list the sample table gives it.
+    for AAC), fills the last frame, and says there which part is sound. Without a list Apple's note `iTunSMPB` gives it,
+    and without either the sample table.
 
     Raises:
         ValueError: there is no audio track, or the file is cut off; the message says which in a few words.
@@ -59,13 +63,13 @@ def read_track(opened: BinaryIO, size: int) -> Track:
         for track in _boxes(moov, b"trak"):
             media = _only(track, b"mdia")
             if _only(media, b"hdlr")[8:12] == b"soun":
-                return _audio(track, media, timescale)
+                return _audio(track, media, timescale, _ITUNES.search(moov))
     except (struct.error, IndexError, ZeroDivisionError):
         raise ValueError("its table of samples is damaged") from None
     raise ValueError("there is no audio in it")
 
 
-def _audio(track: bytes, media: bytes, movie_timescale: int) -> Track:
+def _audio(track: bytes, media: bytes, movie_timescale: int, itunes: re.Match | None) -> Track:
     media_timescale = _timescale(_only(media, b"mdhd"))
     table = _only(_only(media, b"minf"), b"stbl")
     description = _only(table, b"stsd")
@@ -77,8 +81,12 @@ def _audio(track: bytes, media: bytes, movie_timescale: int) -> Track:
     sizes = next(_boxes(table, b"stsz"), None)
     if sizes is not None and struct.unpack_from(">I", sizes, 8)[0] != sum(frames for frames, _ in pairs):
         raise IndexError("there are more times than samples, or fewer")
-    for edits in _boxes(track, b"edts"):
+    edits = next(_boxes(track, b"edts"), None)
+    if edits is not None:
         length = _edited(_only(edits, b"elst"), length, media_timescale, movie_timescale)
+    elif itunes:  # which ffmpeg heeds, too
+        delay, sound = int(itunes[1], 16), int(itunes[2], 16)
+        length = min(sound or length, length - delay)
     return Track(rate, _rescale(length, rate, media_timescale), _channels(description))
 
 

@@ -218,3 +218,25 @@ def test_damaged_files_of_any_kind_have_a_header_or_a_reason(wav, tmp_path):
             path.write_bytes(content[: len(whole) if number % 4 else int(rng.integers(1, len(whole)))])
             found = header_or_reason(path)
             assert isinstance(found, str) or found.num_samples > 0
+
+
+def test_apples_note_on_the_encoders_delay_holds_where_there_is_no_edit_list(wav, tmp_path):
+    source = wav(31234)
+    path = encode(source, tmp_path / "a.m4a", "-use_editlist", "0", "-b:a", "96k")
+    content = path.read_bytes()
+    begin = content.rindex(b"moov") - 4  # the last box of the file
+    moov = content[begin + 8 :]
+    moov = moov[: moov.rindex(b"udta") - 4]
+    note = f" 00000000 {1024:08X} {510:08X} {31234:016X}" + " 00000000" * 8
+    item = box(b"mean", bytes(4) + b"com.apple.iTunes") + box(b"name", bytes(4) + b"iTunSMPB")
+    item += box(b"data", b"\0\0\0\1\0\0\0\0" + note.encode())
+    meta = bytes(4) + box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9)) + box(b"ilst", box(b"----", item))
+    path.write_bytes(content[:begin] + box(b"moov", moov + box(b"udta", box(b"meta", meta))))
+    assert read_header(path) == (16000, 31234, 1)
+    found, expected = decoded(path)[:, 0], soundfile.read(source, dtype="float32")[0]
+    assert len(found) == 31234
+    assert np.corrcoef(found, expected)[0, 1] > 0.95
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
