@@ -1,5 +1,6 @@
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from sdpn.corpus import ffmpeg
 from tests.recipe.voices import voice
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ def encode(wav: Path, path: Path, *options: str) -> Path:
     return path
 
 
-needs_ffmpeg = pytest.mark.skipif(not ffmpeg.available(), reason="ffmpeg is not installed")
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the program ffmpeg is not installed")
 
 
 def program(name: str) -> Callable:

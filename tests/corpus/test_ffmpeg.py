@@ -20,6 +20,21 @@ from tests.recipe.voices import voice
 pytestmark = needs_ffmpeg
 
 
+@pytest.fixture(params=["library", "program"], autouse=True)
+def by(request, monkeypatch):
+    """Every test by PyAV where it is installed, and by the program."""
+    if request.param == "program":
+        monkeypatch.setattr(ffmpeg, "library", lambda: None)
+    elif ffmpeg.library() is None:
+        pytest.skip("PyAV is not installed")
+    return request.param
+
+
+def without_ffmpeg(monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(ffmpeg, "library", lambda: None)
+
+
 @pytest.fixture
 def wav(tmp_path):
     """speech(samples, channels) as a WAV file."""
@@ -159,7 +174,7 @@ def test_without_ffmpeg_stage_0_says_so_before_it_reads_a_header(wav, tmp_path, 
     folder = tmp_path / "corpus"
     folder.mkdir()
     encode(wav(16000), folder / "a.m4a")
-    monkeypatch.setenv("PATH", "/nowhere")
+    without_ffmpeg(monkeypatch)
     with pytest.raises(
         SdpnError, match=r"ffmpeg is not installed, and it is needed for 1 files below .* \(e.g. a.m4a\)"
     ):
@@ -197,7 +212,7 @@ def test_only_kinds_that_libsndfile_lacks_need_ffmpeg():
 
 def test_an_m4a_by_another_name_has_a_reason_where_there_is_no_ffmpeg(wav, tmp_path, monkeypatch):
     path = encode(wav(5000), tmp_path / "a.m4a").rename(tmp_path / "a.wav")
-    monkeypatch.setenv("PATH", "/nowhere")
+    without_ffmpeg(monkeypatch)
     assert header_or_reason(path).startswith("ffmpeg is not installed")
 
 
