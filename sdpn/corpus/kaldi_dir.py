@@ -73,7 +73,7 @@ class DataDir:
         wrong = [speaker for speaker, gender in genders.items() if gender not in ("m", "f")]
         if wrong:
             raise SdpnError(f"{spk2gender}: {len(wrong)} genders are neither m nor f, e.g. that of {wrong[0]}")
-        features = _features(folder) if (folder / "feats.scp").is_file() else {}
+        features = read_features(folder) if (folder / "feats.scp").is_file() else {}
         return DataDir(folder, recordings, segments, speakers, genders, features)
 
     @property
@@ -203,7 +203,7 @@ def _speakers(folder: Path) -> dict[str, str]:
     return speakers or turned
 
 
-def _features(folder: Path) -> dict[str, str]:
+def read_features(folder: Path) -> dict[str, str]:
     """feats.scp with absolute paths, or nothing (and a word on it) where features come from commands."""
     table = read_table(folder / "feats.scp")
     if any(value.endswith("|") for value in table.values()):

@@ -11,7 +11,7 @@ from typing import Any
 
 import soundfile
 
-from sdpn.corpus.kaldi_dir import read_table
+from sdpn.corpus.kaldi_dir import read_features, read_table
 from sdpn.errors import SdpnError
 from sdpn.files import write_text
 
@@ -44,7 +44,7 @@ def export_kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> Exported:
         SdpnError: stage 1 has not been run, there are no oracle labels, or ids cannot be brought into Kaldi's order.
     """
     cuts = list(_cuts(set_dir / "cuts.jsonl.gz"))
-    features = read_table(set_dir / "feats.scp") if (set_dir / "feats.scp").is_file() else None
+    features = read_features(set_dir) if (set_dir / "feats.scp").is_file() else None
     kept = [cut for cut in cuts if features is None or cut["id"] in features]
     speakers = _speakers(set_dir, kept, oracle)
     names = _names(speakers)

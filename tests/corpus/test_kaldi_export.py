@@ -143,3 +143,11 @@ def test_numbers_are_not_rounded_away(data):
     run(data / "train", data / "out")
     durations = validate(data / "out")["utt2dur"].values()
     np.testing.assert_allclose([float(value) for value in durations], 1.5, atol=1e-6)
+
+
+def test_paths_of_features_become_absolute(data, monkeypatch):
+    (data / "f.ark").touch()
+    write_text(data / "train" / "feats.scp", "t0 f.ark:9\nt1 f.ark:77\n")
+    monkeypatch.chdir(data)
+    run("train", "out")
+    assert validate(data / "out")["feats.scp"] == {"t0": f"{data}/f.ark:9", "t1": f"{data}/f.ark:77"}
