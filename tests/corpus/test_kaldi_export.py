@@ -151,3 +151,10 @@ def test_paths_of_features_become_absolute(data, monkeypatch):
     monkeypatch.chdir(data)
     run("train", "out")
     assert validate(data / "out")["feats.scp"] == {"t0": f"{data}/f.ark:9", "t1": f"{data}/f.ark:77"}
+
+
+def test_a_set_of_the_recipe_is_not_written_over(data):
+    before = (data / "eval" / "utt2spk").read_text()
+    with pytest.raises(SdpnError, match=r"eval is a set of the recipe, whose files would be overwritten"):
+        run(data / "eval", data / "eval")
+    assert (data / "eval" / "utt2spk").read_text() == before
