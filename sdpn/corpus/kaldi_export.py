@@ -41,7 +41,8 @@ def export_kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> Exported:
         oracle: for the training set: take the labels kept aside in utt2spk.oracle.
 
     Raises:
-        SdpnError: `out` is itself a set, stage 1 has not been run, there are no oracle labels, or ids cannot be brought into Kaldi's order.
+        SdpnError: `out` is itself a set, stage 1 has not been run, there are no oracle labels, or ids cannot be brought
+            into Kaldi's order.
     """
     if (out / "recordings.jsonl.gz").exists():
         raise SdpnError(f"{out} is a set of the recipe, whose files would be overwritten: name another folder")
