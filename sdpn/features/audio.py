@@ -69,7 +69,7 @@ def load_samples(cut: Any) -> np.ndarray:
 def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     """The same in consecutive blocks of half a minute at most; see `load_samples` for what it raises.
 
-    A recording of one file that libsndfile or ffmpeg reads, resampled or not, is read here: that is several times as fast as
+    A recording of one file that libsndfile or ffmpeg reads, resampled or not, is read here: several times as fast as
     through Lhotse, and in bounded memory. What else a cut may be (a URL, an augmented recording, several sources)
     Lhotse loads in one piece.
     """
