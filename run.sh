@@ -8,11 +8,26 @@ stage=0
 stop_stage=6
 corpus=toy
 corpus_dir=
+voxceleb1=
+voxceleb2=
+voxceleb_trials=
+cnceleb1=
+cnceleb2=
+train=
+eval=
 trials=
+enroll_map=
+allow_pipes=false
+musan=
+rirs=
 noise_dir=
 music_dir=
 rir_dir=
+download=false
 dev_speakers=0
+min_duration=
+max_skipped=
+trim_silence=false
 data_dir=data
 exp_dir=
 config=
@@ -36,20 +51,39 @@ Stages
   --stop-stage N      last stage to run (default: $stop_stage)
 
 What to run on
-  --corpus NAME       toy: speech synthesized on the spot; folder: your recordings (default: $corpus)
-  --corpus-dir DIR    for folder: speaker/[session/]utterance.flac|wav|opus|..., or DIR/train and DIR/eval*
-  --trials FILE       for folder: "enroll test target|nontarget" (or "1 enroll test") lines; made where not given
-  --noise-dir DIR     for folder: noises, music, room impulse responses;
+  --corpus NAME       toy: speech synthesized on the spot; voxceleb, cnceleb, kaldi, lhotse; folder: your recordings
+                      (default: $corpus)
+  --corpus-dir DIR    folder: speaker/[session/]utterance.flac|wav|m4a|..., or DIR/train and DIR/eval*
+  --voxceleb1 DIR     voxceleb: evaluated, with the official trial lists, which lie there or are downloaded
+  --voxceleb2 DIR     voxceleb: trained on (its dev part)
+  --voxceleb-trials L voxceleb: which of the lists O, E, H (default: all)
+  --cnceleb1 DIR      cnceleb: CN-Celeb_flac; its trials are evaluated
+  --cnceleb2 DIR      cnceleb: CN-Celeb2_flac, trained on as well
+  --train PATH        kaldi: a data directory; lhotse: a manifest of cuts, a folder of manifests, or a Shar folder
+  --eval PATH[,PATH]  kaldi, lhotse: evaluation sets; without any, training speakers are held out
+  --trials FILE       all but toy: "enroll test target|nontarget" (or "1 enroll test") lines; voxceleb, cnceleb: one list
+                      more, such as VoxSRC's; made where not given
+  --enroll-map FILE   "model utterance utterance ..." lines for the enrolled names of --trials
+  --allow-pipes       kaldi, lhotse: run the commands that stand in the place of files
+  --dev-speakers N    training speakers held out as a further evaluation set, to choose settings on (default: $dev_speakers)
+  --musan DIR         all but toy: noises, music, speech for babble (openslr.org/17)
+  --rirs DIR          RIRS_NOISES (openslr.org/28)
+  --noise-dir DIR     noises, music, room impulse responses of your own;
   --music-dir DIR     synthetic ones serve where none are given
   --rir-dir DIR
-  --dev-speakers N    training speakers held out as a further evaluation set, to choose settings on (default: $dev_speakers)
+  --download          voxceleb, cnceleb: fetch what may be had without a password and is not given (lists, MUSAN, ...)
+  --min-duration S    shorter training utterances are left out (default: 2 for voxceleb, else that of conf/cuts.yaml)
+  --max-skipped SHARE of a set that may be unusable or too short (default: that of conf/cuts.yaml; 0.5 for cnceleb,
+                      which has many short ones)
+  --trim-silence      cut off silence at both ends of utterances
 
 Where it goes
   --data-dir DIR      manifests and features (default: $data_dir)
   --exp-dir DIR       model, x-vectors, scores, results (default: exp/<corpus>)
 
 How
-  --config FILE       training settings (default: conf/sdpn/toy.yaml for toy, conf/sdpn/small.yaml for folder)
+  --config FILE       training settings (default: conf/sdpn/paper.yaml for voxceleb and cnceleb, toy.yaml for toy, else
+                      small.yaml)
   --feats-type TYPE   ark or hdf5 (default: $feats_type)
   --backends LIST     of conf/backend/*.yaml; oracle-NAME learns from labels (default: $backends)
   --score-norm LIST   none, z, t, s, as, as2 (default: $score_norm)
@@ -78,8 +112,15 @@ while [ $# -gt 0 ]; do
     name=${1#--}
     name=${name//-/_}
     case $name in
-    stage | stop_stage | corpus | corpus_dir | trials | noise_dir | music_dir | rir_dir | dev_speakers | data_dir | \
-        exp_dir | config | feats_type | nj | ngpu | seed | backends | score_norm) ;;
+    stage | stop_stage | corpus | corpus_dir | voxceleb1 | voxceleb2 | voxceleb_trials | cnceleb1 | cnceleb2 | train | \
+        eval | trials | enroll_map | musan | rirs | noise_dir | music_dir | rir_dir | dev_speakers | min_duration | \
+        max_skipped | data_dir | exp_dir | config | feats_type | nj | ngpu | seed | backends | score_norm) ;;
+    download | allow_pipes | trim_silence)
+        [ "$1" != "$name" ] || fail "'$1' is not an option; did you mean --${1//_/-}?"
+        printf -v "$name" true
+        shift
+        continue
+        ;;
     *) fail "unknown option '$1'; ./run.sh --help lists the options" ;;
     esac
     [ "$1" != "$name" ] || fail "'$1' is not an option; did you mean --$1?"
@@ -97,35 +138,57 @@ done
 [ "$stage" -le "$stop_stage" ] || fail "--stage $stage comes after --stop-stage $stop_stage"
 [ "$nj" -ge 1 ] || fail "--nj is 0; expected at least 1"
 case $feats_type in ark | hdf5) ;; *) fail "--feats-type is '$feats_type'; allowed: ark, hdf5" ;; esac
+# What belongs to one kind of corpus is refused for another
+clips="musan rirs noise_dir music_dir rir_dir"
+needed=
 case $corpus in
-toy)
-    for name in corpus_dir trials noise_dir music_dir rir_dir; do
-        [ -z "${!name}" ] || fail "--${name//_/-} goes with --corpus folder"
-    done
-    : "${config:=conf/sdpn/toy.yaml}"
+toy) own="" config=${config:-conf/sdpn/toy.yaml} ;;
+folder) own="corpus_dir trials enroll_map $clips" needed=corpus_dir ;;
+voxceleb)
+    own="voxceleb1 voxceleb2 voxceleb_trials trials enroll_map download $clips" needed="voxceleb1 voxceleb2"
+    config=${config:-conf/sdpn/paper.yaml} min_duration=${min_duration:-2}
     ;;
-folder)
-    if [ "$stage" -eq 0 ]; then [ -n "$corpus_dir" ] || fail "--corpus folder needs --corpus-dir DIR"; fi
-    : "${config:=conf/sdpn/small.yaml}"
+cnceleb)
+    own="cnceleb1 cnceleb2 trials enroll_map download $clips" needed=$([ "$download" = true ] || echo cnceleb1)
+    config=${config:-conf/sdpn/paper.yaml} max_skipped=${max_skipped:-0.5}
     ;;
-*) fail "--corpus is '$corpus'; allowed: toy, folder" ;;
+kaldi | lhotse) own="train eval trials enroll_map allow_pipes $clips" needed=train ;;
+*) fail "--corpus is '$corpus'; allowed: toy, voxceleb, cnceleb, kaldi, lhotse, folder" ;;
 esac
+: "${config:=conf/sdpn/small.yaml}"
+for name in corpus_dir voxceleb1 voxceleb2 voxceleb_trials cnceleb1 cnceleb2 train eval trials enroll_map allow_pipes \
+    download $clips; do
+    [[ " $own " = *" $name "* || -z ${!name} || ${!name} = false ]] ||
+        fail "--${name//_/-} does not go with --corpus $corpus"
+done
+if [ "$stage" -eq 0 ]; then
+    for name in $needed; do [ -n "${!name}" ] || fail "--corpus $corpus needs --${name//_/-}"; done
+fi
 : "${exp_dir:=exp/$corpus}"
 if [ -z "$ngpu" ]; then ngpu=$(if nvidia-smi -L 2>/dev/null | grep -q GPU; then echo 1; else echo 0; fi); fi
 
 # Paths given on the command line are relative to where it was typed
 here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
-for name in corpus_dir trials noise_dir music_dir rir_dir data_dir exp_dir config; do
+paths="corpus_dir voxceleb1 voxceleb2 cnceleb1 cnceleb2 train trials enroll_map $clips"
+for name in $paths data_dir exp_dir config; do
     case ${!name} in
     "" | /*) ;;
     *) [ "$here" = "$PWD" ] || [[ $name = config && ! -e $here/$config ]] || printf -v "$name" '%s' "$here/${!name}" ;;
     esac
 done
-for name in trials config; do
-    [ -z "${!name}" ] || [ -f "${!name}" ] || fail "--$name is '${!name}', which is not a file"
+if [ "$here" != "$PWD" ]; then
+    IFS=, read -ra sets <<<"$eval"
+    eval=
+    for set in ${sets[@]+"${sets[@]}"}; do
+        case $set in /*) ;; *) set=$here/$set ;; esac
+        eval=${eval:+$eval,}$set
+    done
+fi
+for name in trials enroll_map config; do
+    [ -z "${!name}" ] || [ -f "${!name}" ] || fail "--${name//_/-} is '${!name}', which is not a file"
 done
-for name in corpus_dir noise_dir music_dir rir_dir; do
+for name in corpus_dir voxceleb1 voxceleb2 cnceleb1 cnceleb2 $clips; do
     [ -z "${!name}" ] || [ -d "${!name}" ] || fail "--${name//_/-} is '${!name}', which is not a folder"
 done
 
@@ -138,26 +201,34 @@ writable() { # whether a folder may be written, or made where it is not there ye
 [ "$stop_stage" -lt 4 ] || writable "$exp_dir" || fail "--exp-dir is '$exp_dir', which may not be written"
 
 . ./path.sh
+given=() # what tells one corpus from another (old versions of bash take an empty array for an unset one)
+for name in $own; do
+    case $name in
+    allow_pipes | download) ;;
+    *) [ -z "${!name}" ] || given+=("--${name//_/-}" "${!name}") ;;
+    esac
+done
 steps/check_conf.py --config "$config" --backends "$backends" --score-norm "$score_norm" --ngpu "$ngpu" \
-    --corpus "$corpus" ${corpus_dir:+--corpus-dir "$corpus_dir"} ${trials:+--trials "$trials"} \
-    ${noise_dir:+--noise-dir "$noise_dir"} ${music_dir:+--music-dir "$music_dir"} ${rir_dir:+--rir-dir "$rir_dir"} "$data_dir"
+    ${min_duration:+--min-duration "$min_duration"} ${max_skipped:+--max-skipped "$max_skipped"} \
+    --corpus "$corpus" ${given[@]+"${given[@]}"} "$data_dir"
 
 runs() { [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
 if runs 0; then
     echo "== stage 0: prepare the corpus '$corpus' in $data_dir"
-    if [ "$corpus" = toy ]; then
-        local/prepare_toy.py --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" "$data_dir"
-    else
-        local/prepare_folder.py --corpus-dir "$corpus_dir" ${trials:+--trials "$trials"} \
-            ${noise_dir:+--noise-dir "$noise_dir"} ${music_dir:+--music-dir "$music_dir"} ${rir_dir:+--rir-dir "$rir_dir"} \
-            --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" "$data_dir"
+    if [ "$corpus" != toy ]; then
+        if [ "$download" = true ]; then given+=(--download); fi
+        if [ "$allow_pipes" = true ]; then given+=(--allow-pipes); fi
+        given+=(${max_skipped:+--max-skipped "$max_skipped"})
     fi
+    "local/prepare_$corpus.py" ${given[@]+"${given[@]}"} --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" "$data_dir"
 fi
 
 if runs 1; then
     echo "== stage 1: cuts, without speaker labels in the training set"
-    steps/make_cuts.py --nj "$nj" "$data_dir"
+    trim=() && if [ "$trim_silence" = true ]; then trim=(--trim-silence); fi
+    steps/make_cuts.py ${min_duration:+--min-duration "$min_duration"} ${max_skipped:+--max-skipped "$max_skipped"} \
+        ${trim[@]+"${trim[@]}"} --nj "$nj" "$data_dir"
 fi
 
 if runs 2; then

@@ -36,5 +36,7 @@ setup(
         "toy": ["espeakng-loader>=0.2.4", "pyroomacoustics>=0.8"],
         "test": ["pytest>=8", "ruff>=0.12", "kaldi-native-fbank>=1.20", "kaldi-native-io>=1.22", "selenium>=4.20"],
         "bench": ["lilcom>=1.7", "audiomentations>=0.40"],  # what tests/bench/ measures beside us
+        # m4a, as VoxCeleb2 comes, decoded by ffmpeg's libraries in this process: one a file takes 8 times as long
+        "m4a": ["av>=14"],
     },
 )

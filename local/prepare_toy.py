@@ -20,8 +20,8 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import Progress, run, say
 from sdpn.corpus import synthetic
 from sdpn.corpus.manifests import Entry
-from sdpn.corpus.trials import make_trials
-from sdpn.corpus.writer import prepare_once, write_corpus
+from sdpn.corpus.trials import TrialSet, make_trials
+from sdpn.corpus.writer import Prepared, prepare_once, write_corpus
 from sdpn.errors import SdpnError
 
 SESSIONS = 3
@@ -49,9 +49,9 @@ def prepare(data: Path, options: dict[str, int], run_all: Callable) -> list[Path
     seed = options["seed"]
     speech = speak(data / "audio" / "speech", plan_sets(options), seed, run_all)
     clips = synthetic.make_clips(data / "audio", synthetic.KINDS, seed, run_all)
-    trials = {name: make_trials(entries, seed) for name, entries in speech.items() if name != "train"}
+    trials = {name: TrialSet(name, make_trials(own, seed)) for name, own in speech.items() if name != "train"}
     audio = [Path(entry.path) for entries in [*speech.values(), *clips.values()] for entry in entries]
-    return [*audio, *write_corpus(data, "toy", options, speech, trials, clips, skipped={})]
+    return [*audio, *write_corpus(data, "toy", options, Prepared(speech, trials, clips))]
 
 
 def plan_sets(options: dict[str, int]) -> dict[str, list[Utterance]]:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -80,13 +81,15 @@ def write_jsonl_gz(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
 
     There is no time stamp inside, so equal records give equal bytes.
     """
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     with (
         atomic_path(path) as temporary,
         open(temporary, "wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0) as packed,
+        io.BufferedWriter(packed, 1 << 20) as whole,  # a million records, packed one by one, take twice as long
     ):
         for record in records:
-            packed.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+            whole.write((encode(record) + "\n").encode())
 
 
 def remove_partial(directory: str | Path) -> None:

@@ -6,6 +6,7 @@
 Prints nothing where all is well; otherwise one sentence, and the status is 1.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -20,15 +21,24 @@ from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.training.config import TrainConfig
 
+# What stage 0 of one corpus or another is given: DATA must not hold one that was made of something else
+GIVEN = (
+    *("corpus-dir", "voxceleb1", "voxceleb2", "voxceleb-trials", "cnceleb1", "cnceleb2", "train", "eval", "trials"),
+    *("enroll-map", "musan", "rirs", "noise-dir", "music-dir", "rir-dir"),
+)
+TEXTS = ("voxceleb_trials",)
+
+
+def what_the_corpus_is_of(command: Callable) -> Callable:
+    for name in GIVEN:
+        command = click.option(f"--{name}", f"given_{name.replace('-', '_')}", hidden=True)(command)
+    return command
+
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--corpus", required=True, help="the corpus that DATA must hold, where it holds one")
-@click.option("--corpus-dir", type=click.Path(path_type=Path), help="the folders and trials it must be made of")
-@click.option("--trials", type=click.Path(path_type=Path))
-@click.option("--noise-dir", type=click.Path(path_type=Path))
-@click.option("--music-dir", type=click.Path(path_type=Path))
-@click.option("--rir-dir", type=click.Path(path_type=Path))
+@what_the_corpus_is_of
 @click.option("--config", "config_file", required=True, help="training settings (YAML)")
 @click.option("--cuts-config", default="conf/cuts.yaml", show_default=True)
 @click.option("--fbank-config", default="conf/fbank.yaml", show_default=True)
@@ -36,6 +46,8 @@ from sdpn.training.config import TrainConfig
 @click.option("--backend-config", default="conf/backend.yaml", show_default=True)
 @click.option("--backends", default=None, help="back-ends to run, separated by commas")
 @click.option("--score-norm", default=None, help="score normalizations to run, separated by commas")
+@click.option("--min-duration", type=float, help="of training utterances, for stage 1")
+@click.option("--max-skipped", type=float, help="share of a set that may be left out, for stages 0 and 1")
 @click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0))
 def main(
     data: Path,
@@ -48,13 +60,16 @@ def main(
     backends: str | None,
     score_norm: str | None,
     ngpu: int,
-    **folders: Path | None,
+    min_duration: float | None,
+    max_skipped: float | None,
+    **given: str | None,
 ) -> None:
     if (data / "corpus.json").exists():
-        asked = {name: str(folder.resolve()) for name, folder in folders.items() if folder}
+        asked = {name.removeprefix("given_"): value for name, value in given.items() if value}
+        asked = {name: value if name in TEXTS else _absolute(value) for name, value in asked.items()}
         Corpus.refuse_another(data, corpus, {**Corpus.read(data).options, **asked})
     config.read(config_file, TrainConfig)
-    cuts = config.read(cuts_config, CutsConfig)
+    cuts = config.read(cuts_config, CutsConfig, {"min_duration": min_duration, "max_skipped": max_skipped})
     fbank = config.read(fbank_config, FbankConfig)
     config.read(augment_config, AugmentConfig)
     read_backends(backend_config, {"backends": backends, "score_norm": score_norm})
@@ -67,6 +82,11 @@ def main(
         from sdpn.training.devices import choose_device
 
         choose_device(ngpu)
+
+
+def _absolute(paths: str) -> str:
+    """Paths separated by commas, as stage 0 keeps them."""
+    return ",".join(str(Path(path.strip()).resolve()) for path in paths.split(",") if path.strip())
 
 
 if __name__ == "__main__":

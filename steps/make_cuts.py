@@ -7,6 +7,7 @@ reads data/corpus.json and data/<set>/{recordings,supervisions}.jsonl.gz and wri
 training set loses its speaker labels here: data/train/utt2spk.oracle keeps them, for analysis alone.
 """
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,12 +27,19 @@ from sdpn.corpus.layout import Corpus
 def main(data: Path, config_file: str, nj: int, **overrides) -> None:
     settings = config.read(config_file, CutsConfig, config.given(CutsConfig, overrides))
     corpus = Corpus.read(data)
-    from sdpn.corpus.cuts import make_cuts, refuse_shared_speakers
+    from sdpn.corpus.cuts import check_speakers, make_cuts
 
     roles = {name: "clips" for name in corpus.sets} | {name: "eval" for name in corpus.evals} | {corpus.train: "train"}
+    if corpus.rir:
+        roles[corpus.rir] = "rir"
     say(f"cuts of {', '.join(roles)}: {settings.sampling_rate} Hz, one channel")
-    refuse_shared_speakers(data, corpus)
+    check_speakers(data, corpus)
     with timed(f"cuts of {len(roles)} sets in {data}"):
+        if settings.trim_silence:
+            from sdpn.corpus.vad import find_speech
+
+            for name in [corpus.train, *corpus.evals]:
+                find_speech(data / name, settings, partial(run_jobs, nj=nj))
         jobs = [(data, name, role, settings) for name, role in roles.items()]
         made = {name: (reason, tally) for name, reason, tally in run_jobs(make_cuts, jobs, nj)}
         for name, role in roles.items():
@@ -51,10 +59,15 @@ def report(data: Path, name: str, role: str, reason: str | None, tally) -> None:
     for rate, count in sorted(tally.resampled.items()):
         say(f"  {name}: {count} recordings of {rate} Hz are resampled when they are read")
     if tally.several_channels:
-        say(f"  {name}: {tally.several_channels} recordings have several channels, of which one is used")
-    for why, count in sorted(tally.dropped.items()):
-        sentence = f"{name}: {count} utterances left out, {why}: {data / name / 'dropped.txt'} lists them"
-        say(f"  {sentence}") if role == "train" else warn(sentence)
+        used = "each channel is a room" if role == "rir" else "one channel is used"
+        say(f"  {name}: {tally.several_channels} recordings have several channels: {used}")
+    if tally.windowed:
+        say(f"  {name}: {tally.windowed} long ones became several cuts of equal length")
+    if tally.trimmed:
+        say(f"  {name}: {tally.trimmed / 3600:.2f} h of silence cut off at the ends")
+    for why, count in sorted(tally.skipped.items(), key=lambda item: (-item[1], item[0])):
+        sentence = f"{name}: {count} skipped, {why}: {data / name / 'skipped.tsv'} lists them"
+        warn(sentence) if role == "eval" else say(f"  {sentence}")
 
 
 if __name__ == "__main__":

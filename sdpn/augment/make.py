@@ -60,7 +60,8 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
         if kind in corpus.noises:
             noises.append(cache(kind, read_cuts(data / corpus.noises[kind]), Noise(train.config), {}, of_noise))
         elif kind == "babble" and config.babble_clips:
-            clips = list(plan_babble(cuts, config, stored.sampling_rate, seed))
+            talkers = read_cuts(data / corpus.talkers) if corpus.talkers else cuts
+            clips = list(plan_babble(talkers, config, stored.sampling_rate, seed))
             noises.append(cache(kind, clips, load_babble, {"seed": seed}, of_noise))
         else:
             say(f"  no {kind}: the corpus has none, so no view gets any")

@@ -1,55 +1,58 @@
-"""Audio files below a folder: which there are, and what their headers say."""
+"""Audio files below a folder: which there are."""
 
+import hashlib
 import io
 import os
 import stat
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
-from sdpn.console import Progress
+from sdpn.corpus import ffmpeg
+from sdpn.corpus.text import composed
 from sdpn.errors import SdpnError
-from sdpn.files import atomic_path, digest
+from sdpn.files import atomic_path
 
 # What libsndfile reads and finds out by itself.
 _NAMES = ("wav", "wave", "flac", "opus", "ogg", "oga", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64")
-EXTENSIONS = frozenset(f".{name}" for name in (*_NAMES, "sph", "nist", "voc", "avr", "htk"))
-_FILES_PER_JOB = 500
+EXTENSIONS = frozenset(f".{name}" for name in (*_NAMES, "sph", "nist", "voc", "avr", "htk")) | ffmpeg.EXTENSIONS
+_FOLDERS_PER_JOB = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AudioFile:
     """An audio file as the file system shows it.
 
     Attributes:
-        path: where it lies.
-        name: its path below the folder, with `/`, in Unicode's composed form (NFC).
+        folder: the folder that was listed.
+        raw: its path below that folder, as the file system has it.
         size: bytes.
         mtime_ns: when it was changed.
     """
 
-    path: str
-    name: str
+    folder: str
+    raw: str
     size: int
     mtime_ns: int
 
+    @property
+    def path(self) -> str:
+        """Where it lies."""
+        return os.path.join(self.folder, self.raw)
 
-class Header(NamedTuple):
-    """What an audio file's header says."""
-
-    sampling_rate: int
-    num_samples: int
-    num_channels: int
+    @property
+    def name(self) -> str:
+        """Its path below the folder in Unicode's composed form (NFC)."""
+        return composed(self.raw)
 
 
 class Skipped(NamedTuple):
-    """A file that is left out, and why."""
+    """A file (or an utterance) that is left out, and why."""
 
     path: str
     reason: str
@@ -68,8 +71,8 @@ class Listing:
 
     folder: Path
     files: list[AudioFile]
-    skipped: list[Skipped]
-    others: Counter
+    skipped: list[Skipped] = field(default_factory=list)
+    others: Counter = field(default_factory=Counter)
 
     @property
     def what_else(self) -> str:
@@ -81,95 +84,153 @@ class Listing:
             return f"other files only ({most})"
         return "it is empty"
 
+    def where(self, wanted: Callable[[AudioFile], bool]) -> "Listing":
+        """The same with those files alone that are wanted."""
+        return Listing(self.folder, [file for file in self.files if wanted(file)], self.skipped, self.others)
 
-def list_audio(folder: str | Path) -> Listing:
+
+def serially(function: Callable, jobs: Iterable[tuple]) -> Iterator:
+    """Yield `function(*job)` for every job, in this process."""
+    return (function(*job) for job in jobs)
+
+
+class _Folder(NamedTuple):
+    """One folder: its name below the listed one, who it is, its audio files as (name, size, time), and the rest."""
+
+    name: str
+    identity: tuple
+    files: list[tuple[str, int, int]]
+    skipped: list[Skipped]
+    others: dict[str, int]
+
+
+class _Pending(NamedTuple):
+    """A folder still to be looked into: its name below the listed one, and who it and those above it are."""
+
+    name: str
+    above: tuple[tuple[int, int], ...]
+
+
+def list_audio(folder: str | Path, run: Callable[..., Iterable] = serially) -> Listing:
     """List the audio files below `folder`; links are followed, names with a leading dot are passed over.
+
+    A folder that can be reached in two ways is listed once, a link that leads back up not at all.
+
+    Args:
+        run: yields `function(*job)` for every job, in any order.
 
     Raises:
         SdpnError: there is no such folder.
     """
-    if not os.path.isdir(folder):
+    root = str(folder)
+    if not os.path.isdir(root):
         raise SdpnError(f"{folder}: there is no such folder")
+    found: list[_Folder] = []
+    pending = [_Pending("", ())]
+    while pending and len(pending) < _FOLDERS_PER_JOB:  # the upper levels here, until there is enough to share out
+        below = [_look_into(root, one) for one in pending]
+        found += [here for here, _ in below if here is not None]
+        pending = [one for _, more in below for one in more]
+    jobs = [(root, pending[i : i + _FOLDERS_PER_JOB]) for i in range(0, len(pending), _FOLDERS_PER_JOB)]
+    for folders in run(_walk, jobs):
+        found += folders
     files: list[AudioFile] = []
     skipped: list[Skipped] = []
     others: Counter = Counter()
     entered = set()
-
-    def refuse(error: OSError) -> None:
-        skipped.append(Skipped(str(error.filename), error.strerror))
-
-    for here, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        identity = (os.stat(here).st_dev, os.stat(here).st_ino)
-        if identity in entered:  # a link that leads back up
-            folders.clear()
+    for here in sorted(found, key=lambda here: (here.name.count("/"), os.fsencode(here.name))):
+        if here.identity in entered:
             continue
-        entered.add(identity)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            extension = os.path.splitext(name)[1].lower()
-            if extension in EXTENSIONS and not name.startswith("."):
-                file = _look_at(os.path.join(here, name), folder)
-                (skipped if isinstance(file, Skipped) else files).append(file)
-            elif not name.startswith("."):
-                others[extension or "none"] += 1
-    files.sort(key=lambda file: (file.name.encode(), file.path.encode()))
+        entered.add(here.identity)
+        files += [AudioFile(root, os.path.join(here.name, name), *stamp) for name, *stamp in here.files]
+        skipped += here.skipped
+        others.update(here.others)
+    files.sort(key=lambda file: (file.name.encode(), file.raw.encode()))
     return Listing(Path(folder), files, sorted(skipped), others)
 
 
-def _look_at(path: str, folder: str | Path) -> AudioFile | Skipped:
+def _walk(root: str, pending: Sequence[_Pending]) -> list[_Folder]:
+    """Everything below the folders `pending`."""
+    found, pending = [], list(pending)
+    while pending:
+        here, below = _look_into(root, pending.pop())
+        pending += below
+        if here is not None:
+            found.append(here)
+    return found
+
+
+def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pending]]:
+    """What lies in one folder, and the folders below it; nothing where it is one of those above it."""
+    path = os.path.join(root, folder.name) if folder.name else root
+    files: list[tuple[str, int, int]] = []
+    skipped: list[Skipped] = []
+    others: Counter = Counter()
+    below: list[str] = []
     try:
-        path.encode()
-        found = os.stat(path)
+        status = os.stat(path)
+        identity = (status.st_dev, status.st_ino)
+        if identity in folder.above:  # a link that leads back up
+            return None, []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                extension = os.path.splitext(entry.name)[1].lower()
+                if _is_folder(entry):
+                    below.append(os.path.join(folder.name, entry.name))
+                elif extension in EXTENSIONS:
+                    seen = _look_at(entry)
+                    skipped.append(seen) if isinstance(seen, Skipped) else files.append(seen)
+                else:
+                    others[extension or "none"] += 1
+    except OSError as error:
+        return _Folder(folder.name, ("closed", path), [], [Skipped(_readable(path), error.strerror.lower())], {}), []
+    above = (*folder.above, identity)
+    return _Folder(folder.name, identity, files, skipped, others), [_Pending(name, above) for name in below]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _look_at(entry: os.DirEntry) -> tuple[str, int, int] | Skipped:
+    try:
+        entry.path.encode()
+        found = entry.stat()
     except UnicodeEncodeError:
-        return Skipped(os.fsencode(path).decode(errors="replace"), "its name is not UTF-8")
+        return Skipped(_readable(entry.path), "its name is not UTF-8")
     except OSError as error:
-        return Skipped(path, error.strerror.lower())
+        return Skipped(entry.path, error.strerror.lower())
     if not stat.S_ISREG(found.st_mode):
-        return Skipped(path, "not a regular file")
-    name = unicodedata.normalize("NFC", Path(path).relative_to(folder).as_posix())
-    return AudioFile(path, name, found.st_size, found.st_mtime_ns)
+        return Skipped(entry.path, "not a regular file")
+    return entry.name, found.st_size, found.st_mtime_ns
 
 
-def fingerprint(files: list[AudioFile]) -> str:
+def _readable(path: str) -> str:
+    return os.fsencode(path).decode(errors="replace")
+
+
+def fingerprint(files: Iterable[AudioFile]) -> str:
     """A digest of names, sizes and times: it changes when a file is added, removed or replaced."""
-    return digest([[file.name, file.size, file.mtime_ns] for file in files])
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\n".encode())
+    return total.hexdigest()[:32]
 
 
-def probe(files: list[AudioFile], run: Callable[..., Iterable], title: str) -> list[Header | str]:
-    """The header of each file, or the reason why it cannot be used, in the order of `files`.
+def refuse_without_ffmpeg(listing: Listing) -> None:
+    """Make sure that ffmpeg is there where files need it: that is said now, not after hours of work.
 
-    Args:
-        run: yields `function(*job)` for every job, e.g. `partial(sdpn.cluster.pool.run_jobs, nj=4)`.
+    Raises:
+        SdpnError: it is not installed.
     """
-    jobs = [(i, [file.path for file in files[i : i + _FILES_PER_JOB]]) for i in range(0, len(files), _FILES_PER_JOB)]
-    results: list[Header | str] = [""] * len(files)
-    with Progress(title, len(files), "files") as progress:
-        for start, found in run(_probe_some, jobs):
-            results[start : start + len(found)] = found
-            progress.advance(len(found))
-    return results
-
-
-def _probe_some(start: int, paths: list[str]) -> tuple[int, list[Header | str]]:
-    return start, [read_header(path) for path in paths]
-
-
-def read_header(path: str | Path) -> Header | str:
-    """What the header of an audio file says, or a few words on why the file cannot be used."""
-    try:
-        with open(path, "rb") as opened:  # libsndfile's word for a file that may not be opened is "System error"
-            if not opened.read(1):
-                return "the file is empty"
-        info = soundfile.info(path)
-    except OSError as error:
-        return error.strerror.lower()
-    except soundfile.LibsndfileError as error:
-        return f"not readable as audio ({error.error_string.rstrip('.')})"
-    if info.frames <= 0 or info.samplerate <= 0:
-        return "there are no samples in it"
-    if info.frames >= 2**48:  # libsndfile's mark for a length that the header does not tell
-        return "the header does not tell its length"
-    return Header(info.samplerate, info.frames, info.channels)
+    lacking = [file for file in listing.files if os.path.splitext(file.raw)[1].lower() in ffmpeg.EXTENSIONS]
+    if lacking and not ffmpeg.available():
+        raise SdpnError(ffmpeg.MISSING.format(f"{len(lacking)} files below {listing.folder} (e.g. {lacking[0].name})"))
 
 
 def write_flac(path: str | Path, samples: np.ndarray, sampling_rate: int) -> None:

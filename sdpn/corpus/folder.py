@@ -2,7 +2,6 @@
 
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.corpus.audio_files import Listing, Skipped, probe
+from sdpn.corpus.audio_files import Listing, Skipped
+from sdpn.corpus.headers import probe
 from sdpn.corpus.manifests import Entry
+from sdpn.corpus.text import composed, lines_of
 from sdpn.errors import SdpnError
 
 
@@ -23,14 +24,24 @@ class Scan:
         folder: the folder.
         entries: the usable utterances (or clips), sorted by path.
         skipped: what cannot be used, and why.
-        ids: utterance id by every name it may have in a trial list: the id, the path below the folder, and that path
-            without its extension.
     """
 
     folder: Path
     entries: list[Entry]
     skipped: list[Skipped]
-    ids: dict[str, str]
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """Utterance id by every name it may have in a trial list: id, path below the folder, that without extension.
+
+        A path without its extension counts where it is one file's alone.
+        """
+        folder = os.path.join(self.folder, "")
+        names = {composed(entry.path.removeprefix(folder)): entry.id for entry in self.entries}
+        stems = [os.path.splitext(name)[0] for name in names]
+        unique = {stem for stem, count in Counter(stems).items() if count == 1}
+        by_stem = {stem: id for stem, id in zip(stems, names.values(), strict=True) if stem in unique}
+        return {**by_stem, **names, **{id: id for id in names.values()}}
 
 
 def set_folders(corpus_dir: Path) -> dict[str, Path]:
@@ -52,8 +63,8 @@ def set_folders(corpus_dir: Path) -> dict[str, Path]:
     return {path.name: path for path in [train, *evals]} if evals else {"train": corpus_dir}
 
 
-def scan_speech(listing: Listing, genders: dict[str, str], run: Callable) -> Scan:
-    """Label the listed files by their paths, and read their headers; see `audio_files.probe` for `run`.
+def scan_speech(listing: Listing, genders: dict[str, str], run: Callable, cache: Path | None = None) -> Scan:
+    """Label the listed files by their paths, and read their headers; see `headers.probe` for `run` and `cache`.
 
     The first level names the speaker, the second one the session; deeper levels belong to the utterance's name. An
     id is the path with `-` for `/` and `_` for white space; where two files would get one id, or two folders one
@@ -66,36 +77,35 @@ def scan_speech(listing: Listing, genders: dict[str, str], run: Callable) -> Sca
     files = [file for file in listing.files if "/" in file.name]
     speakers = _distinct((_first(file.name) for file in files), _as_id)
     ids = _distinct((file.name for file in files), lambda name: f"{speakers[_first(name)]}-{_as_id(_rest(name))}")
-    entries, names = [], {}
-    for file, header in zip(files, probe(files, run, f"headers below {listing.folder}"), strict=True):
+    entries = []
+    for file, header in zip(files, probe(files, run, f"headers below {listing.folder}", cache), strict=True):
         if isinstance(header, str):
             skipped.append(Skipped(file.path, header))
             continue
         speaker, *levels = file.name.split("/")
         entry = Entry(
-            id=ids[file.name],
-            path=file.path,
-            **header._asdict(),
+            ids[file.name],
+            file.path,
+            *header,
             speaker=speakers[speaker],
             session=f"{speakers[speaker]}-{_as_id(levels[0])}" if len(levels) > 1 else None,
             gender=genders.get(speaker),
         )
         entries.append(entry)
-        names[file.name] = entry.id
-    return Scan(listing.folder, entries, skipped, _trial_names(names))
+    return Scan(listing.folder, entries, skipped)
 
 
-def scan_clips(listing: Listing, run: Callable) -> Scan:
+def scan_clips(listing: Listing, run: Callable, cache: Path | None = None, prefix: str = "") -> Scan:
     """Name noises, music or impulse responses by their paths, and read their headers; there are no labels."""
-    ids = _distinct((file.name for file in listing.files), lambda name: _as_id(os.path.splitext(name)[0]))
+    ids = _distinct((file.name for file in listing.files), lambda name: prefix + _as_id(os.path.splitext(name)[0]))
     entries, skipped = [], list(listing.skipped)
-    headers = probe(listing.files, run, f"headers below {listing.folder}")
+    headers = probe(listing.files, run, f"headers below {listing.folder}", cache)
     for file, header in zip(listing.files, headers, strict=True):
         if isinstance(header, str):
             skipped.append(Skipped(file.path, header))
         else:
-            entries.append(Entry(id=ids[file.name], path=file.path, **header._asdict()))
-    return Scan(listing.folder, entries, skipped, {})
+            entries.append(Entry(ids[file.name], file.path, *header))
+    return Scan(listing.folder, entries, skipped)
 
 
 def _first(name: str) -> str:
@@ -123,14 +133,6 @@ def _distinct(originals: Iterable[str], form: Callable[[str], str]) -> dict[str,
     return names
 
 
-def _trial_names(ids: dict[str, str]) -> dict[str, str]:
-    """Utterance ids by id, by path and by path without extension where that is one file's alone."""
-    stems = [os.path.splitext(name)[0] for name in ids]
-    unique = {stem for stem, count in Counter(stems).items() if count == 1}
-    by_stem = {stem: id for stem, id in zip(stems, ids.values(), strict=True) if stem in unique}
-    return {**by_stem, **ids, **{id: id for id in ids.values()}}
-
-
 def read_genders(path: Path) -> dict[str, str]:
     """Read `speaker m|f` lines (Kaldi's spk2gender); an absent file knows no gender.
 
@@ -140,13 +142,11 @@ def read_genders(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     genders = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in lines_of(path, "list of genders"):
         words = line.rsplit(maxsplit=1)
-        gender = words[-1].lower()[:1] if words else ""
-        if len(words) == 2 and words[1].lower() in ("m", "f", "male", "female"):
-            genders[unicodedata.normalize("NFC", words[0].strip())] = gender
-        elif words:
-            raise SdpnError(f"{path}, line {number}: expected `speaker m` or `speaker f`, got '{line.strip()[:80]}'")
+        if len(words) != 2 or words[1].lower() not in ("m", "f", "male", "female"):
+            raise SdpnError(f"{path}, line {number}: expected `speaker m` or `speaker f`, got '{line[:80]}'")
+        genders[composed(words[0])] = words[1].lower()[:1]
     return genders
 
 

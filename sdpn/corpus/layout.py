@@ -21,6 +21,8 @@ class Corpus:
         trials: the trial lists: name of `trials/<name>.txt` -> the evaluation set whose utterances it names.
         noises: the noise sets by kind, of "noise" and "music"; a kind that the corpus lacks is absent.
         rir: the set of room impulse responses, or None.
+        talkers: a set of other people's speech that babble is made of; None where training utterances serve.
+        given_features: sets that came with features: set -> the Kaldi `feats.scp` in its folder that names them.
         options: what stage 0 was asked for (seed, folders), to tell one corpus from another.
     """
 
@@ -30,12 +32,15 @@ class Corpus:
     trials: dict[str, str]
     noises: dict[str, str] = field(default_factory=dict)
     rir: str | None = None
+    talkers: str | None = None
+    given_features: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sets(self) -> list[str]:
         """Every set, training first."""
-        return [self.train, *self.evals, *self.noises.values(), *([self.rir] if self.rir else [])]
+        clips = [*self.noises.values(), self.rir, self.talkers]
+        return [self.train, *self.evals, *(name for name in clips if name)]
 
     def write(self, data_dir: str | Path) -> Path:
         """Write `data_dir/corpus.json`, the last act of stage 0; return its path."""

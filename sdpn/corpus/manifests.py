@@ -1,24 +1,33 @@
 """Lhotse manifests of a set: what stage 0 writes, the same bytes whenever it is asked for the same."""
 
 import os
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sdpn.files import write_jsonl_gz
+from sdpn.corpus.audio_files import Skipped
+from sdpn.errors import SdpnError
+from sdpn.files import write_jsonl_gz, write_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One audio file of a set, and what is known about it.
+    """One utterance of a set (or one clip), where its audio is, and what is known about it.
 
     Attributes:
         id: unique in the set; an utterance's starts with its speaker, as in Kaldi.
-        path: where the audio lies.
+        path: where the audio lies; for a command, the command whose output it is.
         sampling_rate: Hz.
-        num_samples: per channel.
+        num_samples: per channel, of the whole file.
         num_channels: 1 for mono.
         speaker, session, gender: labels, None where the corpus does not know them; gender is "m" or "f".
+        recording: id of the recording that it is a part of; None where it is a whole one.
+        start, end: s, which part it is; an end of None is that of the recording.
+        command: whether `path` is a command.
+        channel: the one channel that it is said in, None where it is all of them.
     """
 
     id: str
@@ -29,11 +38,16 @@ class Entry:
     speaker: str | None = None
     session: str | None = None
     gender: str | None = None
+    recording: str | None = None
+    start: float = 0.0
+    end: float | None = None
+    command: bool = False
+    channel: int | None = None
 
     @property
     def duration(self) -> float:
         """Seconds."""
-        return self.num_samples / self.sampling_rate
+        return (self.num_samples / self.sampling_rate if self.end is None else self.end) - self.start
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
@@ -41,55 +55,122 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.id.encode())
 
 
+def refuse_equal_ids(entries: Iterable[Entry], where: str) -> None:
+    """Make sure that every utterance has an id of its own.
+
+    Raises:
+        SdpnError: two have one id; the sentence counts them and names the two places of the first.
+    """
+    places: dict[str, str] = {}
+    twice: list[Entry] = []
+    for entry in entries:
+        if entry.id in places:
+            twice.append(entry)
+        else:
+            places[entry.id] = entry.path
+    if twice:
+        entry, first = twice[0], places[twice[0].id]
+        raise SdpnError(
+            f"{where}: {len(twice)} ids are used twice, e.g. {entry.id} for {first} and for {entry.path}: take one of "
+            "the two away, or name a folder that holds but one of them"
+        )
+
+
 def summary(entries: Iterable[Entry]) -> str:
-    """E.g. "200 speakers, 1800 utterances, 1.58 h"."""
+    """E.g. "200 speakers, 1800 utterances, 1.58 h"; no speakers where there are no labels."""
     entries = list(entries)
-    speakers = {entry.speaker for entry in entries}
+    speakers = {entry.speaker for entry in entries} - {None}
     hours = sum(entry.duration for entry in entries) / 3600
-    return f"{len(speakers)} speakers, {len(entries)} utterances, {hours:.2f} h"
+    labels = f"{len(speakers)} speakers, " if speakers else "no speaker labels, "
+    return f"{labels}{len(entries)} utterances, {hours:.2f} h"
 
 
 def write_set(set_dir: str | Path, entries: Iterable[Entry], speech: bool = True) -> list[Path]:
     """Write `recordings.jsonl.gz` and, for speech, `supervisions.jsonl.gz` into `set_dir`; return their paths.
 
-    A supervision has the recording's id and covers it; the session stands in its `custom`. Lhotse reads both with
-    `RecordingSet.from_file` and `SupervisionSet.from_file`. Paths are absolute, so that any later command finds the
-    audio wherever it is started.
+    A supervision of a whole recording has its id; the session stands in `custom`. Lhotse reads both with
+    `RecordingSet.from_file` and `SupervisionSet.from_file`, and writes the same from its own objects (there is a test):
+    these dictionaries are made without them because they take ten times as long. Paths are absolute, so that any later
+    command finds the audio wherever it is started. Both files are sorted by id.
     """
-    from lhotse import AudioSource, Recording, SupervisionSegment
-
     entries = in_order(entries)
     recordings = Path(set_dir) / "recordings.jsonl.gz"
     supervisions = Path(set_dir) / "supervisions.jsonl.gz"
-    write_jsonl_gz(
-        recordings,
-        (
-            Recording(
-                id=entry.id,
-                sources=[AudioSource("file", list(range(entry.num_channels)), os.path.abspath(entry.path))],
-                sampling_rate=entry.sampling_rate,
-                num_samples=entry.num_samples,
-                duration=entry.duration,
-            ).to_dict()
-            for entry in entries
-        ),
-    )
+    write_jsonl_gz(recordings, _recordings(entries))
     if not speech:
         return [recordings]
-    write_jsonl_gz(
-        supervisions,
-        (
-            SupervisionSegment(
-                id=entry.id,
-                recording_id=entry.id,
-                start=0.0,
-                duration=entry.duration,
-                channel=0 if entry.num_channels == 1 else list(range(entry.num_channels)),
-                speaker=entry.speaker,
-                gender=entry.gender,
-                custom=None if entry.session is None else {"session": entry.session},
-            ).to_dict()
-            for entry in entries
-        ),
-    )
+    write_jsonl_gz(supervisions, map(_supervision, entries))
     return [recordings, supervisions]
+
+
+def _recordings(entries: list[Entry]) -> Iterator[dict[str, Any]]:
+    """Every recording once, sorted by id: the entries are where each is a whole recording."""
+    if any(entry.recording is not None for entry in entries):
+        by_id = {entry.recording or entry.id: entry for entry in entries}
+        entries = [by_id[id] for id in sorted(by_id, key=str.encode)]
+    for entry in entries:
+        channels = list(range(entry.num_channels))
+        source = entry.path if entry.command else os.path.abspath(entry.path)
+        yield {
+            "id": entry.recording or entry.id,
+            "sources": [{"type": "command" if entry.command else "file", "channels": channels, "source": source}],
+            "sampling_rate": entry.sampling_rate,
+            "num_samples": entry.num_samples,
+            "duration": entry.num_samples / entry.sampling_rate,
+            "channel_ids": channels,
+        }
+
+
+def _supervision(entry: Entry) -> dict[str, Any]:
+    channel = entry.channel
+    if channel is None:
+        channel = 0 if entry.num_channels == 1 else list(range(entry.num_channels))
+    supervision: dict[str, Any] = {
+        "id": entry.id,
+        "recording_id": entry.recording or entry.id,
+        "start": entry.start,
+        "duration": round(entry.duration, 8),
+        "channel": channel,
+        "speaker": entry.speaker,
+        "gender": entry.gender,
+        "custom": None if entry.session is None else {"session": entry.session},
+    }
+    return {key: value for key, value in supervision.items() if value is not None}
+
+
+def write_skipped(path: Path, skipped: Iterable[Skipped]) -> None:
+    """Write `what<TAB>reason<TAB>detail` lines; a reason's detail is what stands behind its first colon.
+
+    Tabs and line ends within these (names of files may hold them) become blanks.
+    """
+    rows = ([what, *reason.split(": ", 1)] for what, reason in skipped)
+    lines = ("\t".join(" ".join(re.split(r"[\t\r\n]", part)) for part in row) + "\n" for row in rows)
+    write_text(path, "".join(lines))
+
+
+def read_skipped(path: Path) -> list[Skipped]:
+    """What `write_skipped` wrote; nothing where there is no such file."""
+    if not path.exists():
+        return []
+    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
+    return [Skipped(what, ": ".join(reason)) for what, *reason in rows]
+
+
+def count_reasons(skipped: Iterable[Skipped]) -> Counter:
+    """How many were skipped for each reason, details aside."""
+    return Counter(reason.split(": ", 1)[0] for _, reason in skipped)
+
+
+def refuse_many_skipped(name: str, counts: Counter, total: int, most: float, listing: Path) -> None:
+    """Make sure that no more than the share `most` of a set is skipped, since that is rarely meant.
+
+    Raises:
+        SdpnError: it is more; the reasons are counted.
+    """
+    skipped = sum(counts.values())
+    if skipped > most * total:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+        raise SdpnError(
+            f"{name}: {skipped} of {total} ({100 * skipped / total:.1f} %) would be skipped, more than --max-skipped "
+            f"{most:g} allows: {reasons}; {listing} lists them: mend them, or allow more"
+        )

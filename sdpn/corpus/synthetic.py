@@ -5,8 +5,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from scipy.fft import next_fast_len
-from scipy.signal import lfilter
 
 from sdpn.console import Progress
 from sdpn.corpus.audio_files import write_flac
@@ -26,6 +24,8 @@ def coloured_noise(count: int, exponent: float, rng: np.random.Generator) -> np.
     Returns:
         (count,) float64 with a root mean square of 1.
     """
+    from scipy.fft import next_fast_len  # SciPy takes seconds to import: only those pay who make noise
+
     length = next_fast_len(count, real=True)
     spectrum = np.fft.rfft(rng.standard_normal(length))
     frequencies = np.fft.rfftfreq(length)
@@ -48,6 +48,8 @@ def hum(count: int, rng: np.random.Generator) -> np.ndarray:
 
 def clatter(count: int, rng: np.random.Generator) -> np.ndarray:
     """Knocks at random moments: short bursts that ring at a random resonance; (count,) float64."""
+    from scipy.signal import lfilter
+
     hits = (rng.random(count) < rng.uniform(2, 12) / RATE) * rng.exponential(1.0, count)
     angle, radius = 2 * np.pi * rng.uniform(300, 5000) / RATE, rng.uniform(0.98, 0.998)
     ringing = lfilter([1.0], [1.0, -2 * radius * np.cos(angle), radius**2], hits)

@@ -1,7 +1,8 @@
-"""Trial lists: made from labels, read from files, written in Kaldi's form."""
+"""Trial lists and enrollment maps: made from labels, read from files, checked, written in Kaldi's form."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdpn.corpus.manifests import Entry, in_order
+from sdpn.corpus.text import composed, lines_of
 from sdpn.errors import SdpnError
 from sdpn.files import write_text
 
@@ -24,6 +26,31 @@ class Trial(NamedTuple):
     target: bool
 
 
+@dataclass(frozen=True)
+class TrialSet:
+    """The trials over one evaluation set.
+
+    Attributes:
+        set_name: the evaluation set.
+        trials: pairs; `enroll` names an utterance of it, or one of `models`.
+        models: enrolled models, each the ids of its utterances; empty where every one is a single utterance.
+    """
+
+    set_name: str
+    trials: list[Trial]
+    models: dict[str, list[str]] = field(default_factory=dict)
+
+    def write(self, folder: Path, name: str) -> list[Path]:
+        """Write `<name>.txt` and, where there are models, `<name>.enroll.map`; return their paths."""
+        write_trials(folder / f"{name}.txt", self.trials)
+        enroll_map = folder / f"{name}.enroll.map"
+        enroll_map.unlink(missing_ok=True)
+        if not self.models:
+            return [folder / f"{name}.txt"]
+        write_enroll_map(enroll_map, self.models)
+        return [folder / f"{name}.txt", enroll_map]
+
+
 def write_trials(path: str | Path, trials: Iterable[Trial]) -> None:
     """Write `enroll test target|nontarget` lines."""
     lines = (f"{trial.enroll} {trial.test} {'target' if trial.target else 'nontarget'}\n" for trial in trials)
@@ -31,32 +58,27 @@ def write_trials(path: str | Path, trials: Iterable[Trial]) -> None:
 
 
 def read_trials(path: str | Path) -> list[Trial]:
-    """Read `enroll test target|nontarget` lines, or VoxCeleb's `1 enroll test` (1 is target, 0 non-target).
+    """Read `enroll test target|nontarget` lines, VoxCeleb's `1 enroll test` or CN-Celeb's `enroll test 1`.
 
     Raises:
         SdpnError: the file is missing, is empty, or a line has another form.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (FileNotFoundError, IsADirectoryError):
-        raise SdpnError(f"{path}: there is no such trial list") from None
-    except UnicodeDecodeError:
-        raise SdpnError(f"{path}: not a text file in UTF-8") from None
     trials = []
-    for number, line in enumerate(lines, start=1):
-        match line.split():
-            case []:
-                continue
+    names: dict[str, str] = {}  # one string for a name, however many trials it is in
+    for number, line in lines_of(path, "trial list"):
+        words = line.split()
+        match words:
             case [enroll, test, "target" | "nontarget" as label]:
-                trials.append(Trial(enroll, test, label == "target"))
-            case ["0" | "1" as label, enroll, test]:
-                trials.append(Trial(enroll, test, label == "1"))
+                pass
+            case ["0" | "1" as label, enroll, test] | [enroll, test, "0" | "1" as label]:
+                pass
             case _:
                 raise SdpnError(
                     f"{path}, line {number}: expected `enroll test target|nontarget` or `1 enroll test`, "
-                    f"got '{line.strip()[:80]}'"
+                    f"got '{line[:80]}'"
                 )
+        enroll, test = composed(enroll), composed(test)
+        trials.append(Trial(names.setdefault(enroll, enroll), names.setdefault(test, test), label in ("target", "1")))
     if not trials:
         raise SdpnError(f"{path}: there is no trial in it")
     labels: dict[tuple[str, str], bool] = {}
@@ -66,19 +88,96 @@ def read_trials(path: str | Path) -> list[Trial]:
     return trials
 
 
-def name_by_id(trials: Iterable[Trial], ids: Mapping[str, str]) -> tuple[list[Trial], list[str]]:
+def refuse_one_kind(trials: list[Trial], path: str | Path) -> None:
+    """Make sure that there are both target and non-target trials.
+
+    Raises:
+        SdpnError: there is one kind alone.
+    """
+    if len({trial.target for trial in trials}) == 1:
+        raise SdpnError(f"{path}: all trials are {'' if trials[0].target else 'non-'}target: both are needed")
+
+
+def read_enroll_map(path: str | Path) -> dict[str, list[str]]:
+    """Read `model utterance utterance ...` lines: the utterances that each enrolled model is made of.
+
+    Raises:
+        SdpnError: the file is missing or empty, a model has no utterance, has one twice, or stands there twice.
+    """
+    models: dict[str, list[str]] = {}
+    for number, line in lines_of(path, "enrollment map"):
+        model, *utterances = composed(line).split()
+        if not utterances:
+            raise SdpnError(
+                f"{path}, line {number}: the model {model} has no utterance: expected `model utt1 utt2 ...`"
+            )
+        if model in models:
+            raise SdpnError(f"{path}, line {number}: the model {model} stands there twice")
+        if len(set(utterances)) < len(utterances):
+            raise SdpnError(f"{path}, line {number}: the model {model} has an utterance twice")
+        models[model] = utterances
+    if not models:
+        raise SdpnError(f"{path}: there is no model in it")
+    return models
+
+
+def write_enroll_map(path: str | Path, models: Mapping[str, list[str]]) -> None:
+    """Write `model utterance utterance ...` lines, sorted by model."""
+    lines = (f"{model} {' '.join(models[model])}\n" for model in sorted(models, key=str.encode))
+    write_text(path, "".join(lines))
+
+
+def name_by_id(
+    trials: Iterable[Trial], ids: Mapping[str, str], models: Mapping[str, list[str]] | None = None
+) -> tuple[list[Trial], list[str]]:
     """The same trials with every name replaced by the utterance id that `ids` gives for it.
+
+    Args:
+        models: an enrollment name that is one of them stays.
 
     Returns:
         the trials whose names are both known, and the unknown names, sorted.
     """
+    models = models or {}
     named, unknown = [], set()
     for trial in trials:
-        missing = {name for name in (trial.enroll, trial.test) if name not in ids}
-        unknown |= missing
-        if not missing:
-            named.append(Trial(ids[trial.enroll], ids[trial.test], trial.target))
+        enroll = trial.enroll if trial.enroll in models else ids.get(trial.enroll)
+        test = ids.get(trial.test)
+        if enroll is None or test is None:
+            unknown |= {name for name, id in ((trial.enroll, enroll), (trial.test, test)) if id is None}
+        else:
+            named.append(Trial(enroll, test, trial.target))
     return named, sorted(unknown)
+
+
+def name_models(
+    models: Mapping[str, list[str]], ids: Mapping[str, str], used: set[str]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """The models in `used` with every utterance by its id, and the names that `ids` does not know, sorted."""
+    named = {model: [ids.get(name) for name in names] for model, names in models.items() if model in used}
+    unknown = {name for model in named for name in models[model] if name not in ids}
+    return named, sorted(unknown)
+
+
+def refuse_unknown(unknown: list[str], total: int, where: str | Path, set_name: str, listing: Path) -> None:
+    """Make sure that every utterance of a trial list is in the evaluation set; all that are not are listed.
+
+    Args:
+        unknown: the names that are not there.
+        total: how many names the list has.
+        where: the trial list.
+        listing: the file that gets all of them.
+
+    Raises:
+        SdpnError: some are not there; they are counted, and the first ones named.
+    """
+    listing.unlink(missing_ok=True)
+    if unknown:
+        write_text(listing, "".join(f"{name}\n" for name in unknown))
+        raise SdpnError(
+            f"{where}: {len(unknown)} of its {total} names are no usable utterances of {set_name}: {some(unknown)}; "
+            f"{listing} lists them all; a name is an utterance id or a path below the evaluation set"
+        )
 
 
 def some(names: list[str], most: int = 5) -> str:

@@ -1,16 +1,51 @@
 """What stage 0 leaves in the data folder, for any corpus."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sdpn.console import say, timed
 from sdpn.corpus.audio_files import Skipped
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.manifests import Entry, summary, write_set
-from sdpn.corpus.trials import Trial, write_trials
+from sdpn.corpus.manifests import (
+    Entry,
+    count_reasons,
+    refuse_equal_ids,
+    refuse_many_skipped,
+    summary,
+    write_set,
+    write_skipped,
+)
+from sdpn.corpus.trials import TrialSet, some
+from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, remove_partial, write_text
 from sdpn.shards import Work
+
+# Work that a rerun may use again; it is no result
+CACHE = "headers"
+GIVEN_FEATURES = "feats.scp.given"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus as stage 0 found it.
+
+    Attributes:
+        speech: the entries of `train` and of every evaluation set, by set.
+        trials: the trial lists by name, in the order of the results table.
+        clips: the entries of `noise`, `music`, `talkers` and `rir`, of those that there are.
+        skipped: what was left out of a set.
+        features: of the sets that came with some: Kaldi's rxspecifiers, by utterance.
+        max_skipped: the share of a set that may be left out; more is an error.
+    """
+
+    speech: dict[str, list[Entry]]
+    trials: dict[str, TrialSet]
+    clips: dict[str, list[Entry]]
+    skipped: dict[str, list[Skipped]] = field(default_factory=dict)
+    features: dict[str, dict[str, str]] = field(default_factory=dict)
+    max_skipped: float = 0.0
 
 
 def prepare_once(
@@ -44,53 +79,83 @@ def prepare_once(
             work.finish(prepare())
 
 
-def write_corpus(
-    data: Path,
-    name: str,
-    options: dict[str, Any],
-    speech: Mapping[str, list[Entry]],
-    trials: Mapping[str, list[Trial]],
-    clips: Mapping[str, list[Entry]],
-    skipped: Mapping[str, list[Skipped]],
-) -> list[Path]:
-    """Write manifests, trial lists, lists of skipped files and, last, `corpus.json`; say what was written.
-
-    Args:
-        speech: the entries of `train` and of every evaluation set, by set.
-        trials: the trials over each evaluation set.
-        clips: the entries of `noise`, `music` and `rir`, of those that there are.
-        skipped: files left out of a set, listed in `<set>/skipped.txt`.
+def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepared) -> list[Path]:
+    """Write manifests, trial lists, lists of what was skipped and, last, `corpus.json`; say what was written.
 
     Returns:
         the paths written.
+
+    Raises:
+        SdpnError: a set is empty, has an id twice, or lost too much; people are both trained on and evaluated.
     """
     written = []
-    for set_name, entries in speech.items():
+    sets = {**prepared.speech, **prepared.clips}
+    for set_name, entries in sets.items():
+        written += _write_what_was_skipped(data / set_name, entries, prepared)
+        refuse_equal_ids(entries, set_name)
+    refuse_shared_speakers({name: {entry.speaker for entry in own} for name, own in prepared.speech.items()}, data)
+    for set_name, entries in prepared.speech.items():
         written += write_set(data / set_name, entries)
         say(f"  {set_name}: {summary(entries)}")
-    for kind, entries in clips.items():
+    for kind, entries in prepared.clips.items():
         written += write_set(data / kind, entries, speech=False)
         say(f"  {kind}: {len(entries)} clips")
-    for set_name in [*speech, *clips]:
-        listing = data / set_name / "skipped.txt"
-        listing.unlink(missing_ok=True)
-        if skipped.get(set_name):
-            write_text(listing, "".join(f"{path}\t{reason}\n" for path, reason in skipped[set_name]))
-            say(f"  {set_name}: {len(skipped[set_name])} files skipped: {listing} says which and why")
-            written.append(listing)
-    for set_name, own in trials.items():
-        path = data / "trials" / f"{set_name}.txt"
-        write_trials(path, own)
-        targets = sum(trial.target for trial in own)
-        say(f"  {path.relative_to(data)}: {targets} target and {len(own) - targets} non-target trials")
-        written.append(path)
+    for list_name, trials in prepared.trials.items():
+        written += trials.write(data / "trials", list_name)
+        targets = sum(trial.target for trial in trials.trials)
+        models = f", {len(trials.models)} enrolled models" if trials.models else ""
+        say(f"  trials/{list_name}.txt: {targets} target and {len(trials.trials) - targets} non-target trials{models}")
+    for set_name, features in prepared.features.items():
+        written.append(data / set_name / GIVEN_FEATURES)
+        usable = {entry.id for entry in prepared.speech[set_name]}
+        ids = sorted(usable & features.keys(), key=str.encode)
+        write_text(written[-1], "".join(f"{id} {features[id]}\n" for id in ids))
+        say(f"  {set_name}: {len(ids)} of {len(usable)} utterances bring features, listed in {written[-1]}")
     corpus = Corpus(
         name=name,
         train="train",
-        evals=list(trials),
-        trials={set_name: set_name for set_name in trials},
-        noises={kind: kind for kind in clips if kind != "rir"},
-        rir="rir" if "rir" in clips else None,
+        evals=[set_name for set_name in prepared.speech if set_name != "train"],
+        trials={list_name: trials.set_name for list_name, trials in prepared.trials.items()},
+        noises={kind: kind for kind in prepared.clips if kind in ("noise", "music")},
+        rir="rir" if "rir" in prepared.clips else None,
+        talkers="talkers" if "talkers" in prepared.clips else None,
+        given_features={set_name: GIVEN_FEATURES for set_name in prepared.features},
         options=options,
     )
     return [*written, corpus.write(data)]
+
+
+def _write_what_was_skipped(folder: Path, entries: list[Entry], prepared: Prepared) -> list[Path]:
+    """List what was left out of a set, and say how much for each reason."""
+    listing, skipped = folder / "skipped_files.tsv", prepared.skipped.get(folder.name, [])
+    listing.unlink(missing_ok=True)
+    if skipped:
+        write_skipped(listing, skipped)
+        for reason, count in count_reasons(skipped).most_common():
+            say(f"  {folder.name}: {count} skipped, {reason}: {listing} lists them")
+    if not entries:
+        what, reason = skipped[0] if skipped else ("", "")
+        first = f" (the first: {what}: {reason})" if skipped else ""
+        raise SdpnError(f"{folder.name}: none of {len(skipped)} files can be used{first}")
+    total = len(entries) + len(skipped)
+    refuse_many_skipped(folder.name, count_reasons(skipped), total, prepared.max_skipped, listing)
+    return [listing] if skipped else []
+
+
+def refuse_shared_speakers(speakers: dict[str, set[str | None]], data: Path) -> None:
+    """Make sure that nobody is both trained on and evaluated, where both have labels.
+
+    Args:
+        speakers: of every set of speech, by set; one is `train`.
+
+    Raises:
+        SdpnError: the training set and an evaluation set share speakers; some are named.
+    """
+    trained = speakers["train"] - {None}
+    for name, evaluated in speakers.items():
+        shared = sorted(trained & evaluated) if name != "train" else []
+        if shared:
+            raise SdpnError(
+                f"{data}: {len(shared)} speakers are both in train and in {name}: {some(shared)}; take them out of "
+                "one, or give different people different names"
+            )

@@ -25,9 +25,9 @@ class TrialLists:
         path = self.data_dir / "trials" / f"{name}.txt"
         trials = TrialList.read(path, name, read_models(path.with_suffix(".enroll.map")))
         evaluation_set = self.data_dir / self.corpus.trials[name]
-        lists = [evaluation_set / file for file in ("dropped.txt", "skipped_fbank.txt")]
+        lists = [evaluation_set / file for file in ("skipped.tsv", "skipped_fbank.txt")]
         lines = [line for path in lists if path.exists() for line in path.read_text(encoding="utf-8").split("\n")]
-        left_out = {line.split()[0] for line in lines if line} & set(trials.utterances)
+        left_out = {line.split("\t")[0] for line in lines if line} & set(trials.utterances)
         if not left_out:
             return trials
         usable = trials.without(left_out)

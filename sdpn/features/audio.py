@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from sdpn.corpus import ffmpeg
+from sdpn.corpus.reading import is_ffmpegs
 from sdpn.errors import SdpnError
 
 _BLOCK_SECONDS = 30
@@ -67,7 +69,7 @@ def load_samples(cut: Any) -> np.ndarray:
 def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     """The same in consecutive blocks of half a minute at most; see `load_samples` for what it raises.
 
-    A recording of one file that libsndfile reads, resampled or not, is read here: that is several times as fast as
+    A recording of one file that libsndfile or ffmpeg reads, resampled or not, is read here: several times as fast as
     through Lhotse, and in bounded memory. What else a cut may be (a URL, an augmented recording, several sources)
     Lhotse loads in one piece.
     """
@@ -76,7 +78,11 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     if entry["duration"] <= 0:
         raise SdpnError("the audio is empty")
     found = _plain_file(entry)
-    blocks = _through_lhotse(entry) if found is None else _read_file(entry, *found)
+    if found is None:
+        blocks = _through_lhotse(entry)
+    else:
+        read = _decode_file if _is_ffmpegs(found[0]) else _read_file
+        blocks = _resampled(read(entry, *found), found[1], entry["recording"]["sampling_rate"])
     wanted = cut.num_samples
     count = 0
     for block in blocks:
@@ -106,39 +112,63 @@ def _plain_file(entry: dict) -> tuple[str, int] | None:
     return sources[0]["source"], rate
 
 
-def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
-    """Blocks of the cut's channel, resampled."""
-    import soundfile
+def _resampled(blocks: Iterator[np.ndarray], rate: int, wanted_rate: int) -> Iterator[np.ndarray]:
+    """The blocks at another rate; how they are cut changes nothing of it."""
+    if rate == wanted_rate:
+        yield from blocks
+        return
+    import soxr
 
-    source = entry["recording"]["sources"][0]
-    column = source["channels"].index(entry["channel"])
+    resampler = soxr.ResampleStream(rate, wanted_rate, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+
+
+def _extent(entry: dict, rate: int) -> tuple[int, int, int]:
+    """First and last sample of the cut in its file, and the column of its channel."""
     first = round_half_up(entry["start"] * rate)
     last = first + round_half_up(entry["duration"] * rate)
-    wanted_rate = entry["recording"]["sampling_rate"]
-    resampler = None
-    if rate != wanted_rate:
-        import soxr
+    return first, last, entry["recording"]["sources"][0]["channels"].index(entry["channel"])
 
-        resampler = soxr.ResampleStream(rate, wanted_rate, 1, dtype="float32", quality="HQ")
+
+def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
+    """Blocks of the cut's channel, read by libsndfile."""
+    import soundfile
+
+    first, last, column = _extent(entry, rate)
     try:
         with soundfile.SoundFile(path) as opened:
             if opened.samplerate != rate:
                 raise SdpnError(f"{path} has {opened.samplerate} Hz where the manifest says {rate}: run stage 0 again")
             if first:
                 opened.seek(first)
-            at = first
-            while at < last:
-                block = opened.read(min(last - at, _BLOCK_SECONDS * rate), dtype="float32", always_2d=True)[:, column]
-                at += len(block)
-                ended = at == last or not len(block)
-                if resampler is not None:
-                    yield resampler.resample_chunk(np.ascontiguousarray(block), last=ended)
-                else:
-                    yield np.ascontiguousarray(block)
-                if ended:
+            while first < last:
+                block = opened.read(min(last - first, _BLOCK_SECONDS * rate), dtype="float32", always_2d=True)
+                if not len(block):
                     return
+                first += len(block)
+                yield np.ascontiguousarray(block[:, column])
     except soundfile.LibsndfileError as error:
         raise SdpnError(f"the audio cannot be read: {path}: {_reason(path, error)}") from None
+
+
+def _decode_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
+    """The same, decoded by ffmpeg, always from the file's start on."""
+    first, last, column = _extent(entry, rate)
+    at = 0
+    for block in ffmpeg.decode(path, rate):
+        part = block[max(0, first - at) : max(0, last - at), column]
+        at += len(block)
+        if len(part):
+            yield np.ascontiguousarray(part)
+
+
+def _is_ffmpegs(path: str) -> bool:
+    try:
+        return is_ffmpegs(path)
+    except SdpnError:  # it cannot be opened, which reading it says
+        return False
 
 
 def _reason(path: str, error: Any) -> str:

@@ -1,3 +1,7 @@
+import gzip
+import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -5,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+from tests.recipe.voices import voice
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "local"))  # as Python does for the programs that stand there
@@ -85,3 +91,41 @@ def content(folder: Path) -> dict[str, bytes]:
 def times(folder: Path) -> dict[str, int]:
     """When every file below `folder` was written."""
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"}
+
+
+def write_voice(path: Path, speaker: int, utterance: int, seconds: float = 1.0) -> Path:
+    """Synthesized speech: a voice of its own for every speaker; an .m4a goes through ffmpeg."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = voice(speaker, utterance, seconds)
+    if path.suffix != ".m4a":
+        soundfile.write(path, samples, 16000)
+        return path
+    wav = path.with_suffix(".wav")
+    soundfile.write(wav, samples, 16000)
+    encode(wav, path)
+    wav.unlink()
+    return path
+
+
+def encode(wav: Path, path: Path, *options: str) -> Path:
+    """What ffmpeg makes of a WAV file, in the form that the name of `path` says."""
+    command = ["ffmpeg", "-v", "error", "-y", "-i", wav, *options, path]
+    subprocess.run([str(word) for word in command], check=True)
+    return path
+
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the program ffmpeg is not installed")
+
+
+def program(name: str) -> Callable:
+    """The program local/<name>.py as a function of its words; a user's mistake is an SdpnError."""
+    import importlib
+
+    module = importlib.import_module(name)
+    return lambda *words: module.main.main([str(word) for word in words], standalone_mode=False)
+
+
+def rows(path: Path) -> list[dict]:
+    """The rows of a manifest."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

@@ -3,7 +3,9 @@ import pytest
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 
-CORPUS = Corpus("toy", "train", ["eval"], {"eval": "eval"}, {"noise": "noise"}, "rir", {"seed": 1, "speakers": 9})
+CORPUS = Corpus(
+    "toy", "train", ["eval"], {"eval": "eval"}, {"noise": "noise"}, "rir", options={"seed": 1, "speakers": 9}
+)
 
 
 def test_what_is_written_is_read_back(tmp_path):

@@ -145,14 +145,15 @@ def test_unusable_files_are_skipped_counted_and_listed(prepare, corpus, tmp_path
     (corpus / "eval" / "cyd" / "words.wav").write_text("this is no audio at all")
     (corpus / "eval" / "cyd" / "empty.flac").touch()
     soundfile.write(corpus / "eval" / "cyd" / "silent.wav", [], 16000)
-    prepare(corpus)
-    assert "eval: 3 files skipped" in capsys.readouterr().out
-    listed = dict(line.split("\t") for line in (tmp_path / "data" / "eval" / "skipped.txt").read_text().splitlines())
+    prepare(corpus, "--max-skipped", 0.5)
+    assert "eval: 1 skipped, the file is empty" in capsys.readouterr().out
+    lines = (tmp_path / "data" / "eval" / "skipped_files.tsv").read_text().splitlines()
+    listed = dict(line.split("\t", 1) for line in lines)
     assert listed[str(corpus / "eval" / "cyd" / "empty.flac")] == "the file is empty"
     assert listed[str(corpus / "eval" / "cyd" / "silent.wav")] == "there are no samples in it"
     assert listed[str(corpus / "eval" / "cyd" / "words.wav")].startswith("not readable as audio")
     assert len(supervisions(tmp_path / "data", "eval")) == 8
-    assert not (tmp_path / "data" / "train" / "skipped.txt").exists()
+    assert not (tmp_path / "data" / "train" / "skipped_files.tsv").exists()
 
 
 def test_other_rates_and_channels_are_kept(prepare, corpus, tmp_path):
@@ -206,7 +207,7 @@ def test_unknown_names_in_given_trials_are_counted_and_some_are_told(prepare, co
     lines = [f"cyd-s0-u0 nobody{n} nontarget" for n in range(7)]
     given.write_text("\n".join(["cyd-s0-u0 cyd-s1-u1 target", *lines]))
     sentence = refused(prepare, corpus, "--trials", given)
-    assert "7 of its names are no usable utterances of eval: nobody0, nobody1," in sentence
+    assert "7 of its 9 names are no usable utterances of eval: nobody0, nobody1," in sentence
     assert "and 2 more" in sentence
     given.write_text("x y target\nx z nontarget\n")
     assert "its names exist in no evaluation set, e.g. x" in refused(prepare, corpus, "--trials", given)

@@ -3,7 +3,18 @@ from collections import Counter
 import pytest
 
 from sdpn.corpus.manifests import Entry
-from sdpn.corpus.trials import Trial, make_trials, name_by_id, read_trials, write_trials
+from sdpn.corpus.trials import (
+    Trial,
+    TrialSet,
+    make_trials,
+    name_by_id,
+    name_models,
+    read_enroll_map,
+    read_trials,
+    refuse_one_kind,
+    refuse_unknown,
+    write_trials,
+)
 from sdpn.errors import SdpnError
 
 
@@ -130,3 +141,79 @@ def test_a_trial_that_is_once_target_and_once_nontarget_is_refused(tmp_path):
     (tmp_path / "trials.txt").write_text("1 a c\n0 a b\n0 a c\n")
     with pytest.raises(SdpnError, match="a c is once target and once nontarget"):
         read_trials(tmp_path / "trials.txt")
+
+
+def test_labels_behind_the_names_are_read_too(tmp_path):
+    (tmp_path / "t.txt").write_text("a b 1\na c 0\n")
+    assert read_trials(tmp_path / "t.txt") == [Trial("a", "b", True), Trial("a", "c", False)]
+
+
+def test_a_file_that_is_not_utf_8_is_a_sentence(tmp_path):
+    (tmp_path / "t.txt").write_bytes("ä b target\n".encode("latin-1"))
+    with pytest.raises(SdpnError, match=r"not a text file in UTF-8"):
+        read_trials(tmp_path / "t.txt")
+
+
+def test_names_with_unusual_characters_are_not_line_ends(tmp_path):
+    (tmp_path / "t.txt").write_text("a\u2028x b\x85y target\n", encoding="utf-8")
+    with pytest.raises(SdpnError, match=r"line 1: expected"):
+        read_trials(tmp_path / "t.txt")
+
+
+@pytest.mark.parametrize(("label", "kind"), [("target", "target"), ("nontarget", "non-target")])
+def test_trials_of_one_kind_alone_are_refused(tmp_path, label, kind):
+    (tmp_path / "t.txt").write_text(f"a b {label}\na c {label}\n")
+    with pytest.raises(SdpnError, match=rf"t.txt: all trials are {kind}: both are needed"):
+        refuse_one_kind(read_trials(tmp_path / "t.txt"), tmp_path / "t.txt")
+
+
+def test_models_are_written_beside_their_trials_and_read_back(tmp_path):
+    own = TrialSet("eval", [Trial("Eve", "c", True), Trial("Eve", "d", False)], {"Eve": ["a", "b"], "Ann": ["x"]})
+    assert [path.name for path in own.write(tmp_path, "list")] == ["list.txt", "list.enroll.map"]
+    assert (tmp_path / "list.enroll.map").read_text() == "Ann x\nEve a b\n"
+    assert read_enroll_map(tmp_path / "list.enroll.map") == own.models
+    TrialSet("eval", own.trials).write(tmp_path, "list")
+    assert not (tmp_path / "list.enroll.map").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("Eve a b\nAnn\n", r"line 2: the model Ann has no utterance"),
+        ("Eve a b\nEve c\n", r"line 2: the model Eve stands there twice"),
+        ("Eve a b a\n", r"line 1: the model Eve has an utterance twice"),
+        ("\r\n\r\n", r"there is no model in it"),
+    ],
+)
+def test_an_enrollment_map_of_another_form_is_a_sentence(tmp_path, text, sentence):
+    (tmp_path / "enroll.map").write_text(text)
+    with pytest.raises(SdpnError, match=sentence):
+        read_enroll_map(tmp_path / "enroll.map")
+
+
+def test_a_missing_enrollment_map_is_a_sentence(tmp_path):
+    with pytest.raises(SdpnError, match=r"there is no such enrollment map"):
+        read_enroll_map(tmp_path / "enroll.map")
+
+
+def test_models_keep_their_names_and_their_utterances_get_ids():
+    ids = {"x/1": "x-1", "x/2": "x-2", "y/1": "y-1"}
+    models = {"X": ["x/1", "x/2"], "Z": ["x/1", "z/1"], "unused": ["nobody"]}
+    trials = [Trial("X", "y/1", False), Trial("Z", "x/2", True), Trial("Q", "y/1", False)]
+    named, unknown = name_by_id(trials, ids, models)
+    assert named == [Trial("X", "y-1", False), Trial("Z", "x-2", True)]
+    assert unknown == ["Q"]
+    found, lacking = name_models(models, ids, {"X", "Z"})
+    assert found["X"] == ["x-1", "x-2"]
+    assert lacking == ["z/1"]
+
+
+def test_all_unknown_names_are_listed_once_and_some_told(tmp_path):
+    names = [f"u{n}" for n in range(9)]
+    with pytest.raises(
+        SdpnError, match=r"t.txt: 9 of its 20 names are no usable utterances of eval: u0, .* and 4 more"
+    ):
+        refuse_unknown(names, 20, "t.txt", "eval", tmp_path / "missing.txt")
+    assert (tmp_path / "missing.txt").read_text().split() == names
+    refuse_unknown([], 20, "t.txt", "eval", tmp_path / "missing.txt")
+    assert not (tmp_path / "missing.txt").exists()

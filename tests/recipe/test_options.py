@@ -14,7 +14,8 @@ def test_help_names_every_option():
     assert done.returncode == 0
     names = (
         "stage stop-stage corpus corpus-dir trials data-dir exp-dir config feats-type nj ngpu seed backends score-norm"
-        " noise-dir music-dir rir-dir dev-speakers"
+        " noise-dir music-dir rir-dir dev-speakers voxceleb1 voxceleb2 voxceleb-trials cnceleb1 cnceleb2 train eval"
+        " enroll-map allow-pipes musan rirs download min-duration max-skipped trim-silence"
     )
     for name in names.split():
         assert f"--{name} " in done.stdout
@@ -34,9 +35,14 @@ def test_help_names_every_option():
         (["--stop-stage", "9"], "the last stage is 6"),
         (["--nj", "0"], "--nj is 0; expected at least 1"),
         (["--feats-type", "npz"], "--feats-type is 'npz'; allowed: ark, hdf5"),
-        (["--corpus", "timit"], "--corpus is 'timit'; allowed: toy, folder"),
+        (["--corpus", "timit"], "--corpus is 'timit'; allowed: toy, voxceleb, cnceleb, kaldi, lhotse, folder"),
         (["--corpus", "folder"], "--corpus folder needs --corpus-dir"),
-        (["--corpus-dir", "/tmp"], "--corpus-dir goes with --corpus folder"),
+        (["--corpus-dir", "/tmp"], "--corpus-dir does not go with --corpus toy"),
+        (["--corpus", "voxceleb", "--voxceleb2", "/tmp"], "--corpus voxceleb needs --voxceleb1"),
+        (["--corpus", "voxceleb", "--allow-pipes"], "--allow-pipes does not go with --corpus voxceleb"),
+        (["--corpus", "kaldi"], "--corpus kaldi needs --train"),
+        (["download"], "did you mean --download?"),
+        (["--max-skipped", "2"], "'max_skipped' is 2.0; expected a number at least 0 and at most 1"),
         (["--corpus", "folder", "--corpus-dir", "/no/where"], "which is not a folder"),
         (["--exp-dir", "setup.py/exp"], "--exp-dir is 'setup.py/exp', which may not be written"),
         (["--config", "none.yaml"], "--config is 'none.yaml', which is not a file"),

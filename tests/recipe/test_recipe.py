@@ -47,7 +47,7 @@ def test_the_table_has_every_system_and_is_printed(recipe):
 
 
 def test_an_evaluation_utterance_that_cannot_be_used_costs_its_trials_and_is_listed(recipe):
-    assert (recipe.data / "eval" / "dropped.txt").read_text().startswith("other00-s0-short ")
+    assert (recipe.data / "eval" / "skipped.tsv").read_text().startswith("other00-s0-short\t")
     rows = json.loads((recipe.exp / "results" / "results.json").read_text())["rows"]
     trials = (recipe.data / "trials" / "eval.txt").read_text().splitlines()
     lost = sum("other00-s0-short" in line for line in trials)

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Stage 0 for CN-Celeb: the dev speakers of CN-Celeb1 and all of CN-Celeb2 to train on, CN-Celeb1's trials to evaluate.
+
+    local/prepare_cnceleb.py --cnceleb1 /corpora/CN-Celeb_flac --cnceleb2 /corpora/CN-Celeb2_flac --nj 16 data
+
+The folders lie as the archives unpack. The trial list `cnceleb` enrolls models of several utterances (enroll.map);
+`cnceleb_joined` enrolls their joined copies (enroll.lst); --trials adds a list of your own, names as in these. Without
+--cnceleb2, CN-Celeb1 alone is trained on.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import cnceleb
+
+from sdpn.cluster.pool import run_jobs
+from sdpn.console import run
+from sdpn.corpus.audio_files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
+from sdpn.corpus.clips import find_clips
+from sdpn.corpus.download import download_clips, fetch_all
+from sdpn.corpus.options import absolute, download_options, stage0_options, trial_options
+from sdpn.corpus.stage0 import GivenTrials, prepare
+from sdpn.corpus.trials import refuse_unknown
+from sdpn.corpus.writer import CACHE, Prepared
+from sdpn.errors import SdpnError
+from sdpn.files import digest
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
+@click.argument("data", type=FOLDER)
+@click.option("--cnceleb1", type=FOLDER, help="the folder CN-Celeb_flac (or _wav)")
+@click.option("--cnceleb2", type=FOLDER, help="the folder CN-Celeb2_flac (or _wav)")
+@trial_options
+@download_options("CN-Celeb 1 and 2 where --cnceleb1 is not given")
+@stage0_options
+def main(data: Path, nj: int, **given: Any) -> None:
+    options, run_all = absolute(given), partial(run_jobs, nj=nj)
+    if options["download"]:
+        fetched, catalogue = data / "download", options["downloads_config"]
+        if not options["cnceleb1"]:
+            for name in ("cnceleb1", "cnceleb2"):
+                options[name] = options[name] or str(fetch_all(name, fetched, catalogue).resolve())
+        options |= download_clips(options, fetched, catalogue)
+    if not options["cnceleb1"]:
+        raise SdpnError(f"--cnceleb1 is not given: {cnceleb.WHERE}")
+    clips = find_clips(options, run_all)
+    root = cnceleb.find_root(Path(options["cnceleb1"]), 1)
+    protocol = cnceleb.Protocol.read(root)
+    given_trials = GivenTrials.read(options)
+    everyone, evaluation = list_audio(root / "data", run_all), list_audio(root / "eval", run_all)
+    train = [cnceleb.train_part(everyone, protocol)]
+    if options["cnceleb2"]:
+        train.append(list_audio(cnceleb.find_root(Path(options["cnceleb2"]), 2) / "data", run_all))
+    for listing in [*train, evaluation]:
+        refuse_without_ffmpeg(listing)
+        if not listing.files:
+            raise SdpnError(f"{listing.folder}: there is no audio file of its part in it: {listing.what_else}")
+    inputs = {
+        "files": digest([fingerprint(listing.files) for listing in [everyone, *train, evaluation]]),
+        "protocol": digest(protocol.trials, protocol.models, protocol.joined, given_trials.fingerprint),
+    }
+    find = partial(find_speech, data, train, everyone, evaluation, protocol, given_trials, run_all)
+    prepare(data, "cnceleb", options, inputs, clips, find, run_all)
+
+
+def find_speech(
+    data: Path,
+    train: list[Listing],
+    everyone: Listing,
+    evaluation: Listing,
+    protocol: cnceleb.Protocol,
+    given: GivenTrials,
+    run_all: Callable,
+) -> Prepared:
+    """Read the headers of what is needed."""
+    found = cnceleb.scan_eval(everyone, evaluation, protocol, given, run_all, data / CACHE / "eval")
+    for name, unknown in found.unknown.items():
+        where, listing = f"{name} ({evaluation.folder}/lists)", data / "trials" / f"{name}.missing.txt"
+        total = len({name for trial in protocol.trials for name in (trial.enroll, trial.test)})
+        refuse_unknown(unknown, total, where, str(evaluation.folder), listing)
+    entries, skipped = cnceleb.scan_train(train, run_all, data / CACHE / "train")
+    return Prepared(
+        {"train": entries, "eval": found.entries}, found.trials, {}, {"train": skipped, "eval": found.skipped}
+    )
+
+
+if __name__ == "__main__":
+    run(main)

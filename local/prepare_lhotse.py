@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Stage 0 for Lhotse manifests: recordings and supervisions, cuts, or Shar folders.
+
+    local/prepare_lhotse.py --train manifests/cuts_train.jsonl.gz --eval manifests/test --trials trials.txt data
+
+A set is a manifest of cuts, a folder that holds one manifest of cuts or one each of recordings and supervisions, or a
+Shar folder, whose audio is copied out as it is. Without --eval a share of the training speakers is held out; without
+--trials, trials are made of the labels. The training set needs no speakers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sdpn.cluster.pool import run_jobs
+from sdpn.console import run
+from sdpn.corpus.clips import find_clips
+from sdpn.corpus.layout import Corpus
+from sdpn.corpus.lhotse_sets import Manifests
+from sdpn.corpus.options import absolute, distinguishing, named_sets, set_options, stage0_options
+from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
+from sdpn.corpus.text import composed
+from sdpn.corpus.writer import CACHE, Prepared
+from sdpn.files import digest
+
+
+@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
+@click.argument("data", type=click.Path(path_type=Path))
+@set_options("a Lhotse manifest, or a folder of some")
+@stage0_options
+def main(data: Path, nj: int, **given: Any) -> None:
+    options, run_all = absolute(given), partial(run_jobs, nj=nj)
+    paths = named_sets(options)
+    trials = GivenTrials.read(options)
+    Corpus.refuse_another(data, "lhotse", distinguishing(options))  # before the audio of a Shar folder is put there
+    sets = {
+        name: Manifests.read(path, options["allow_pipes"], data / "audio" / "shar" / name)
+        for name, path in paths.items()
+    }
+    inputs = {
+        "manifests": digest({name: found.fingerprint for name, found in sets.items()}),
+        "trials": trials.fingerprint,
+    }
+    find = partial(find_speech, data, options, sets, trials, run_all)
+    prepare(data, "lhotse", options, inputs, find_clips(options, run_all), find, run_all)
+
+
+def find_speech(
+    data: Path, options: dict[str, Any], sets: dict[str, Manifests], given: GivenTrials, run_all: Callable
+) -> Prepared:
+    """Read the headers of all recordings, and make sets and trials."""
+    scans = {name: found.entries(run_all, data / CACHE / name) for name, found in sets.items()}
+    speech = {name: entries for name, (entries, _) in scans.items()}
+    if list(speech) == ["train"]:
+        ids = {composed(entry.id): entry.id for entry in speech["train"]}
+        speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].path))
+    ids = {name: {composed(entry.id): entry.id for entry in own} for name, own in speech.items() if name != "train"}
+    trials = trials_of(given, ids, speech, data, options["seed"])
+    return Prepared(speech, trials, {}, {name: skipped for name, (_, skipped) in scans.items()})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,259 @@
+"""Lhotse manifests in: recordings with supervisions, cuts, or a Shar folder."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import soundfile
+
+from sdpn.console import Progress
+from sdpn.corpus.audio_files import Skipped
+from sdpn.corpus.manifests import Entry
+from sdpn.corpus.sources import Source, fingerprint_sources, probe_sources, refuse_commands
+from sdpn.errors import SdpnError
+from sdpn.files import atomic_path, digest
+
+if TYPE_CHECKING:
+    from lhotse import Recording
+
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".yaml", ".yaml.gz")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One supervision, or one cut, of a manifest."""
+
+    id: str
+    recording: str
+    start: float
+    duration: float
+    channel: int | None
+    speaker: str | None
+    gender: str | None
+    session: str | None
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """What a manifest holds, but for the audio.
+
+    Attributes:
+        path: of the manifest, or the folder.
+        recordings: source, sampling rate and samples by recording id.
+        utterances: parts of the recordings.
+        skipped: utterances that cannot be used, and why.
+    """
+
+    path: Path
+    recordings: dict[str, tuple[Source, int, int]]
+    utterances: list[Utterance]
+    skipped: list[Skipped]
+
+    @staticmethod
+    def read(path: Path, allow_pipes: bool, audio: Path) -> "Manifests":
+        """Read a manifest of cuts, a folder that holds one or recordings and supervisions, or a Shar folder.
+
+        Args:
+            audio: the audio in a Shar folder is copied there as it is (still encoded), once: what its archives hold
+                cannot be read file by file.
+
+        Raises:
+            SdpnError: it is none of these, it is damaged, or it names commands that may not be run.
+        """
+        found: dict[str, tuple[Source, int, int]] = {}
+        utterances: list[Utterance] = []
+        skipped: list[Skipped] = []
+        seen: set[str] = set()
+        for recording, utterance in _pairs(path, audio):
+            if utterance.id in seen:
+                raise SdpnError(f"{path}: two utterances have the id {utterance.id}")
+            seen.add(utterance.id)
+            reason = _refusal(recording, utterance)
+            if reason:
+                skipped.append(Skipped(utterance.id, reason))
+                continue
+            source = recording.sources[0]
+            command = source.type == "command"
+            place = source.source if command else os.path.abspath(source.source)
+            found.setdefault(recording.id, (Source(place, command), recording.sampling_rate, recording.num_samples))
+            utterances.append(utterance)
+        refuse_commands((source for source, _, _ in found.values()), path, allow_pipes)
+        return Manifests(path, found, utterances, skipped)
+
+    @property
+    def fingerprint(self) -> str:
+        """What changes when a manifest, or the audio, does."""
+        sources = {id: source for id, (source, _, _) in self.recordings.items()}
+        return digest(fingerprint_sources(sources), [vars(utterance) for utterance in self.utterances])
+
+    def entries(self, run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
+        """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`.
+
+        A manifest's word for a length is not taken: the header of the file has it.
+        """
+        sources = {id: source for id, (source, _, _) in self.recordings.items()}
+        headers = probe_sources(sources, run, f"headers of {self.path}", cache)
+        entries, skipped = [], list(self.skipped)
+        for utterance in self.utterances:
+            source, rate, samples = self.recordings[utterance.recording]
+            header = headers[utterance.recording]
+            if not isinstance(header, str) and (header.sampling_rate, header.num_samples) != (rate, samples):
+                said = f"{samples} samples at {rate} Hz"
+                header = f"the manifest lies: {said} where there are {header.num_samples} at {header.sampling_rate} Hz"
+            if isinstance(header, str):
+                skipped.append(Skipped(utterance.id, header))
+                continue
+            whole = utterance.start == 0 and abs(utterance.duration - samples / rate) < 0.5 / rate
+            entries.append(
+                Entry(
+                    utterance.id,
+                    source.place,
+                    *header,
+                    utterance.speaker,
+                    utterance.session,
+                    utterance.gender,
+                    recording=None if whole and utterance.recording == utterance.id else utterance.recording,
+                    start=utterance.start,
+                    end=None if whole else utterance.start + utterance.duration,
+                    command=source.command,
+                    channel=utterance.channel,
+                )
+            )
+        return entries, skipped
+
+
+def _refusal(recording: "Recording | None", utterance: Utterance) -> str | None:
+    """Why an utterance of a manifest cannot be used; None where it can."""
+    if recording is None:
+        return "it has no recording of its own, but is a mixture or features alone"
+    if len(recording.sources) != 1:
+        return f"its recording consists of several files: {len(recording.sources)}"
+    if recording.sources[0].type not in ("file", "command"):
+        return f"its recording is neither a file nor a command: {recording.sources[0].type}"
+    if recording.transforms:
+        return "its recording is changed when it is read (speed, volume, resampling): give the one it was made of"
+    if utterance.id != "_".join(utterance.id.split()):
+        return "its id has white space in it"
+    return None
+
+
+def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Utterance]]:
+    """Every utterance with its recording, None where it has none."""
+    if path.is_dir() and list(path.glob("cuts.*.jsonl*")) and list(path.glob("recording.*.tar*")):
+        yield from map(_of_cut, _unpacked(path, audio))
+        return
+    cuts, recordings, supervisions = _find(path)
+    try:
+        if cuts is not None:
+            yield from map(_of_cut, _open(cuts, "cuts"))
+        else:
+            yield from _of_supervisions(recordings, supervisions)
+    except (ValueError, KeyError, TypeError, EOFError, OSError, AssertionError) as error:
+        raise SdpnError(f"{path}: not a readable Lhotse manifest: {' '.join(str(error).split())[:200]}") from None
+
+
+def _find(path: Path) -> tuple[Path | None, Path | None, Path | None]:
+    """The manifest of cuts, or those of recordings and supervisions, that `path` is or holds."""
+    if path.is_file():
+        return path, None, None
+    if not path.is_dir():
+        raise SdpnError(f"{path}: there is no such manifest or folder")
+    found: dict[str, list[Path]] = {"cuts": [], "recordings": [], "supervisions": []}
+    for file in sorted(path.iterdir()):
+        if file.name.endswith(_SUFFIXES):
+            for kind, files in found.items():
+                if kind in file.name:
+                    files.append(file)
+    for kind, files in found.items():
+        if len(files) > 1:
+            raise SdpnError(f"{path} holds {len(files)} manifests of {kind}, {files[0].name} and others: name one")
+    if found["recordings"]:
+        return None, found["recordings"][0], next(iter(found["supervisions"]), None)
+    if found["cuts"]:
+        return found["cuts"][0], None, None
+    raise SdpnError(f"{path} holds no Lhotse manifest (*cuts*.jsonl.gz, *recordings*.jsonl.gz, or Shar)")
+
+
+def _open(path: Path, what: str) -> Any:
+    from lhotse import CutSet, RecordingSet, SupervisionSet
+    from lhotse.serialization import load_manifest_lazy_or_eager
+
+    kind = {"cuts": CutSet, "recordings": RecordingSet, "supervisions": SupervisionSet}[what]
+    opened = load_manifest_lazy_or_eager(path)
+    if not isinstance(opened, kind):
+        hint = "" if what != "cuts" else ": for recordings and supervisions, name the folder that holds both"
+        raise SdpnError(f"{path} is a {type(opened).__name__} where {what} were expected{hint}")
+    return opened
+
+
+def _of_supervisions(recordings: Path, supervisions: Path | None) -> Iterator[tuple["Recording | None", Utterance]]:
+    by_id = {recording.id: recording for recording in _open(recordings, "recordings")}
+    if supervisions is None:
+        for recording in by_id.values():
+            yield recording, Utterance(recording.id, recording.id, 0.0, recording.duration, None, None, None, None)
+        return
+    for segment in _open(supervisions, "supervisions"):
+        if segment.recording_id not in by_id:
+            raise SdpnError(
+                f"{supervisions}: {segment.id} names the recording {segment.recording_id}, which is missing"
+            )
+        yield (
+            by_id[segment.recording_id],
+            _utterance(segment.id, segment.recording_id, segment, segment, segment.channel),
+        )
+
+
+def _of_cut(cut: Any) -> tuple["Recording | None", Utterance]:
+    """A cut and its recording; its speaker where all of it is one person's."""
+    supervisions = list(getattr(cut, "supervisions", []))
+    speakers = {segment.speaker for segment in supervisions}
+    known = supervisions[0] if len(speakers) == 1 else None
+    recording = getattr(cut, "recording", None) if type(cut).__name__ in ("MonoCut", "MultiCut") else None
+    name = recording.id if recording is not None else ""
+    return recording, _utterance(cut.id, name, cut, known, getattr(cut, "channel", None))
+
+
+def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> Utterance:
+    custom = (known.custom or {}) if known is not None else {}
+    gender = (known.gender or "")[:1].lower() if known is not None else ""
+    return Utterance(
+        id,
+        recording,
+        max(0.0, getattr(part, "start", 0.0)),
+        part.duration,
+        channel if isinstance(channel, int) else None,
+        None if known is None or known.speaker is None else "_".join(str(known.speaker).split()),
+        gender if gender in ("m", "f") else None,
+        custom.get("session"),
+    )
+
+
+def _unpacked(path: Path, audio: Path) -> Iterator[Any]:
+    """The cuts of a Shar folder, their audio copied to files."""
+    from lhotse import AudioSource, CutSet
+    from lhotse.utils import fastcopy
+
+    with Progress(f"audio of {path}", 0, "cuts") as progress:
+        for cut in CutSet.from_shar(in_dir=path):
+            recording = getattr(cut, "recording", None)
+            if recording is not None and recording.sources[0].type == "memory":
+                content = recording.sources[0].source
+                stem = f"{digest(recording.id)[:2]}/{recording.id.replace('/', '-')}"
+                file = audio / f"{stem}.{_suffix(content)}"
+                if not file.exists() or file.stat().st_size != len(content):
+                    with atomic_path(file) as temporary:
+                        temporary.write_bytes(content)
+                source = AudioSource("file", recording.sources[0].channels, str(file))
+                cut = fastcopy(cut, recording=fastcopy(recording, sources=[source]))
+            progress.advance()
+            yield cut
+
+
+def _suffix(content: bytes) -> str:
+    try:
+        return soundfile.info(io.BytesIO(content)).format.lower()
+    except soundfile.LibsndfileError:
+        return "audio"

@@ -1,0 +1,119 @@
+"""Recordings that lists name one by one, as files or as commands: where they are, and what their headers say."""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+
+from sdpn.console import Progress
+from sdpn.corpus.audio_files import AudioFile
+from sdpn.corpus.headers import Header, probe
+from sdpn.corpus.reading import command_output
+from sdpn.errors import SdpnError
+from sdpn.files import digest, write_text
+
+_COMMANDS_PER_JOB = 50
+
+
+class Source(NamedTuple):
+    """Where a recording comes from: a file, or the output of a command."""
+
+    place: str
+    command: bool = False
+
+
+def base_of(name: str, folder: Path) -> Path:
+    """The folder that a relative path in a list in `folder` is relative to.
+
+    Kaldi's recipes run in the folder above data/, so it is the working directory or one of those above the list.
+    """
+    for base in (Path.cwd(), *folder.resolve().parents, folder.resolve()):
+        if (base / name).exists():
+            return base
+    return Path.cwd()
+
+
+def refuse_commands(sources: Iterable[Source], where: str | Path, allowed: bool) -> None:
+    """Make sure that no command is run unless the user said so: it may do anything.
+
+    Raises:
+        SdpnError: there are commands, and they are not allowed.
+    """
+    commands = [source.place for source in sources if source.command]
+    if commands and not allowed:
+        raise SdpnError(
+            f"{where}: {len(commands)} recordings are commands, e.g. `{commands[0][:100]}`: look at them, and give "
+            "--allow-pipes to have them run, in this stage and in the next ones"
+        )
+
+
+def fingerprint_sources(sources: Mapping[str, Source]) -> str:
+    """What changes when a file or a command does."""
+    stamps = []
+    for id, source in sources.items():
+        file = None if source.command else _file(source.place)
+        stamps.append([id, source.place, [file.size, file.mtime_ns] if file else None])
+    return digest(stamps)
+
+
+def probe_sources(
+    sources: Mapping[str, Source], run: Callable[..., Iterable], title: str, cache: Path
+) -> dict[str, Header | str]:
+    """The header of each recording, or why it cannot be used. A command is run to its end: it has no header.
+
+    See `headers.probe` for `run` and `cache`.
+    """
+    found: dict[str, Header | str] = {}
+    files: list[tuple[str, AudioFile]] = []
+    commands = []
+    for id, source in sources.items():
+        if source.command:
+            commands.append((id, source.place))
+        elif (file := _file(source.place)) is None:
+            found[id] = "there is no such file"
+        else:
+            files.append((id, file))
+    headers = probe([file for _, file in files], run, title, cache / "files")
+    found |= {id: header for (id, _), header in zip(files, headers, strict=True)}
+    parts = [commands[i : i + _COMMANDS_PER_JOB] for i in range(0, len(commands), _COMMANDS_PER_JOB)]
+    with Progress(f"{title}, commands", len(commands), "commands") as progress:
+        for part in run(_run_some, [(part, cache / "commands") for part in parts]):
+            found |= {id: header if isinstance(header, str) else Header(*header) for id, header in part.items()}
+            progress.advance(len(part))
+    return found
+
+
+def _file(path: str) -> AudioFile | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return AudioFile("", path, status.st_size, status.st_mtime_ns)
+
+
+def _run_some(commands: Sequence[tuple[str, str]], cache: Path) -> dict[str, tuple | str]:
+    text = json.dumps(commands, ensure_ascii=False)
+    kept = cache / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    headers = {id: _command_header(command) for id, command in commands}
+    if not any(isinstance(header, str) for header in headers.values()):  # what failed may be tried again
+        write_text(kept, json.dumps(headers, ensure_ascii=False))
+    return headers
+
+
+def _command_header(command: str) -> tuple | str:
+    try:
+        with soundfile.SoundFile(io.BytesIO(command_output(command))) as audio:
+            # What writes into a pipe does not know the length in advance: the samples are counted
+            length = sum(len(block) for block in audio.blocks(1 << 16, dtype="int16", always_2d=True))
+            return (audio.samplerate, length, audio.channels) if length else "there are no samples in it"
+    except SdpnError as error:
+        return str(error)
+    except soundfile.LibsndfileError as error:
+        return f"not readable as audio: the command writes something else ({error.error_string.rstrip('.')})"

@@ -1,0 +1,184 @@
+"""What the programs in local/ share: given and made trial lists, speakers held out, and the order of the work."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sdpn.console import say
+from sdpn.corpus.clips import ClipSource, fingerprint_clips, make_clips
+from sdpn.corpus.folder import choose_speakers, hold_out
+from sdpn.corpus.manifests import Entry
+from sdpn.corpus.options import distinguishing
+from sdpn.corpus.trials import (
+    Trial,
+    TrialSet,
+    make_trials,
+    name_by_id,
+    name_models,
+    read_enroll_map,
+    read_trials,
+    refuse_one_kind,
+    refuse_unknown,
+)
+from sdpn.corpus.writer import CACHE, Prepared, prepare_once, write_corpus
+from sdpn.errors import SdpnError
+from sdpn.files import digest
+
+
+def prepare(
+    data: Path,
+    name: str,
+    options: dict[str, Any],
+    inputs: dict[str, Any],
+    clips: list[ClipSource],
+    find: Callable[[], Prepared],
+    run: Callable,
+) -> None:
+    """Make the corpus `name` in `data`, unless it is there already and still holds.
+
+    Args:
+        options: of the program; see `absolute`.
+        inputs: what the sets of speech depend on beside the options, by name.
+        clips: see `clips.find_clips`.
+        find: the sets of speech and their trials.
+        run: yields `function(*job)` for every job.
+    """
+
+    def make() -> list[Path]:
+        prepared = find()
+        if options["dev_speakers"]:
+            prepared = _with_dev(prepared, options)
+        entries, skipped, audio = make_clips(clips, data, options["seed"], run, data / CACHE)
+        prepared = replace(
+            prepared, clips=entries, skipped={**prepared.skipped, **skipped}, max_skipped=options["max_skipped"]
+        )
+        return [*audio, *write_corpus(data, name, kept, prepared)]
+
+    kept = distinguishing(options)
+    prepare_once(data, name, kept, {**inputs, **fingerprint_clips(clips)}, make)
+
+
+def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
+    train = prepared.speech["train"]
+    if any(entry.speaker is None for entry in train):
+        raise SdpnError("--dev-speakers holds out training speakers, but the training set has no speaker labels")
+    chosen = choose_speakers(train, options["dev_speakers"], options["seed"], "the training set")
+    stay, dev = hold_out(train, chosen)
+    trials = TrialSet("dev", generate("dev", dev, options["seed"]))
+    return replace(
+        prepared, speech={**prepared.speech, "train": stay, "dev": dev}, trials={**prepared.trials, "dev": trials}
+    )
+
+
+def split_speakers(
+    train: list[Entry], ids: Mapping[str, str], given: "GivenTrials", options: Mapping[str, Any], where: str
+) -> dict[str, list[Entry]]:
+    """Sets `train` and `eval` of one set: the speakers that the trials name are evaluated, or else a share of all.
+
+    Args:
+        ids: utterance ids by the names that a trial list may use.
+
+    Raises:
+        SdpnError: there are no labels, or too few speakers.
+    """
+    if any(entry.speaker is None for entry in train):
+        raise SdpnError(f"{where}: it has no speaker labels to split it by: give an evaluation set, too")
+    speakers = {entry.id: entry.speaker for entry in train}
+    named = {speakers[ids[name]] for name in given.names if name in ids}
+    count = max(2, round(options["eval_share"] * len(set(speakers.values()))))
+    chosen = named or choose_speakers(train, count, options["seed"], where)
+    return dict(zip(("train", "eval"), hold_out(train, chosen), strict=True))
+
+
+@dataclass(frozen=True)
+class GivenTrials:
+    """A trial list of the user's and its enrollment map; no trials where none was given."""
+
+    path: str
+    trials: list[Trial]
+    models: dict[str, list[str]]
+
+    @staticmethod
+    def read(options: Mapping[str, Any]) -> "GivenTrials":
+        """Read `trials` and `enroll_map` of the options.
+
+        Raises:
+            SdpnError: one has not the form it should have, or all trials are of one kind.
+        """
+        trials = read_trials(options["trials"]) if options.get("trials") else []
+        if trials:
+            refuse_one_kind(trials, options["trials"])
+        models = read_enroll_map(options["enroll_map"]) if options.get("enroll_map") else {}
+        return GivenTrials(options.get("trials") or "", trials, models)
+
+    @property
+    def name(self) -> str:
+        """What the list is called among others: as its file is."""
+        return "_".join(Path(self.path).name.split(".")[0].split())
+
+    @property
+    def fingerprint(self) -> str:
+        """What changes when a list does."""
+        return digest(self.trials, self.models)
+
+    @property
+    def names(self) -> set[str]:
+        """Every utterance named, in trials and models."""
+        names = {name for trial in self.trials for name in (trial.enroll, trial.test) if name not in self.models}
+        return names | {name for utterances in self.models.values() for name in utterances}
+
+
+def trials_of(
+    given: GivenTrials, ids: Mapping[str, Mapping[str, str]], speech: Mapping[str, list[Entry]], data: Path, seed: int
+) -> dict[str, TrialSet]:
+    """The trials over every evaluation set: the given ones where their names exist, made from its labels elsewhere.
+
+    Args:
+        ids: for every evaluation set, utterance ids by the names that a trial list may use.
+        speech: the entries of every set.
+
+    Raises:
+        SdpnError: a set lacks some of the names, no set has any of them, or a set has no labels to make trials of.
+    """
+    sets = {}
+    for name, known in ids.items():
+        trials, unknown = name_by_id(given.trials, known, given.models)
+        models, lacking = name_models(given.models, known, {trial.enroll for trial in given.trials})
+        found = bool(given.names & known.keys())
+        if given.trials and found:
+            unknown = sorted({*unknown, *lacking})
+            refuse_unknown(unknown, len(given.names), given.path, name, data / "trials" / f"{name}.missing.txt")
+            sets[name] = TrialSet(name, trials, models)
+        else:
+            if given.trials:
+                say(f"  {name}: none of the names in {given.path} exists there, so its trials are made")
+            sets[name] = TrialSet(name, generate(name, speech[name], seed))
+    if given.trials and not any(given.names & known.keys() for known in ids.values()):
+        raise SdpnError(f"{given.path}: its names exist in no evaluation set, e.g. {given.trials[0].enroll}")
+    return sets
+
+
+def generate(name: str, entries: list[Entry], seed: int) -> list[Trial]:
+    """Trials made from the labels of an evaluation set.
+
+    Raises:
+        SdpnError: there are no labels, or no target or no non-target trial can be made.
+    """
+    if not entries:
+        raise SdpnError(f"{name}: there is no usable utterance in it")
+    if any(entry.speaker is None for entry in entries):
+        raise SdpnError(f"{name}: it has no speaker labels to make trials of: give --trials")
+    sessions = defaultdict(set)
+    for entry in entries:
+        sessions[entry.speaker].add(entry.session)
+    single = sum(len(own) == 1 for own in sessions.values())
+    trials = make_trials(entries, seed)
+    if not any(trial.target for trial in trials):
+        raise SdpnError(
+            f"{name}: no speaker has two utterances, so there is no target trial: add some, or give --trials"
+        )
+    if single:
+        say(f"  {name}: {single} of {len(sessions)} speakers have one session: their target trials lie within it")
+    return trials

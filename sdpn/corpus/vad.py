@@ -1,0 +1,132 @@
+"""Where speech begins and ends in an utterance, by its energy: Kaldi's compute-vad-energy."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdpn.config import to_dict
+from sdpn.console import Progress
+from sdpn.corpus.config import CutsConfig
+from sdpn.corpus.cuts import segments
+from sdpn.corpus.reading import read_blocks
+from sdpn.errors import SdpnError
+from sdpn.files import digest, exclusive, write_text
+
+_UTTERANCES_PER_JOB = 500
+_HOP = 0.005  # s; a frame is 5 hops (25 ms), the next one begins 2 hops later (10 ms)
+
+
+def log_energies(blocks: Iterable[np.ndarray], rate: int) -> np.ndarray:
+    """(n_frames,) natural log of the energy of 25 ms frames every 10 ms, on the scale of 16-bit integers.
+
+    Args:
+        blocks: (n_samples,) samples within [-1, 1].
+        rate: Hz.
+    """
+    hop = max(1, round(_HOP * rate))
+    squares, sums, rest = [], [], np.zeros(0)
+    for block in blocks:
+        samples = np.concatenate([rest, block])
+        whole = len(samples) // hop * hop
+        hops = samples[:whole].reshape(-1, hop) * 32768.0
+        squares.append(np.square(hops).sum(axis=1))
+        sums.append(hops.sum(axis=1))
+        rest = samples[whole:]
+    if not squares:
+        return np.zeros(0)
+    square, total = (np.convolve(np.concatenate(parts), np.ones(5), "valid")[::2] for parts in (squares, sums))
+    return np.log(np.maximum(square - total**2 / (5 * hop), 1.1920929e-07))  # the mean removed, floored as in Kaldi
+
+
+def speech_frames(energies: np.ndarray, config: CutsConfig) -> np.ndarray:
+    """(n_frames,) bool: which frames are speech, by the rule and the settings of Kaldi's compute-vad-energy."""
+    if not len(energies):
+        return np.zeros(0, dtype=bool)
+    above = energies > config.vad_energy_threshold + config.vad_energy_mean_scale * energies.mean()
+    window = np.ones(2 * config.vad_frames_context + 1)
+    heard, loud = (np.convolve(part, window, "same") for part in (np.ones(len(above)), above.astype(float)))
+    return loud >= heard * config.vad_proportion_threshold
+
+
+def speech_span(blocks: Iterable[np.ndarray], rate: int, config: CutsConfig) -> tuple[float, float] | None:
+    """Begin and end (s) of the speech in an utterance, with `vad_margin` on both sides; None where there is none."""
+    energies = log_energies(blocks, rate)
+    found = np.flatnonzero(speech_frames(energies, config))
+    if not len(found):
+        return None
+    hop = max(1, round(_HOP * rate)) / rate
+    end = (2 * int(found[-1]) + 5) * hop + config.vad_margin
+    return round(max(0.0, 2 * int(found[0]) * hop - config.vad_margin), 5), round(end, 5)
+
+
+def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) -> None:
+    """Write `speech.json` of a set: the span of speech in every utterance, from its start, or why there is none.
+
+    Every file is decoded for it, in shards that are kept while neither they nor the settings change.
+    """
+    settings = digest({key: value for key, value in to_dict(config).items() if key.startswith(("vad_", "channel"))})
+    with exclusive(folder):
+        pairs = list(segments(folder))
+        parts = [pairs[first : first + _UTTERANCES_PER_JOB] for first in range(0, len(pairs), _UTTERANCES_PER_JOB)]
+        jobs = [(number, part, folder / "vad", settings, config) for number, part in enumerate(parts)]
+        spans: dict[int, dict] = {}
+        with Progress(f"speech in {folder.name}", len(pairs), "utterances") as progress:
+            for number, found in run(_find_some, jobs):
+                spans[number] = found
+                progress.advance(len(found))
+        total = {id: span for number in sorted(spans) for id, span in spans[number].items()}
+        text = json.dumps({"spans": total}, ensure_ascii=False)
+        path = folder / "speech.json"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+
+
+def _find_some(
+    number: int, pairs: Sequence[tuple[dict, dict]], cache: Path, settings: str, config: CutsConfig
+) -> tuple[int, dict[str, Any]]:
+    stamp, kept = digest(settings, pairs, [_stamp(recording) for _, recording in pairs]), cache / f"{number}.json"
+    try:
+        known = json.loads(kept.read_text(encoding="utf-8"))
+        if known["inputs"] == stamp:
+            return number, known["spans"]
+    except (FileNotFoundError, ValueError, KeyError):
+        pass
+    spans: dict[str, Any] = {}
+    for segment, recording in pairs:
+        try:
+            spans[segment["id"]] = _span_of(segment, recording, config) or "no speech is heard in it"
+        except SdpnError as error:
+            spans[segment["id"]] = f"its audio cannot be read: {error}"
+    write_text(kept, json.dumps({"inputs": stamp, "spans": spans}, ensure_ascii=False))
+    return number, spans
+
+
+def _stamp(recording: dict) -> list[int]:
+    """Size and time of the file; empty for a command, and where there is none."""
+    try:
+        status = os.stat(recording["sources"][0]["source"])
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _span_of(segment: dict, recording: dict, config: CutsConfig) -> tuple[float, float] | None:
+    rate = recording["sampling_rate"]
+    channels = segment["channel"] if isinstance(segment["channel"], list) else [segment["channel"]]
+    channel = channels[min(config.channel, len(channels) - 1)]
+    first, last = round(segment["start"] * rate), round((segment["start"] + segment["duration"]) * rate)
+
+    def wanted() -> Iterable[np.ndarray]:
+        place = 0
+        for block in read_blocks(recording["sources"][0]):
+            part = block[max(0, first - place) : max(0, last - place), min(channel, block.shape[1] - 1)]
+            place += len(block)
+            if len(part):
+                yield part
+
+    span = speech_span(wanted(), rate, config)
+    return span and (span[0], min(span[1], segment["duration"]))

@@ -1,0 +1,236 @@
+"""Kaldi data directories in."""
+
+import os
+
+import pytest
+
+from sdpn.corpus.layout import Corpus
+from sdpn.corpus.trials import read_enroll_map, read_trials
+from sdpn.errors import SdpnError
+from tests.corpus.conftest import ROOT, program, rows, write_voice
+
+SPEAKERS = ("ann", "bob", "cyd")
+
+
+@pytest.fixture
+def kaldi(tmp_path):
+    """train (whole files) and test (segments of one recording a speaker), with paths relative to the folder above."""
+    root = tmp_path / "egs"
+    for name, people in (("train", SPEAKERS), ("test", ("eve", "fay"))):
+        lines = {"wav.scp": [], "utt2spk": [], "segments": []}
+        for number, speaker in enumerate(people):
+            for take in range(2):
+                path = write_voice(root / "audio" / name / f"{speaker}{take}.wav", number + 10 * len(name), take, 3.0)
+                lines["wav.scp"].append(f"{speaker}-{take} {path.relative_to(root)}")
+                parts = [f"{speaker}-{take}"] if name == "train" else [f"{speaker}-{take}-{part}" for part in "ab"]
+                lines["utt2spk"] += [f"{part} {speaker}" for part in parts]
+                lines["segments"] += [f"{part} {speaker}-{take} {0.25 + i} -1" for i, part in enumerate(parts)]
+        (root / "data" / name).mkdir(parents=True)
+        for file, text in lines.items():
+            if file != "segments" or name == "test":
+                (root / "data" / name / file).write_text("".join(f"{line}\n" for line in text))
+    return root / "data"
+
+
+@pytest.fixture
+def prepare(clips, tmp_path, kaldi):
+    run = program("prepare_kaldi")
+    return lambda *words: run("--train", kaldi / "train", "--eval", kaldi / "test", *clips, *words, tmp_path / "data")
+
+
+def edit(path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_files_and_segments_become_sets(prepare, make_cuts, tmp_path):
+    from lhotse import CutSet
+
+    prepare()
+    make_cuts(tmp_path / "data")
+    train = list(CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz"))
+    assert [cut.id for cut in train][:2] == ["ann-0", "ann-1"]
+    assert all(cut.supervisions[0].speaker is None for cut in train)
+    own = {cut.id: cut for cut in CutSet.from_jsonl_lazy(tmp_path / "data" / "eval" / "cuts.jsonl.gz")}
+    assert (own["eve-0-b"].start, own["eve-0-b"].duration) == (1.25, 1.75)
+    assert own["eve-0-b"].recording_id == "eve-0"
+    assert own["eve-0-b"].load_audio().shape == (1, 28000)
+    assert len(rows(tmp_path / "data" / "eval" / "recordings.jsonl.gz")) == 4
+
+
+def test_commands_run_only_when_allowed(prepare, kaldi, make_cuts, tmp_path):
+    from lhotse import CutSet
+
+    path = next((kaldi.parent / "audio" / "train").glob("ann0.wav"))
+    edit(kaldi / "train" / "wav.scp", "audio/train/ann0.wav", f"touch {tmp_path}/run; cat {path} |")
+    with pytest.raises(SdpnError, match=r"wav.scp: 1 recordings are commands, e.g. `touch .*--allow-pipes"):
+        prepare()
+    assert not (tmp_path / "run").exists()
+    prepare("--allow-pipes")
+    assert (tmp_path / "run").exists()
+    make_cuts(tmp_path / "data")
+    cut = next(iter(CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz")))
+    assert (cut.id, cut.recording.sources[0].type, cut.num_samples) == ("ann-0", "command", 48000)
+    assert cut.load_audio().shape == (1, 48000)
+
+
+def test_a_command_that_fails_is_skipped_with_what_it_said(prepare, kaldi, tmp_path):
+    edit(kaldi / "train" / "wav.scp", "audio/train/ann0.wav", "echo no such tape >&2; false | cat |")
+    edit(kaldi / "train" / "wav.scp", "audio/train/ann1.wav", "echo words |")
+    prepare("--allow-pipes", "--max-skipped", 0.5)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    assert listed[0].startswith("ann-0\tthe command failed\t")
+    assert listed[0].endswith("no such tape")
+    assert listed[1].startswith("ann-1\tnot readable as audio\tthe command writes something else")
+
+
+def test_windows_line_ends_a_byte_order_mark_and_utf_8_are_read(prepare, kaldi, tmp_path):
+    for name in ("wav.scp", "utt2spk"):
+        text = (kaldi / "train" / name).read_text().replace("ann", "Zoë").replace("audio/train/Zoë", "audio/train/ann")
+        (kaldi / "train" / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    prepare()
+    assert {row["speaker"] for row in rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")} == {
+        "Zoë",
+        "bob",
+        "cyd",
+    }
+
+
+def test_a_training_set_without_labels_serves(prepare, kaldi, make_cuts, tmp_path, capsys):
+    (kaldi / "train" / "utt2spk").unlink()
+    prepare()
+    assert "train: no speaker labels, 6 utterances" in capsys.readouterr().out
+    make_cuts(tmp_path / "data")
+    assert not (tmp_path / "data" / "train" / "utt2spk.oracle").exists()
+
+
+def test_spk2utt_serves_for_utt2spk_and_must_agree_with_it(prepare, kaldi, tmp_path):
+    (kaldi / "train" / "spk2utt").write_text("ann ann-0 ann-1\nbob bob-0 bob-1\ncyd cyd-0 cyd-1\n")
+    (kaldi / "train" / "utt2spk").rename(kaldi / "utt2spk")
+    prepare()
+    assert {row["speaker"] for row in rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")} == set(SPEAKERS)
+    (kaldi / "utt2spk").rename(kaldi / "train" / "utt2spk")
+    (kaldi / "train" / "spk2utt").write_text("ann ann-0 bob-1\nbob bob-0 ann-1\ncyd cyd-0 cyd-1\n")
+    with pytest.raises(SdpnError, match=r"utt2spk and spk2utt disagree on 2 utterances: ann-1, bob-1"):
+        prepare()
+
+
+def test_features_that_are_there_are_named_with_absolute_paths(prepare, kaldi, tmp_path):
+    (kaldi.parent / "fbank").mkdir()
+    (kaldi.parent / "fbank" / "raw.1.ark").touch()
+    (kaldi / "train" / "feats.scp").write_text(
+        "ann-0 fbank/raw.1.ark:6\nbob-0 fbank/raw.1.ark:600\nzed fbank/raw.1.ark:9\n"
+    )
+    prepare()
+    assert Corpus.read(tmp_path / "data").given_features == {"train": "feats.scp.given"}
+    listed = (tmp_path / "data" / "train" / "feats.scp.given").read_text().splitlines()
+    assert listed == [f"ann-0 {kaldi.parent}/fbank/raw.1.ark:6", f"bob-0 {kaldi.parent}/fbank/raw.1.ark:600"]
+
+
+def test_trials_of_the_directory_and_enrollment_maps_are_used(prepare, kaldi, tmp_path):
+    (kaldi / "test" / "trials").write_text("Eve fay-0-a nontarget\nEve eve-1-b target\n")
+    (tmp_path / "enroll.map").write_text("Eve eve-0-a eve-0-b\nUnused nobody-0 fay-1-a\n")
+    with pytest.raises(SdpnError, match=r"--enroll-map says what the models of --trials are made of"):
+        prepare("--enroll-map", tmp_path / "enroll.map")
+    prepare("--trials", kaldi / "test" / "trials", "--enroll-map", tmp_path / "enroll.map")
+    folder = tmp_path / "data" / "trials"
+    assert [trial.enroll for trial in read_trials(folder / "eval.txt")] == ["Eve", "Eve"]
+    assert read_enroll_map(folder / "eval.enroll.map") == {"Eve": ["eve-0-a", "eve-0-b"]}
+
+
+def test_trials_beside_the_segments_serve_without_being_named(prepare, kaldi, tmp_path):
+    (kaldi / "test" / "trials").write_text("eve-0-a fay-0-a nontarget\neve-0-a eve-1-b target\n")
+    prepare()
+    assert len(read_trials(tmp_path / "data" / "trials" / "eval.txt")) == 2
+
+
+def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path):
+    run = program("prepare_kaldi")
+    for take in ("utt2spk", "wav.scp"):
+        path = kaldi / "train" / take
+        path.write_text(
+            path.read_text()
+            + path.read_text()
+            .replace("ann-", "dan-")
+            .replace("bob-", "els-")
+            .replace("cyd-", "fox-")
+            .replace(" ann\n", " dan\n")
+            .replace(" bob\n", " els\n")
+            .replace(" cyd\n", " fox\n")
+        )
+    run("--train", kaldi / "train", *clips, tmp_path / "data")
+    assert len(rows(tmp_path / "data" / "eval" / "recordings.jsonl.gz")) == 4
+    (kaldi / "train" / "utt2spk").unlink()
+    with pytest.raises(SdpnError, match=r"it has no speaker labels to split it by: give an evaluation set"):
+        run("--train", kaldi / "train", *clips, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentence"),
+    [
+        ("wav.scp", "ann-1 ", "ann-0 ", r"wav.scp, line 2: ann-0 stands there twice"),
+        ("wav.scp", "ann-1 audio/train/ann1.wav", "ann-1", r"wav.scp, line 2: expected an id and a value, got 'ann-1'"),
+        ("wav.scp", "audio/train/ann1.wav", "raw/wav.1.ark:77", r"1 recordings are in archives, e.g. raw/wav.1.ark:77"),
+        ("utt2spk", "ann-1 ann", "ann-1 ann bob", r"utt2spk: ann-1 has more than one speaker: 'ann bob'"),
+    ],
+)
+def test_lines_of_another_form_are_a_sentence(prepare, kaldi, file, old, new, sentence):
+    edit(kaldi / "train" / file, old, new)
+    with pytest.raises(SdpnError, match=sentence):
+        prepare()
+
+
+@pytest.mark.parametrize(
+    ("new", "sentence"),
+    [
+        ("eve-0-a eve-0 start 2", r"segments: eve-0-a: expected `utterance recording start end`"),
+        ("eve-0-a eve-0 2", r"segments: eve-0-a: expected"),
+        ("eve-0-a eve-0 2 1", r"segments: eve-0-a: it ends at 1 s, where it begins at 2 s"),
+        ("eve-0-a eve-0 nan 1", r"segments: eve-0-a: it ends at"),
+        ("eve-0-a tape-9 0 1", r"segments: 1 recordings are not in wav.scp: tape-9"),
+    ],
+)
+def test_segments_of_another_form_are_a_sentence(prepare, kaldi, new, sentence):
+    edit(kaldi / "test" / "segments", "eve-0-a eve-0 0.25 -1", new)
+    with pytest.raises(SdpnError, match=sentence):
+        prepare()
+
+
+def test_files_that_are_missing_or_cut_off_and_late_segments_are_skipped(prepare, kaldi, tmp_path):
+    os.truncate(kaldi.parent / "audio" / "train" / "ann0.wav", 5000)
+    (kaldi.parent / "audio" / "train" / "bob0.wav").unlink()
+    edit(kaldi / "test" / "segments", "eve-0-a eve-0 0.25 -1", "eve-0-a eve-0 17 18")
+    edit(kaldi / "train" / "utt2spk", "cyd-0 cyd\n", "")
+    prepare("--max-skipped", 0.6)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    assert listed == [
+        "ann-0\tcut off\tits header says 3.00 s, 0.15 s are there",
+        "bob-0\tthere is no such file",
+        "cyd-0\tit has no speaker in utt2spk",
+    ]
+    late = (tmp_path / "data" / "eval" / "skipped_files.tsv").read_text()
+    assert late == "eve-0-a\tit begins behind the end of its recording\tat 17 of 3 s\n"
+
+
+def test_a_folder_that_is_no_data_directory_is_a_sentence(prepare, kaldi):
+    (kaldi / "test" / "wav.scp").unlink()
+    with pytest.raises(SdpnError, match=r"test/wav.scp is missing: is this a Kaldi data directory\?"):
+        prepare()
+
+
+def test_relative_paths_in_commands_are_those_of_the_recipe(prepare, kaldi, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    edit(kaldi / "train" / "wav.scp", "audio/train/ann0.wav", "cat audio/train/ann0.wav |")
+    prepare("--allow-pipes", "--cuts-config", ROOT / "conf" / "cuts.yaml")
+    source = rows(tmp_path / "data" / "train" / "recordings.jsonl.gz")[0]["sources"][0]
+    assert source["source"] == f"cd {kaldi.parent} && cat audio/train/ann0.wav"
+
+
+def test_trials_find_ids_in_either_of_unicodes_forms(prepare, kaldi, tmp_path):
+    for name in ("wav.scp", "utt2spk", "segments"):
+        path = kaldi / "test" / name
+        path.write_text(path.read_text().replace("eve-", "e\u0301ve-").replace(" eve\n", " e\u0301ve\n"))
+    (kaldi / "test" / "trials").write_text("\u00e9ve-0-a fay-0-a 0\n\u00e9ve-0-a \u00e9ve-1-b 1\n")
+    prepare()
+    assert read_trials(tmp_path / "data" / "trials" / "eval.txt")[1].target
+    assert (tmp_path / "data" / "trials" / "eval.txt").read_text().startswith("e\u0301ve-0-a fay-0-a nontarget\n")

@@ -1,0 +1,160 @@
+"""Kaldi data directories out, checked by the rules of utils/validate_data_dir.sh."""
+
+import io
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse.kaldi import load_kaldi_data_dir
+
+from sdpn.commands.export import export
+from sdpn.corpus.layout import Corpus
+from sdpn.corpus.manifests import Entry, write_set
+from sdpn.errors import SdpnError
+from sdpn.files import write_text
+from tests.corpus.conftest import needs_ffmpeg, program, rows, write_audio, write_voice
+
+
+def entry(
+    folder, id: str, suffix: str = "wav", seconds: float = 1.5, rate: int = 16000, channels: int = 1, **own
+) -> Entry:
+    path = write_audio(folder / "my audio" / f"{id}.{suffix}", seconds, rate, channels)
+    return Entry(id, str(path), rate, int(seconds * rate), channels, **own)
+
+
+@pytest.fixture
+def data(tmp_path, make_cuts):
+    write_set(tmp_path / "train", [entry(tmp_path, f"t{n}", speaker="Ann", gender="f") for n in range(2)])
+    own = [
+        entry(tmp_path, "a-x", speaker="a", gender="f"),
+        entry(tmp_path, "a-b-y", "flac", speaker="a-b", gender="m"),
+        entry(tmp_path, "Zoë-1", rate=8000, channels=2, speaker="Zoë", gender="f"),
+    ]
+    write_set(tmp_path / "eval", own)
+    write_set(tmp_path / "noise", [entry(tmp_path, "n")], speech=False)
+    Corpus("test", "train", ["eval"], {"eval": "eval"}, {"noise": "noise"}).write(tmp_path)
+    make_cuts(tmp_path)
+    return tmp_path
+
+
+def run(*words) -> None:
+    export.main(["kaldi-dir", *map(str, words)], standalone_mode=False)
+
+
+def validate(folder) -> dict[str, dict[str, str]]:
+    """The tables of a data directory, which must be sorted, unique and complete, as validate_data_dir.sh has it."""
+    tables = {}
+    for path in folder.iterdir():
+        subprocess.run(["sort", "-c", "-u", "-k1,1", path], check=True, env={"LC_ALL": "C"})
+        lines = path.read_text().splitlines()
+        assert all(line == line.strip() and len(line.split()) >= 2 for line in lines)
+        tables[path.name] = dict(line.split(maxsplit=1) for line in lines)
+    by_speaker = "".join(sorted(f"{speaker} {id}\n" for id, speaker in tables["utt2spk"].items()))
+    pairs = [f"{speaker} {id}\n" for id, speaker in tables["utt2spk"].items()]
+    assert sorted(pairs, key=str.encode) == pairs, by_speaker  # "not in sorted order when sorted first on speaker-id"
+    assert {id: speaker for speaker, ids in tables["spk2utt"].items() for id in ids.split()} == tables["utt2spk"]
+    segments = tables.get("segments", {id: f"{id} 0 0" for id in tables["wav.scp"]})
+    assert segments.keys() == tables["utt2spk"].keys() == tables["utt2dur"].keys()
+    assert {line.split()[0] for line in segments.values()} == tables["wav.scp"].keys() == tables["reco2dur"].keys()
+    if "spk2gender" in tables:
+        assert tables["spk2gender"].keys() == tables["spk2utt"].keys()
+    if "feats.scp" in tables:
+        assert tables["feats.scp"].keys() == tables["utt2spk"].keys()
+    return tables
+
+
+def test_an_evaluation_set_is_valid_and_sorted_by_speaker_too(data):
+    run(data / "eval", data / "out")
+    tables = validate(data / "out")
+    # a-b-y sorts before a-x although the speaker a comes before a-b, so the speakers are put before
+    assert tables["utt2spk"] == {"Zoë-Zoë-1": "Zoë", "a-a-x": "a", "a-b-a-b-y": "a-b"}
+    assert tables["spk2gender"] == {"a": "f", "a-b": "m", "Zoë": "f"}
+    assert tables["wav.scp"]["a-a-x"] == str(data / "my audio" / "a-x.wav")
+
+
+@needs_ffmpeg
+def test_commands_give_kaldi_mono_16_bit_wav_at_the_cuts_rate(data):
+    run(data / "eval", data / "out")
+    commands = [value for value in validate(data / "out")["wav.scp"].values() if value.endswith("|")]
+    assert len(commands) == 2
+    for command in commands:
+        wav = subprocess.run(["bash", "-c", command[:-1]], capture_output=True, check=True).stdout
+        info = soundfile.info(io.BytesIO(wav))
+        assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+
+
+def test_a_training_set_has_no_speakers_unless_oracle_is_asked_for(data):
+    run(data / "train", data / "out")
+    assert validate(data / "out")["utt2spk"] == {"t0": "t0", "t1": "t1"}
+    run(data / "train", data / "out", "--oracle")
+    assert validate(data / "out")["utt2spk"] == {"t0": "Ann", "t1": "Ann"}
+    with pytest.raises(SdpnError, match=r"utt2spk.oracle is missing"):
+        run(data / "eval", data / "out", "--oracle")
+
+
+def test_parts_of_recordings_become_segments(data, make_cuts):
+    long = entry(data, "t9", seconds=4.0, speaker="Ann")
+    write_set(data / "train", [long])
+    make_cuts("--max-duration", 2.5, data)
+    run(data / "train", data / "out")
+    tables = validate(data / "out")
+    assert tables["segments"] == {"t9-w1": "t9 0.000000 2.000000", "t9-w2": "t9 2.000000 4.000000"}
+    assert tables["wav.scp"].keys() == {"t9"}
+
+
+def test_features_go_along_and_what_has_none_is_left_out(data, capsys):
+    write_text(data / "eval" / "feats.scp", "a-x /f.ark:9\nZoë-1 /f.ark:77\n")
+    run(data / "eval", data / "out")
+    assert validate(data / "out")["feats.scp"] == {"Zoë-1": "/f.ark:77", "a-x": "/f.ark:9"}
+    assert "1 utterances have no features and are left out" in capsys.readouterr().err
+
+
+def test_lhotse_reads_it_back(data):
+    run(data / "train", data / "out")
+    recordings, supervisions, _ = load_kaldi_data_dir(data / "out", 16000)
+    assert {segment.id for segment in supervisions} == {"t0", "t1"}
+    assert [recording.num_samples for recording in recordings] == [24000, 24000]
+
+
+def test_what_goes_out_comes_in_again(data, clips, make_cuts):
+    people = ("p1", "p2", "p3", "p4")
+    own = [
+        Entry(f"{p}-{n}", str(write_voice(data / "v" / f"{p}-{n}.wav", i, n, 1.5)), 16000, 24000, speaker=p)
+        for i, p in enumerate(people)
+        for n in range(2)
+    ]
+    write_set(data / "eval", own)
+    make_cuts(data)
+    run(data / "eval", data / "out")
+    program("prepare_kaldi")("--train", data / "out", *clips, data / "again")
+    found = rows(data / "again" / "train" / "recordings.jsonl.gz") + rows(
+        data / "again" / "eval" / "recordings.jsonl.gz"
+    )
+    assert {row["id"]: row["num_samples"] for row in found} == {one.id: 24000 for one in own}
+
+
+def test_a_folder_without_cuts_is_a_sentence(tmp_path):
+    with pytest.raises(SdpnError, match=r"cuts.jsonl.gz is missing: run stages 0 and 1 first"):
+        run(tmp_path, tmp_path / "out")
+
+
+def test_numbers_are_not_rounded_away(data):
+    run(data / "train", data / "out")
+    durations = validate(data / "out")["utt2dur"].values()
+    np.testing.assert_allclose([float(value) for value in durations], 1.5, atol=1e-6)
+
+
+def test_paths_of_features_become_absolute(data, monkeypatch):
+    (data / "f.ark").touch()
+    write_text(data / "train" / "feats.scp", "t0 f.ark:9\nt1 f.ark:77\n")
+    monkeypatch.chdir(data)
+    run("train", "out")
+    assert validate(data / "out")["feats.scp"] == {"t0": f"{data}/f.ark:9", "t1": f"{data}/f.ark:77"}
+
+
+def test_a_set_of_the_recipe_is_not_written_over(data):
+    before = (data / "eval" / "utt2spk").read_text()
+    with pytest.raises(SdpnError, match=r"eval is a set of the recipe, whose files would be overwritten"):
+        run(data / "eval", data / "eval")
+    assert (data / "eval" / "utt2spk").read_text() == before

@@ -1,0 +1,190 @@
+"""Lhotse manifests in, made by Lhotse itself."""
+
+import pytest
+from lhotse import AudioSource, CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+from lhotse.cut import MonoCut
+from lhotse.shar import SharWriter
+
+from sdpn.errors import SdpnError
+from tests.corpus.conftest import program, rows, times, write_voice
+
+PEOPLE = {"train": ("ann", "bob", "cyd"), "test": ("eve", "fay")}
+
+
+@pytest.fixture
+def recordings(tmp_path) -> dict[str, RecordingSet]:
+    """Two recordings of each person, each with two segments."""
+    sets = {}
+    for name, people in PEOPLE.items():
+        own = []
+        for number, speaker in enumerate(people):
+            for take in range(2):
+                path = write_voice(tmp_path / "audio" / name / f"{speaker}-{take}.flac", number + len(name), take, 3.0)
+                own.append(Recording.from_file(path))
+        sets[name] = RecordingSet.from_recordings(own)
+    return sets
+
+
+def segments(recordings: RecordingSet) -> SupervisionSet:
+    return SupervisionSet.from_segments(
+        SupervisionSegment(
+            f"{recording.id}-{part}",
+            recording.id,
+            part * 1.25,
+            1.5,
+            speaker=recording.id[:3],
+            gender="Female",
+            text="words",
+        )
+        for recording in recordings
+        for part in range(2)
+    )
+
+
+@pytest.fixture
+def prepare(clips, tmp_path):
+    run = program("prepare_lhotse")
+    return lambda train, test, *words: run("--train", train, "--eval", test, *clips, *words, tmp_path / "data")
+
+
+@pytest.fixture
+def folders(recordings, tmp_path):
+    """Recordings and supervisions in a folder for each set, named as icefall does."""
+    for name, own in recordings.items():
+        (tmp_path / name).mkdir()
+        own.to_file(tmp_path / name / f"corpus_recordings_{name}.jsonl.gz")
+        segments(own).to_file(tmp_path / name / f"corpus_supervisions_{name}.jsonl.gz")
+    return tmp_path / "train", tmp_path / "test"
+
+
+@pytest.fixture
+def cut_manifests(recordings, tmp_path):
+    paths = []
+    for name, own in recordings.items():
+        paths.append(tmp_path / f"cuts_{name}.jsonl.gz")
+        CutSet.from_manifests(own, segments(own)).trim_to_supervisions().to_file(paths[-1])
+    return paths
+
+
+def test_recordings_and_supervisions_become_sets(prepare, folders, make_cuts, tmp_path):
+    prepare(*folders)
+    make_cuts(tmp_path / "data")
+    own = {row["id"]: row for row in rows(tmp_path / "data" / "eval" / "supervisions.jsonl.gz")}
+    row = own["eve-0-1"]
+    assert (row["recording_id"], row["start"], row["duration"]) == ("eve-0", 1.25, 1.5)
+    assert (row["speaker"], row["gender"]) == ("eve", "f")
+    train = list(CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz"))
+    assert len(train) == 12
+    assert all(cut.supervisions[0].speaker is None for cut in train)
+    assert train[1].load_audio().shape == (1, 24000)
+
+
+def test_cuts_become_the_same_sets(prepare, cut_manifests, folders, tmp_path):
+    prepare(*cut_manifests)
+    parts = {
+        (row["recording_id"], row["start"], row["speaker"])
+        for row in rows(tmp_path / "data/train/supervisions.jsonl.gz")
+    }
+    assert parts == {(f"{p}-{take}", start, p) for p in PEOPLE["train"] for take in range(2) for start in (0.0, 1.25)}
+
+
+def test_a_shar_folder_is_copied_out_as_it_is_and_once(prepare, recordings, make_cuts, tmp_path):
+    for name, own in recordings.items():
+        cuts = CutSet.from_manifests(
+            own,
+            SupervisionSet.from_segments(SupervisionSegment(r.id, r.id, 0, r.duration, speaker=r.id[:3]) for r in own),
+        ).to_eager()
+        (tmp_path / f"shar_{name}").mkdir()
+        with SharWriter(tmp_path / f"shar_{name}", fields={"recording": "flac"}, shard_size=3) as writer:
+            for cut in cuts:
+                writer.write(cut)
+    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    make_cuts(tmp_path / "data")
+    cuts = list(CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz"))
+    assert len(cuts) == 6
+    assert cuts[0].recording.sources[0].source.startswith(f"{tmp_path}/data/audio/shar/train/")
+    original = next(iter(recordings["train"])).load_audio()
+    found = next(cut for cut in cuts if cut.recording.id == next(iter(recordings["train"])).id)
+    assert (found.load_audio() == original).all()
+    before = times(tmp_path / "data")
+    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    assert times(tmp_path / "data") == before
+
+
+def test_commands_need_leave(prepare, recordings, folders, tmp_path):
+    command = [
+        Recording(
+            r.id,
+            [AudioSource("command", [0], f"cat {r.sources[0].source}")],
+            r.sampling_rate,
+            r.num_samples,
+            r.duration,
+        )
+        for r in recordings["train"]
+    ]
+    RecordingSet.from_recordings(command).to_file(folders[0] / "corpus_recordings_train.jsonl.gz")
+    with pytest.raises(SdpnError, match=r"6 recordings are commands, e.g. `cat .*--allow-pipes"):
+        prepare(*folders)
+    prepare(*folders, "--allow-pipes")
+    assert rows(tmp_path / "data" / "train" / "recordings.jsonl.gz")[0]["sources"][0]["type"] == "command"
+
+
+def test_what_cannot_be_used_is_skipped_with_its_reason(prepare, recordings, folders, tmp_path):
+    own = list(recordings["train"])
+    own[0] = own[0].perturb_speed(1.1, affix_id=False)
+    own[1] = Recording(own[1].id, [AudioSource("url", [0], "http://x/y.wav")], 16000, 48000, 3.0)
+    own[2] = Recording(own[2].id, own[2].sources, 16000, 32000, 2.0)  # its file is longer
+    own[3].sources[0].source = str(tmp_path / "gone.flac")
+    RecordingSet.from_recordings(own).to_file(folders[0] / "corpus_recordings_train.jsonl.gz")
+    prepare(*folders, "--max-skipped", 0.7)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    reasons = dict(line.split("\t", 1) for line in listed)
+    assert reasons["ann-0-0"].startswith("its recording is changed when it is read")
+    assert reasons["ann-1-0"] == "its recording is neither a file nor a command\turl"
+    assert reasons["bob-0-1"] == "the manifest lies\t32000 samples at 16000 Hz where there are 48000 at 16000 Hz"
+    assert reasons["bob-1-1"] == "there is no such file"
+
+
+def test_mixtures_and_features_alone_are_skipped(prepare, cut_manifests, tmp_path):
+    cuts = list(CutSet.from_file(cut_manifests[0]))
+    mixed = cuts[0].mix(cuts[5])
+    alone = MonoCut("alone", 0.0, 1.0, 0, supervisions=[])
+    CutSet.from_cuts([*cuts[1:], mixed, alone]).to_file(cut_manifests[0])
+    prepare(*cut_manifests, "--max-skipped", 0.5)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    assert len(listed) == 2
+    assert all("\tit has no recording of its own" in line for line in listed)
+
+
+def test_what_is_no_manifest_is_a_sentence(prepare, folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SdpnError, match=r"empty holds no Lhotse manifest"):
+        prepare(tmp_path / "empty", folders[1])
+    with pytest.raises(SdpnError, match=r"nowhere: there is no such file or folder"):
+        prepare(tmp_path / "nowhere", folders[1])
+    with pytest.raises(SdpnError, match=r"is a RecordingSet where cuts were expected: .*name the folder"):
+        prepare(folders[0] / "corpus_recordings_train.jsonl.gz", folders[1])
+    (folders[0] / "corpus_recordings_train.jsonl.gz").write_bytes(b"\x1f\x8bdamage")
+    with pytest.raises(SdpnError, match=r"train: not a readable Lhotse manifest"):
+        prepare(*folders)
+
+
+def test_two_manifests_of_a_kind_and_ids_used_twice_are_a_sentence(prepare, recordings, folders, tmp_path):
+    double = list(segments(recordings["train"]))
+    path = folders[0] / "corpus_supervisions_train.jsonl.gz"
+    SupervisionSet.from_segments([*double, double[0]]).to_file(path)
+    with pytest.raises(SdpnError, match=r"two utterances have the id ann-0-0"):
+        prepare(*folders)
+    SupervisionSet.from_segments(double).to_file(folders[0] / "other_supervisions.jsonl.gz")
+    with pytest.raises(SdpnError, match=r"holds 2 manifests of supervisions"):
+        prepare(*folders)
+
+
+def test_several_evaluation_sets_have_the_names_of_their_folders(clips, folders, recordings, tmp_path):
+    (tmp_path / "eval_far").mkdir()
+    own = RecordingSet.from_recordings(recordings["test"])
+    own.to_file(tmp_path / "eval_far" / "recordings.jsonl.gz")
+    segments(own).to_file(tmp_path / "eval_far" / "supervisions.jsonl.gz")
+    both = f"{folders[1]},{tmp_path / 'eval_far'}"
+    program("prepare_lhotse")("--train", folders[0], "--eval", both, *clips, tmp_path / "data")
+    assert {path.stem for path in (tmp_path / "data" / "trials").iterdir()} == {"eval_test", "eval_far"}

@@ -1,0 +1,87 @@
+"""What the programs of stage 0 share."""
+
+from pathlib import Path
+
+import pytest
+
+from sdpn.corpus.layout import Corpus
+from sdpn.corpus.manifests import Entry, refuse_equal_ids
+from sdpn.corpus.options import named_sets
+from sdpn.corpus.stage0 import GivenTrials, generate, split_speakers, trials_of
+from sdpn.corpus.trials import Trial
+from sdpn.corpus.writer import Prepared, write_corpus
+from sdpn.errors import SdpnError
+from tests.corpus.conftest import write_audio
+
+
+def entries(*speakers: str | None, utterances: int = 2) -> list[Entry]:
+    return [Entry(f"{s}-{n}", f"{s}-{n}.wav", 16000, 16000, speaker=s) for s in speakers for n in range(utterances)]
+
+
+NONE = GivenTrials("", [], {})
+
+
+def test_evaluation_sets_are_called_eval_or_as_their_folders(tmp_path):
+    for name in ("train", "far", "eval_near", "my set"):
+        (tmp_path / name).mkdir()
+    options = {"train": str(tmp_path / "train"), "eval": f"{tmp_path}/far"}
+    assert list(named_sets(options)) == ["train", "eval"]
+    options["eval"] = f"{tmp_path}/far, {tmp_path}/eval_near,{tmp_path}/my set"
+    assert list(named_sets(options)) == ["train", "eval_far", "eval_near", "eval_my_set"]
+    with pytest.raises(SdpnError, match=r"--eval names two sets called eval_far"):
+        named_sets({**options, "eval": f"{tmp_path}/far,{tmp_path}/far"})
+    with pytest.raises(SdpnError, match=r"nowhere: there is no such file or folder"):
+        named_sets({**options, "eval": f"{tmp_path}/nowhere"})
+
+
+def test_speakers_in_the_trials_are_evaluated():
+    own = entries(*"abcdef")
+    given = GivenTrials("t", [Trial("a-0", "a-1", True), Trial("a-0", "c-1", False)], {})
+    sets = split_speakers(own, {entry.id: entry.id for entry in own}, given, {"eval_share": 0.2, "seed": 1}, "here")
+    assert {entry.speaker for entry in sets["eval"]} == {"a", "c"}
+
+
+def test_speakers_of_enrolled_models_are_evaluated_too():
+    own = entries(*"abcdef")
+    given = GivenTrials("t", [Trial("M", "a-1", True), Trial("M", "b-1", False)], {"M": ["f-0", "a-0"]})
+    sets = split_speakers(own, {entry.id: entry.id for entry in own}, given, {"eval_share": 0.2, "seed": 1}, "here")
+    assert {entry.speaker for entry in sets["eval"]} == {"a", "b", "f"}
+
+
+def test_trials_cannot_be_made_without_labels(tmp_path):
+    with pytest.raises(SdpnError, match=r"eval: it has no speaker labels to make trials of: give --trials"):
+        generate("eval", entries(None, "a"), 1)
+    with pytest.raises(SdpnError, match=r"eval: there is no usable utterance in it"):
+        generate("eval", [], 1)
+
+
+def test_unlabelled_sets_serve_with_given_trials(tmp_path):
+    own = [Entry(f"u{n}", "", 16000, 16000) for n in range(3)]
+    given = GivenTrials("t", [Trial("u0", "u1", True), Trial("u0", "u2", False)], {})
+    sets = trials_of(given, {"eval": {entry.id: entry.id for entry in own}}, {"eval": own}, tmp_path, 1)
+    assert sets["eval"].trials == given.trials
+
+
+def test_ids_used_twice_are_counted_and_their_places_named():
+    own = [*entries("a"), Entry("a-1", "other.wav", 16000, 16000)]
+    with pytest.raises(SdpnError, match=r"train: 1 ids are used twice, e.g. a-1 for a-1.wav and for other.wav"):
+        refuse_equal_ids(own, "train")
+
+
+def test_speakers_that_are_trained_on_and_evaluated_are_refused_before_anything_is_written(tmp_path):
+    prepared = Prepared({"train": entries("a", "b"), "eval": entries("b", "c")}, {}, {})
+    with pytest.raises(SdpnError, match=r"1 speakers are both in train and in eval: b"):
+        write_corpus(tmp_path, "test", {}, prepared)
+    assert not list(tmp_path.rglob("*.gz"))
+
+
+def test_unknown_speakers_are_nobody(tmp_path):
+    sound = write_audio(tmp_path / "a.wav")
+    own = {name: [Entry(f"{name}-{n}", str(sound), 16000, 19200) for n in range(2)] for name in ("train", "eval")}
+    write_corpus(tmp_path / "data", "test", {}, Prepared(own, {}, {}))
+    assert Corpus.read(tmp_path / "data").evals == ["eval"]
+
+
+def test_the_list_is_called_as_its_file_is():
+    assert GivenTrials(str(Path("/x/VoxSRC 2021.val.txt")), [], {}).name == "VoxSRC_2021"
+    assert NONE.names == set()
