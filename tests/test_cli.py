@@ -16,7 +16,7 @@ def test_help_lists_every_verb_with_its_line():
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_help_of_its_own(verb):
     result = CliRunner().invoke(cli, [verb, "--help"])
-    assert result.exit_code == 0 and "sdpn" in result.output
+    assert result.exit_code == 0 and result.output.startswith("Usage: ")
 
 
 def test_an_unknown_verb_is_refused():
