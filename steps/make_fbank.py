@@ -5,7 +5,8 @@
 
 reads data/<set>/cuts.jsonl.gz and writes data/<set>/{feats.scp,feats.*.ark} (or feats.*.h5), the index over them
 and cuts_feats.jsonl.gz. What is done already and has not changed is kept. With --ngpu 1 a GPU computes while --nj
-threads decode. --verify reads every feature against its checksum first, and makes damaged files again.
+threads decode. --verify reads every feature against its checksum first, and makes damaged files again. Sets of a Kaldi
+data directory that came with a feats.scp keep those features: conf/fbank.yaml must say what they are.
 """
 
 from functools import partial
@@ -45,7 +46,8 @@ def main(data: Path, config_file: str, nj: int, ngpu: int, verifying: bool, **ov
             if verifying and (data / name / "index" / "index.json").exists():
                 damaged = verify(data / name)
                 say(f"  {data / name}: {damaged or 'no'} damaged utterances")
-            make_set(data / name, settings, partial(run_jobs, nj=nj), ngpu, nj)
+            given = corpus.given_features.get(name)
+            make_set(data / name, settings, partial(run_jobs, nj=nj), ngpu, nj, data / name / given if given else None)
 
 
 if __name__ == "__main__":

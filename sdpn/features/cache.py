@@ -258,8 +258,10 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
         outputs.append(directory / "feats.scp")
     else:
         (directory / "feats.scp").unlink(missing_ok=True)
-    _list(directory / "skipped_fbank.txt", skipped, f"{directory}: {{}} utterances left out, listed with the reason")
-    _list(directory / "notes_fbank.txt", notes, f"{directory}: {{}} utterances kept but to be looked at, listed")
+    list_items(
+        directory / "skipped_fbank.txt", skipped, f"{directory}: {{}} utterances left out, listed with the reason"
+    )
+    list_items(directory / "notes_fbank.txt", notes, f"{directory}: {{}} utterances kept but to be looked at, listed")
     kept = {file.name for file in files} | {"feats.scp"}
     for old in directory.glob("feats.*"):
         if old.name not in kept:
@@ -277,7 +279,7 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
     )
 
 
-def _list(path: Path, rows: dict[str, str], warning: str) -> None:
+def list_items(path: Path, rows: dict[str, str], warning: str) -> None:
     """Write `id <tab> why` lines, and warn with how many there are of each kind; no file where there are none."""
     path.unlink(missing_ok=True)
     if not rows:

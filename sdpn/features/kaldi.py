@@ -2,12 +2,13 @@
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from sdpn.console import say
 from sdpn.errors import SdpnError
+from sdpn.features.cache import list_items
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import StoredFile, write_index
 from sdpn.features.storage import BY_COLUMNS, STEPS, Extent, stored_size
@@ -17,7 +18,7 @@ from sdpn.shards import Work
 _KINDS = {b"FM ": 0, b"DM ": 5, b"CM ": BY_COLUMNS, b"CM2": 1, b"CM3": 2}
 
 
-def index_scp(directory: Path, scp: Path, config: FbankConfig) -> bool:
+def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collection[str] | None = None) -> bool:
     """Make the feature index of `directory` over the arks that `scp` names, unless it is there and they are unchanged.
 
     Float and double matrices are taken, and all three of Kaldi's compressed forms.
@@ -26,6 +27,7 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig) -> bool:
         directory: the folder of the set.
         scp: `utterance path:offset` lines; a relative path is relative to where the command was started, as in Kaldi.
         config: what the features are; the number of bins must be theirs.
+        wanted: ids of the utterances to take, None for all; what `scp` lacks of them is listed in skipped_fbank.txt.
 
     Returns:
         Whether the index was made.
@@ -33,10 +35,13 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig) -> bool:
     Raises:
         SdpnError: a line is not understood, or what it points at is missing, cut off, or no matrix of that many bins.
     """
-    places = list(_places(scp))
+    places = [place for place in _places(scp) if wanted is None or place[0] in wanted]
+    lacking = sorted(set(wanted or ()) - {name for name, _, _ in places})
+    if not places:
+        raise SdpnError(f"{scp} has no features of any utterance of {directory}")
     files = sorted({path for _, path, _ in places})
     stamps = [[path, *_stamp(path, scp)] for path in files]
-    fingerprint = digest([[name, path, offset] for name, path, offset in places], stamps, config.spectral())
+    fingerprint = digest([[name, path, offset] for name, path, offset in places], stamps, config.spectral(), lacking)
     with exclusive(directory):
         work = Work(directory, "index", {"features given": fingerprint})
         if work.stale_reason() is None:
@@ -49,6 +54,11 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig) -> bool:
             if bins != config.num_mel_bins:
                 raise SdpnError(f"{scp}: {name} has {bins} bins where num_mel_bins is {config.num_mel_bins}")
             entries.append((name, stored.setdefault(StoredFile(path, kind), len(stored)), extent))
+        list_items(
+            directory / "skipped_fbank.txt",
+            dict.fromkeys(lacking, f"no features in {scp}"),
+            f"{directory}: {{}} utterances left out, listed with the reason",
+        )
         work.finish(write_index(directory, list(stored), entries, config, fingerprint))
     say(f"  {directory}: {len(entries)} utterances in {len(files)} arks that were there already, by {scp}")
     return True

@@ -42,7 +42,7 @@ def with_features(cut: dict, index: FeatureIndex) -> dict | None:
         "sampling_rate": config.sampling_rate,
         "start": entry["start"],
         "duration": entry["duration"],
-        "storage_type": STORAGE_TYPES[path.suffix[1:]],
+        "storage_type": STORAGE_TYPES["h5" if path.suffix == ".h5" else "ark"],
         "storage_path": str(path),
         "storage_key": storage_key(extent, index.num_bins),
         "recording_id": cut["recording"]["id"],

@@ -12,6 +12,7 @@ from sdpn.features.audio import AudioCut, stream_samples
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
+from sdpn.features.kaldi import index_scp
 from sdpn.features.manifest import with_features
 from sdpn.files import exclusive, file_digest, write_jsonl_gz
 from sdpn.shards import Work
@@ -43,11 +44,14 @@ def _cuts(path: Path) -> Iterator[AudioCut]:
             yield AudioCut(json.loads(line)["id"], line)
 
 
-def make_set(directory: Path, config: FbankConfig, run: Callable, ngpu: int = 0, nj: int = 1) -> None:
+def make_set(
+    directory: Path, config: FbankConfig, run: Callable, ngpu: int = 0, nj: int = 1, given: Path | None = None
+) -> None:
     """Cache the features of the cuts in `directory`/cuts.jsonl.gz; see `cache.fill` for `run` and for what it raises.
 
     Args:
         ngpu: 1 has a GPU compute, in this process; `nj` threads then decode.
+        given: a Kaldi feats.scp that names the features of this set: they are taken, and nothing is computed.
 
     Raises:
         SdpnError: also where the cuts have another sampling rate than the configuration.
@@ -64,7 +68,10 @@ def make_set(directory: Path, config: FbankConfig, run: Callable, ngpu: int = 0,
         from sdpn.features.gpu import make_shard_on
 
         make, run = partial(make_shard_on, device="cuda", threads=nj), _one_by_one
-    fill(directory, cuts, stream_samples, config, {}, run, make)
+    if given is not None:
+        index_scp(directory, given, config, {cut.id for cut in cuts})
+    else:
+        fill(directory, cuts, stream_samples, config, {}, run, make)
     index = FeatureIndex.open(directory)
     work = Work(
         directory, "cuts_feats", {"features": index.fingerprint, "cuts": file_digest(directory / "cuts.jsonl.gz")}

@@ -1,11 +1,19 @@
 import kaldi_native_io
 import numpy as np
 import pytest
+import soundfile
+from lhotse import CutSet, Recording
 
+import sdpn.features.lhotse_io  # noqa: F401  (registers the storage)
+from sdpn.augment.banks import Banks
+from sdpn.augment.config import ViewConfig
+from sdpn.augment.views import ViewSampler
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
 from sdpn.features.kaldi import index_scp
+from sdpn.features.sets import make_set
+from sdpn.files import write_jsonl_gz
 
 METHODS = {"CM": "kSpeechFeature", "CM2": "kTwoByteAuto", "CM3": "kOneByteAuto"}
 CONFIG = FbankConfig(num_mel_bins=20)
@@ -81,3 +89,23 @@ def test_a_cut_off_ark_and_another_number_of_bins_are_sentences(tmp_path, matric
     ark.write_bytes(ark.read_bytes()[:-10])
     with pytest.raises(SdpnError, match=r"feats\.ark is cut off or damaged at utt2"):
         index_scp(tmp_path, tmp_path / "feats.scp", CONFIG)
+
+
+def test_a_set_that_came_with_features_keeps_them(tmp_path, matrices):
+    cuts = []
+    for name, matrix in [*matrices.items(), ("late", np.zeros((50, 20)))]:
+        soundfile.write(tmp_path / f"{name}.flac", np.zeros(160 * len(matrix)), 16000)
+        cut = Recording.from_file(tmp_path / f"{name}.flac").to_cut()
+        cut.id = name
+        cuts.append(cut.to_dict())
+    write_jsonl_gz(tmp_path / "set" / "cuts.jsonl.gz", cuts)
+    given = write(tmp_path, matrices | {"stranger": matrices["utt0"]}, "CM")
+    make_set(tmp_path / "set", CONFIG, None, given=tmp_path / "feats.scp")
+    listed = (tmp_path / "set" / "skipped_fbank.txt").read_text()
+    assert listed == f"late\tno features in {tmp_path / 'feats.scp'}\n"
+    for cut in CutSet.from_file(tmp_path / "set" / "cuts_feats.jsonl.gz"):
+        np.testing.assert_allclose(cut.load_features(), given[cut.id], atol=1e-5)
+    index = FeatureIndex.open(tmp_path / "set")
+    assert index.ids == sorted(matrices)
+    views = ViewSampler(index, Banks([], {}), ViewConfig(augment="off"), 1, student_frames=30, teacher_frames=40)
+    assert np.isfinite(views.views(0, np.arange(3)).student).all()

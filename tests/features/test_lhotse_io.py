@@ -109,3 +109,8 @@ def test_audio_that_changed_makes_its_shard_stale(directory, tmp_path, capsys):
     soundfile.write(tmp_path / "a.flac", load_tone(Tone("other", 12345)), 16000)
     make_set(directory, FbankConfig(), run_here)
     assert "1 of 1 shards are made again: inputs changed" in capsys.readouterr().out
+
+
+def test_cuts_of_another_rate_than_the_fbanks_are_refused(directory):
+    with pytest.raises(SdpnError, match="cut b has 16000 Hz where the fbank is configured for 8000 Hz"):
+        make_set(directory, FbankConfig(sampling_rate=8000), run_here)
