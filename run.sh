@@ -32,6 +32,7 @@ data_dir=data
 exp_dir=
 config=
 feats_type=ark
+augment=
 nj=$(nproc 2>/dev/null || echo 1)
 ngpu=
 seed=1
@@ -85,6 +86,7 @@ How
   --config FILE       training settings (default: conf/sdpn/paper.yaml for voxceleb and cnceleb, toy.yaml for toy, else
                       small.yaml)
   --feats-type TYPE   ark or hdf5 (default: $feats_type)
+  --augment MODE      mel, waveform or off (default: as conf/augment.yaml says)
   --backends LIST     of conf/backend/*.yaml; oracle-NAME learns from labels (default: $backends)
   --score-norm LIST   none, z, t, s, as, as2 (default: $score_norm)
   --nj N              parallel jobs (default: the number of cores, $nj here)
@@ -114,7 +116,7 @@ while [ $# -gt 0 ]; do
     case $name in
     stage | stop_stage | corpus | corpus_dir | voxceleb1 | voxceleb2 | voxceleb_trials | cnceleb1 | cnceleb2 | train | \
         eval | trials | enroll_map | musan | rirs | noise_dir | music_dir | rir_dir | dev_speakers | min_duration | \
-        max_skipped | data_dir | exp_dir | config | feats_type | nj | ngpu | seed | backends | score_norm) ;;
+        max_skipped | data_dir | exp_dir | config | feats_type | augment | nj | ngpu | seed | backends | score_norm) ;;
     download | allow_pipes | trim_silence)
         [ "$1" != "$name" ] || fail "'$1' is not an option; did you mean --${1//_/-}?"
         printf -v "$name" true
@@ -137,6 +139,7 @@ done
 [ "$stop_stage" -le 6 ] || fail "--stop-stage is $stop_stage; the last stage is 6"
 [ "$stage" -le "$stop_stage" ] || fail "--stage $stage comes after --stop-stage $stop_stage"
 [ "$nj" -ge 1 ] || fail "--nj is 0; expected at least 1"
+case $augment in "" | mel | waveform | off) ;; *) fail "--augment is '$augment'; allowed: mel, waveform, off" ;; esac
 case $feats_type in ark | hdf5) ;; *) fail "--feats-type is '$feats_type'; allowed: ark, hdf5" ;; esac
 # What belongs to one kind of corpus is refused for another
 clips="musan rirs noise_dir music_dir rir_dir"
@@ -238,14 +241,15 @@ fi
 
 if runs 3; then
     echo "== stage 3: reverberated copies, noise, music and babble"
-    steps/make_augment.py --seed "$seed" --nj "$nj" "$data_dir"
+    steps/make_augment.py ${augment:+--augment "$augment"} --seed "$seed" --nj "$nj" "$data_dir"
 fi
 
 if runs 4; then
     echo "== stage 4: train SDPN by $config"
     dev=() # to be looked at, epoch by epoch
     [ "$dev_speakers" -eq 0 ] || dev=(--dev-trials dev)
-    steps/train_sdpn.py --config "$config" --seed "$seed" --ngpu "$ngpu" "${dev[@]}" "$data_dir" "$exp_dir"
+    steps/train_sdpn.py --config "$config" ${augment:+--augment "$augment"} --seed "$seed" --ngpu "$ngpu" \
+        ${dev[@]+"${dev[@]}"} "$data_dir" "$exp_dir"
 fi
 
 if runs 5; then

@@ -15,7 +15,7 @@ def test_help_names_every_option():
     names = (
         "stage stop-stage corpus corpus-dir trials data-dir exp-dir config feats-type nj ngpu seed backends score-norm"
         " noise-dir music-dir rir-dir dev-speakers voxceleb1 voxceleb2 voxceleb-trials cnceleb1 cnceleb2 train eval"
-        " enroll-map allow-pipes musan rirs download min-duration max-skipped trim-silence"
+        " augment enroll-map allow-pipes musan rirs download min-duration max-skipped trim-silence"
     )
     for name in names.split():
         assert f"--{name} " in done.stdout
@@ -35,6 +35,7 @@ def test_help_names_every_option():
         (["--stop-stage", "9"], "the last stage is 6"),
         (["--nj", "0"], "--nj is 0; expected at least 1"),
         (["--feats-type", "npz"], "--feats-type is 'npz'; allowed: ark, hdf5"),
+        (["--augment", "loud"], "--augment is 'loud'; allowed: mel, waveform, off"),
         (["--corpus", "timit"], "--corpus is 'timit'; allowed: toy, voxceleb, cnceleb, kaldi, lhotse, folder"),
         (["--corpus", "folder"], "--corpus folder needs --corpus-dir"),
         (["--corpus-dir", "/tmp"], "--corpus-dir does not go with --corpus toy"),
