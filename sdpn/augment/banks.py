@@ -49,10 +49,11 @@ class Banks:
         others: the training set at other speeds.
         as_spoken: whether the speed it was spoken at is among those drawn.
         rooms: room impulse responses, for banks of audio; None for banks of fbank.
+        max_taps: responses are cut off there.
 
     Attributes:
         speeds: what the speed of an utterance is drawn from.
-        noises, rooms: as above.
+        noises, rooms, max_taps: as above.
         fingerprint: digest of all of it.
     """
 
@@ -63,16 +64,17 @@ class Banks:
         others: list[Speed] | None = None,
         as_spoken: bool = True,
         rooms: FeatureIndex | None = None,
+        max_taps: int | None = None,
     ):
         self.speeds = ([Speed(1.0, None, reverbs)] if as_spoken else []) + (others or [])
-        self.noises, self.rooms = noises, rooms
+        self.noises, self.rooms, self.max_taps = noises, rooms, max_taps
         self.fingerprint = digest(
             [
                 [speed.factor, *(copy.index.fingerprint for copy in [speed.clean, *speed.reverbs] if copy)]
                 for speed in self.speeds
             ],
             {kind: index.fingerprint for kind, index in noises.items()},
-            *([rooms.fingerprint] if rooms else []),
+            *([rooms.fingerprint, max_taps] if rooms else []),
         )
 
 
@@ -104,7 +106,7 @@ def open_banks(data_dir: str | Path, train: FeatureIndex, mode: str = "mel") -> 
     if made.fingerprint.get("train") != train.fingerprint:
         raise SdpnError(f"the features in {train.directory} have changed since {folder} was made: run stage 3 again")
     report = made.report()
-    if not {"mode", "noises", "copies", "rooms"} <= report.keys():
+    if not {"mode", "noises", "copies", "rooms", "max_taps"} <= report.keys():
         raise SdpnError(f"{folder} was made by another version: run stage 3 again")
     if report["mode"] != mode:
         raise SdpnError(f"{folder} was made with --augment {report['mode']}: run stage 3 with --augment {mode}")
@@ -131,7 +133,7 @@ def _audio_banks(folder: Path, report: dict, train: FeatureIndex) -> Banks:
             raise SdpnError(f"{speed.clean.index.directory} lacks {lacking} utterances of {train.directory}: see there")
     noises = {kind: FeatureIndex.open(folder / kind, "stage 3") for kind in report["noises"]}
     rooms = FeatureIndex.open(folder / "rooms", "stage 3") if report["rooms"] else None
-    return Banks([], noises, speeds, as_spoken=False, rooms=rooms)
+    return Banks([], noises, speeds, as_spoken=False, rooms=rooms, max_taps=report["max_taps"])
 
 
 def _open(directory: Path, train: FeatureIndex) -> FeatureIndex:

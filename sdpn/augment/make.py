@@ -88,7 +88,8 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
             if old.is_dir() and old.name not in {*planned, "done"}:
                 shutil.rmtree(old)
         outputs = [folder / name / "index" / "index.json" for name in planned]
-        whole.finish(outputs, mode=config.augment, noises=noises, copies=list(copies.items()), rooms=has_rooms)
+        made = {"mode": config.augment, "noises": noises, "copies": list(copies.items())}
+        whole.finish(outputs, **made, rooms=has_rooms, max_taps=max_taps)
 
 
 def _check_mode(train: FeatureIndex, mode: str) -> None:

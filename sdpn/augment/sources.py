@@ -15,7 +15,7 @@ from sdpn.features.config import FbankConfig
 from sdpn.features.index import utterance_key
 
 NOISE_PEAK = 0.9
-_SILENCE = 1e-6  # a peak that 16 bits would not hold
+_SILENCE = 1e-4  # a peak of which 16 bits hold little but their own rounding
 _SPEED_RATE = 48000  # Hz; only the ratio of rates matters to a resampler
 
 

@@ -58,7 +58,7 @@ class WaveformViewSampler(ViewSampler):
     def _room(self, number: int) -> tuple[np.ndarray, int]:
         """A room impulse response and the place of its direct path."""
         if number not in self._rooms:
-            rir = self.banks.rooms.read(number)[:, 0]
+            rir = self.banks.rooms.read(number, 0, self.banks.max_taps)[:, 0]
             self._rooms[number] = rir, int(np.argmax(np.abs(rir)))
         return self._rooms[number]
 

@@ -26,7 +26,7 @@ def make(folder, train, names, config=FbankConfig()):  # noqa: B008  (frozen)
     reverbs = [name for name in names if name.startswith("reverb")]
     others = [[0.9, [name]] for name in names if name == "speed0.9"]
     Work(folder, "augment", {"train": train.fingerprint}).finish(
-        [], mode="mel", noises=noises, copies=[[1.0, ["", *reverbs]], *others], rooms=False
+        [], mode="mel", noises=noises, copies=[[1.0, ["", *reverbs]], *others], rooms=False, max_taps=0
     )
 
 

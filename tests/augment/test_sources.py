@@ -4,10 +4,20 @@ import soundfile
 from lhotse import Recording
 
 from sdpn.augment.config import BankConfig
-from sdpn.augment.sources import Reverberated, SpedCut, load_babble, load_utterance, plan_babble, reverberate
+from sdpn.augment.sources import (
+    NOISE_PEAK,
+    Noise,
+    Reverberated,
+    SpedCut,
+    load_babble,
+    load_utterance,
+    plan_babble,
+    reverberate,
+)
 from sdpn.errors import SdpnError
 from sdpn.features.audio import AudioCut
 from sdpn.features.cache import describe
+from sdpn.features.config import FbankConfig
 
 
 def write_cut(folder, name, samples):
@@ -90,3 +100,27 @@ def test_another_speed_moves_the_pitch_and_the_length(tmp_path, factor):
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     assert abs(np.argmax(spectrum) * 16000 / len(samples) - 1000 * factor) < 2
     assert describe(sped) != describe(cut)
+
+
+def test_a_room_longer_than_the_limit_is_cut_off_there(tmp_path):
+    rng = np.random.default_rng(0)
+    cut = write_cut(tmp_path, "speech", 0.1 * rng.standard_normal(8000))
+    room = write_cut(tmp_path, "room", np.r_[0.9, 0.1 * rng.standard_normal(5000)])
+    short = write_cut(tmp_path, "short", soundfile.read(tmp_path / "room.flac")[0][:400])
+    limited, whole = (Reverberated([one], taps, 1, 1)(cut) for one, taps in ((room, 400), (room, 32000)))
+    np.testing.assert_allclose(limited, Reverberated([short], 32000, 1, 1)(cut), atol=1e-6)
+    assert np.abs(limited - whole).max() > 0.01
+
+
+def test_a_noise_is_what_the_fbank_hears_of_it_at_full_level(tmp_path):
+    time = np.arange(32000) / 16000
+    heard = 0.01 * np.sin(2 * np.pi * 1000 * time)
+    rumble = 0.5 * np.sin(2 * np.pi * 6 * time)
+    samples = Noise(FbankConfig())(write_cut(tmp_path, "noise", heard + rumble))
+    np.testing.assert_allclose(samples, NOISE_PEAK * heard / 0.01, atol=0.02)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(8000), 0.5 * np.sin(2 * np.pi * 5 * np.arange(16000) / 16000)])
+def test_a_noise_of_which_nothing_is_heard_is_refused(tmp_path, samples):
+    with pytest.raises(SdpnError, match="nothing is heard in it"):
+        Noise(FbankConfig())(write_cut(tmp_path, "noise", samples))

@@ -59,14 +59,12 @@ def sampler(prepared, **config):
 def test_clean_views_are_the_fbank_of_what_is_cut_out(prepared):
     one = sampler(prepared, **CLEAN)
     rows = np.arange(4)
-    for views, plan in ((one.views(0, rows).student, one.student_plan(0, rows)),):
-        for (view, column), record in np.ndenumerate(plan.views):
-            samples = prepared[2][f"utt{column}"]
-            start = record["speech_start"]
-            length = one._length(40)
-            cut = np.take(samples, np.arange(start, start + length), mode="wrap")
-            expected = Fbank(FbankConfig())(cut)[:40]
-            assert np.abs(np.exp(views[view, column]) - np.exp(expected)).max() < 1e-3 * np.exp(expected).max()
+    views = one.views(0, rows).student
+    for (view, column), record in np.ndenumerate(one.student_plan(0, rows).views):
+        start = record["speech_start"]
+        cut = np.take(prepared[2][f"utt{column}"], np.arange(start, start + one._length(40)), mode="wrap")
+        expected = Fbank(FbankConfig())(cut)[:40]
+        assert np.abs(np.exp(views[view, column]) - np.exp(expected)).max() < 1e-3 * np.exp(expected).max()
 
 
 def test_reverberated_views_are_cut_from_the_reverberated_utterance(prepared):
@@ -81,6 +79,18 @@ def test_reverberated_views_are_cut_from_the_reverberated_utterance(prepared):
         loud = expected[3:-3] > expected.max() - 8  # where 16 bits say enough
         difference = (view[3:-3] - expected[3:-3])[loud]
         assert np.abs(difference - np.median(difference)).max() < 0.02  # but for the crop's level, which is kept
+
+
+def test_a_room_longer_than_the_limit_is_cut_off_there(prepared, tmp_path):
+    write_set(tmp_path, "train", prepared[2])
+    write_set(tmp_path, "rir", {"room": prepared[3]})
+    make_set(tmp_path / "train", FbankConfig(), run_here)
+    corpus = Corpus("tiny", "train", [], {}, {}, "rir")
+    config = AugmentConfig(augment="waveform", babble_clips=0, max_rir_seconds=0.02)
+    make_banks(tmp_path, corpus, config, 1, run_here)
+    index = open_features(tmp_path / "train")
+    one = make_sampler(index, open_banks(tmp_path, index, "waveform"), ViewConfig(augment="waveform"), 1, **SIZES)
+    np.testing.assert_allclose(one._room(0)[0], prepared[3][:320], atol=1e-4)
 
 
 @pytest.mark.parametrize("snr", [0.0, 13.0])

@@ -61,7 +61,7 @@ def prepared_data(tmp_path_factory):
     fill(data / "train", tones, load_tone, config, {}, run_here)
     fill(data / "eval", [Tone(f"eval{i}", 8000 + 4000 * i) for i in range(4)], load_tone, config, {}, run_here)
     stage_3 = Work(data / "augment", "augment", {"train": FeatureIndex.open(data / "train").fingerprint})
-    stage_3.finish([], mode="mel", noises=[], copies=[[1.0, [""]]], rooms=False)
+    stage_3.finish([], mode="mel", noises=[], copies=[[1.0, [""]]], rooms=False, max_taps=0)
     Corpus("tiny", "train", ["eval"], {}).write(data)
     return data
 
