@@ -21,8 +21,10 @@ class Copy:
 
     def __init__(self, index: FeatureIndex, train: FeatureIndex):
         self.index = index
-        numbers = {name: row for row, name in enumerate(index.ids)}
-        self.rows = np.array([numbers.get(name, -1) for name in train.ids], dtype=np.int64)
+        # by the keys of the ids, which are numbers and mapped: a list of a million names would stay in memory
+        order = np.argsort(index.keys)
+        found = np.minimum(np.searchsorted(index.keys, train.keys, sorter=order), len(index) - 1)
+        self.rows = np.where(index.keys[order[found]] == train.keys, order[found], -1)
 
 
 @dataclass(frozen=True)
