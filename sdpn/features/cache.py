@@ -272,9 +272,10 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
     whole.finish(outputs)
     frames = sum(extent.frames for _, _, extent in entries)
     size = sum(shard.path.stat().st_size for shard in shards)
-    hours = frames * config.frame_shift / 3.6e6
+    hours = frames * config.row_seconds / 3600
+    rows = "samples" if config.profile == "waveform" else "frames"
     say(
-        f"  {directory}: {len(entries)} utterances, {frames} frames ({hours:.2f} h) in {len(shards)} "
+        f"  {directory}: {len(entries)} utterances, {frames} {rows} ({hours:.2f} h) in {len(shards)} "
         f"{config.feats_type} file{'s' if len(shards) > 1 else ''}, {size / 1e6:.1f} MB"
     )
 

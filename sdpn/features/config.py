@@ -85,6 +85,11 @@ class FbankConfig:
         return self.high_freq if self.high_freq > 0 else self.sampling_rate / 2 + self.high_freq
 
     @property
+    def row_seconds(self) -> float:
+        """The time from one row of the cache to the next: a frame's shift, or a sample where audio is cached."""
+        return 1 / self.sampling_rate if self.profile == "waveform" else self.frame_shift / 1000
+
+    @property
     def additive(self) -> bool:
         """Whether the features are log-energies, to which noise may be added as power."""
         return self.cmvn == "none"
