@@ -204,6 +204,7 @@ writable() { # whether a folder may be written, or made where it is not there ye
 [ "$stop_stage" -lt 4 ] || writable "$exp_dir" || fail "--exp-dir is '$exp_dir', which may not be written"
 
 . ./path.sh
+pipes=() && if [ "$allow_pipes" = true ]; then pipes=(--allow-pipes); fi
 given=() # what tells one corpus from another (old versions of bash take an empty array for an unset one)
 for name in $own; do
     case $name in
@@ -221,7 +222,7 @@ if runs 0; then
     echo "== stage 0: prepare the corpus '$corpus' in $data_dir"
     if [ "$corpus" != toy ]; then
         if [ "$download" = true ]; then given+=(--download); fi
-        if [ "$allow_pipes" = true ]; then given+=(--allow-pipes); fi
+        given+=(${pipes[@]+"${pipes[@]}"})
         given+=(${max_skipped:+--max-skipped "$max_skipped"})
     fi
     "local/prepare_$corpus.py" ${given[@]+"${given[@]}"} --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" "$data_dir"
@@ -231,17 +232,17 @@ if runs 1; then
     echo "== stage 1: cuts, without speaker labels in the training set"
     trim=() && if [ "$trim_silence" = true ]; then trim=(--trim-silence); fi
     steps/make_cuts.py ${min_duration:+--min-duration "$min_duration"} ${max_skipped:+--max-skipped "$max_skipped"} \
-        ${trim[@]+"${trim[@]}"} --nj "$nj" "$data_dir"
+        ${trim[@]+"${trim[@]}"} ${pipes[@]+"${pipes[@]}"} --nj "$nj" "$data_dir"
 fi
 
 if runs 2; then
     echo "== stage 2: fbank, cached as $feats_type"
-    steps/make_fbank.py --feats-type "$feats_type" --nj "$nj" "$data_dir"
+    steps/make_fbank.py --feats-type "$feats_type" ${pipes[@]+"${pipes[@]}"} --nj "$nj" "$data_dir"
 fi
 
 if runs 3; then
     echo "== stage 3: reverberated copies, noise, music and babble"
-    steps/make_augment.py ${augment:+--augment "$augment"} --seed "$seed" --nj "$nj" "$data_dir"
+    steps/make_augment.py ${augment:+--augment "$augment"} ${pipes[@]+"${pipes[@]}"} --seed "$seed" --nj "$nj" "$data_dir"
 fi
 
 if runs 4; then

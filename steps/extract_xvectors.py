@@ -4,8 +4,9 @@
     steps/extract_xvectors.py --nj 4 data exp/toy
 
 reads data/<set>'s cached features and EXP/model, and writes EXP/xvectors/<set>/{xvector.ark,xvector.scp} with the
-frames of each utterance in utt2num_frames. Beside them, for comparison, EXP/systems/{untrained,fbank-stats}/xvectors:
-the network before training, and the mean and standard deviation of the fbank. The result does not depend on --nj.
+frames of each utterance in utt2num_frames, or with --vectors-type hdf5 all of it in xvector.h5. Beside them, for
+comparison, EXP/systems/{untrained,fbank-stats}/xvectors: the network before training, and the mean and standard
+deviation of the fbank. The result does not depend on --nj.
 """
 
 from functools import partial
@@ -18,6 +19,7 @@ from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.extraction.sets import FBANK_STATISTICS, System, extract_set
+from sdpn.extraction.store import FORMS
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
@@ -28,10 +30,13 @@ from sdpn.extraction.sets import FBANK_STATISTICS, System, extract_set
 @click.option(
     "--max-frames", default=6000, show_default=True, type=click.IntRange(100), help="longer utterances go in windows"
 )
+@click.option("--crops", default=0, show_default=True, type=click.IntRange(0), help="0: whole utterances; else crops")
+@click.option("--crop-frames", default=400, show_default=True, type=click.IntRange(10), help="of each crop")
+@click.option("--vectors-type", default="ark", show_default=True, type=click.Choice(FORMS), help="files to write")
 @click.option(
     "--batch-frames", default=4000, show_default=True, type=click.IntRange(100), help="frames computed at once"
 )
-def main(data: Path, exp: Path, nj: int, ngpu: int, max_frames: int, batch_frames: int) -> None:
+def main(data: Path, exp: Path, nj: int, ngpu: int, vectors_type: str, **sizes) -> None:
     corpus = Corpus.read(data)
     if not (exp / "model" / "weights.pt").exists():
         raise SdpnError(f"{exp}/model is missing: run stage 4 first")
@@ -40,11 +45,11 @@ def main(data: Path, exp: Path, nj: int, ngpu: int, max_frames: int, batch_frame
 
         choose_device(ngpu)
         nj = 1  # one process keeps a GPU busy
-    options = {"max_frames": max_frames, "batch_frames": batch_frames, "ngpu": ngpu}
+    options = {"ngpu": ngpu, "form": vectors_type, **sizes}
     systems = {
         exp: System("trained", exp / "model", **options),
         exp / "systems" / "untrained": System("untrained", exp / "systems" / "untrained" / "model", **options),
-        exp / "systems" / FBANK_STATISTICS: System(FBANK_STATISTICS, None),
+        exp / "systems" / FBANK_STATISTICS: System(FBANK_STATISTICS, None, form=vectors_type),
     }
     sets = [corpus.train, *corpus.evals]
     say(f"x-vectors of {', '.join(sets)}: {', '.join(system.name for system in systems.values())}, {nj} jobs")

@@ -16,6 +16,7 @@ from sdpn.augment.config import AugmentConfig, BankConfig
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
+from sdpn.corpus.pipes import pipes_option
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
@@ -23,6 +24,7 @@ from sdpn.corpus.layout import Corpus
 @click.option("--config", "config_file", default="conf/augment.yaml", show_default=True, help="settings (YAML)")
 @click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of rooms and babble")
+@pipes_option
 @config.options(BankConfig)
 def main(data: Path, config_file: str, nj: int, seed: int, **overrides) -> None:
     settings = config.read(config_file, AugmentConfig, config.given(BankConfig, overrides))

@@ -17,12 +17,14 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
+from sdpn.corpus.pipes import pipes_option
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--config", "config_file", default="conf/cuts.yaml", show_default=True, help="settings (YAML)")
 @click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
+@pipes_option
 @config.options(CutsConfig)
 def main(data: Path, config_file: str, nj: int, **overrides) -> None:
     settings = config.read(config_file, CutsConfig, config.given(CutsConfig, overrides))

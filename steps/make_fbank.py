@@ -18,6 +18,7 @@ from sdpn import config
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
+from sdpn.corpus.pipes import pipes_option
 from sdpn.features.config import FbankConfig
 
 
@@ -27,6 +28,7 @@ from sdpn.features.config import FbankConfig
 @click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
 @click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0, 1), help="1: compute on a GPU")
 @click.option("--verify", "verifying", is_flag=True, help="check what is there by its checksums")
+@pipes_option
 @config.options(FbankConfig)
 def main(data: Path, config_file: str, nj: int, ngpu: int, verifying: bool, **overrides) -> None:
     settings = config.read(config_file, FbankConfig, config.given(FbankConfig, overrides))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from sdpn.corpus.pipes import pipes_option
+
 _CONFIG = "conf/augment.yaml"
 
 
@@ -15,6 +17,7 @@ _CONFIG = "conf/augment.yaml"
 @click.option("--augment-config", help=f"how views are augmented (YAML)  [default: {_CONFIG} where it is there]")
 @click.option("--frames", default=200, show_default=True, type=click.IntRange(10), help="length of a view")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of the views")
+@pipes_option
 @click.option("--epoch", default=0, show_default=True, type=click.IntRange(0), help="whose views, counted from 0")
 def show(
     utterance: str,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from sdpn.corpus import ffmpeg
+from sdpn.corpus import ffmpeg, pipes
 from sdpn.errors import SdpnError
 
 _BLOCK = 1 << 16
@@ -57,8 +57,9 @@ def command_output(command: str) -> bytes:
     """What a command writes: the audio of a line `utterance command |` of Kaldi's wav.scp.
 
     Raises:
-        SdpnError: it fails; what it said stands in the sentence.
+        SdpnError: it fails; what it said stands in the sentence. Or commands are not allowed; see `pipes`.
     """
+    pipes.refuse_unless_allowed(command)
     # Kaldi's pipes are for bash, and the failure of any part of one is a failure
     run = ["bash", "-o", "pipefail", "-c", command]
     done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import soundfile
 
 from sdpn.console import Progress
+from sdpn.corpus import pipes
 from sdpn.corpus.audio_files import AudioFile
 from sdpn.corpus.headers import Header, probe
 from sdpn.corpus.reading import command_output
@@ -45,7 +46,9 @@ def refuse_commands(sources: Iterable[Source], where: str | Path, allowed: bool)
         SdpnError: there are commands, and they are not allowed.
     """
     commands = [source.place for source in sources if source.command]
-    if commands and not allowed:
+    if commands and allowed:
+        pipes.allow()
+    elif commands:
         raise SdpnError(
             f"{where}: {len(commands)} recordings are commands, e.g. `{commands[0][:100]}`: look at them, and give "
             "--allow-pipes to have them run, in this stage and in the next ones"

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from sdpn.console import timed
 from sdpn.evaluation.systems import LIBRARIES, versions_of
-from sdpn.extraction.store import read_checked
+from sdpn.extraction.store import read_checked, vectors_file
 from sdpn.files import file_digest, write_text
 from sdpn.shards import Work
 
@@ -29,7 +29,7 @@ def embedding_map(exp_dir: Path, train: str, seed: int) -> dict[str, Any] | None
     """
     xvectors, clusters = exp_dir / "xvectors" / train, exp_dir / "backends" / "sdpn" / "clusters.npy"
     fingerprint = {
-        "training x-vectors": file_digest(xvectors / "xvector.ark"),
+        "training x-vectors": file_digest(vectors_file(xvectors)),
         "clusters": file_digest(clusters) if clusters.exists() else None,
         "options": f"{MOST_POINTS} points, seed {seed}",
         "versions": versions_of("map", LIBRARIES),

@@ -9,6 +9,7 @@ from sdpn.backend.chain import Chain
 from sdpn.backend.config import ORACLE, BackendConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
+from sdpn.extraction.store import vectors_file
 from sdpn.files import digest, file_digest
 from sdpn.shards import Work
 
@@ -215,7 +216,7 @@ class Plan:
         if backend.startswith(ORACLE):
             parts["oracle labels"] = self._digest(self.data_dir / train / "utt2spk.oracle", 1)
         if chain.needs_adaptation:
-            path = system.xvectors / settings.adaptation_set / "xvector.ark"
+            path = vectors_file(system.xvectors / settings.adaptation_set)
             parts["adaptation x-vectors"] = self._digest(path, 5)
         if needs_clusters(backend, chain, norm, settings):
             parts |= self.of_clusters()
@@ -224,14 +225,14 @@ class Plan:
     def _of_list(self, trials: str, system: System) -> dict[str, Any]:
         parts = {
             "trial list": self._digest(self.data_dir / "trials" / f"{trials}.txt", 0),
-            "evaluation x-vectors": self._digest(system.xvectors / self.corpus.trials[trials] / "xvector.ark", 5),
+            "evaluation x-vectors": self._digest(vectors_file(system.xvectors / self.corpus.trials[trials]), 5),
         }
         models = self.data_dir / "trials" / f"{trials}.enroll.map"
         return parts | ({"enrollment": self._digest(models, 0)} if models.exists() else {})
 
     def of_training(self, system: System) -> dict[str, Any]:
         """What everything learned from the training x-vectors depends on."""
-        path = system.xvectors / self.corpus.train / "xvector.ark"
+        path = vectors_file(system.xvectors / self.corpus.train)
         return {"training x-vectors": self._digest(path, 5), "versions": self.versions}
 
     def _of_cohort(self, norm: str) -> dict[str, Any]:

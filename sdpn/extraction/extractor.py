@@ -1,16 +1,42 @@
 """x-vectors of whole utterances: cached features in, embeddings out, in batches of similar length."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from sdpn.features.index import FeatureIndex
-
 _ROUND = 16  # batches are padded to a multiple of it, which convolutions of one frame like
+
+
+class Features(Protocol):
+    """Features of utterances by their numbers, as a FeatureIndex holds them on disk and `Held` in memory.
+
+    Attributes:
+        num_bins: of every utterance.
+        frames: (n_utterances,), the frames of each.
+    """
+
+    num_bins: int
+    frames: np.ndarray
+
+    def read(self, utterance: int, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop) of an utterance: (stop - start, num_bins) float32."""
+
+
+class Held:
+    """Features in memory: a list of (frames, num_bins) float32."""
+
+    def __init__(self, matrices: Sequence[np.ndarray]):
+        self.matrices = matrices
+        self.num_bins = matrices[0].shape[1]
+        self.frames = np.array([len(matrix) for matrix in matrices])
+
+    def read(self, utterance: int, start: int, stop: int) -> np.ndarray:
+        return self.matrices[utterance][start:stop]
 
 
 @dataclass(frozen=True)
@@ -35,41 +61,51 @@ class Extractor:
         max_frames: a longer utterance is cut into windows of equal length, at most so long; its x-vector is the mean
             of theirs, weighted by duration.
         batch_frames: frames in a batch, padding included, so that memory is bounded; a longer window is alone.
+        crops: 0, or so many crops of `crop_frames`, evenly spread over the utterance, whose mean is its x-vector, as
+            some evaluations do; an utterance of fewer frames is embedded whole.
     """
 
-    def __init__(self, encoder: nn.Module, device: torch.device, max_frames: int = 6000, batch_frames: int = 4000):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        device: torch.device,
+        max_frames: int = 6000,
+        batch_frames: int = 4000,
+        crops: int = 0,
+        crop_frames: int = 400,
+    ):
         self.encoder, self.device = encoder, device
         self.max_frames, self.batch_frames = max_frames, batch_frames
+        self.crops, self.crop_frames = crops, crop_frames
 
     @torch.inference_mode()
-    def extract(
-        self, index: FeatureIndex, utterances: Sequence[int], advance: Callable[[int], None] = lambda count: None
-    ) -> np.ndarray:
-        """The x-vectors of `utterances` of an index: (n_utterances, dimensions) float32, in their order.
-
-        Args:
-            advance: told after each batch how many of its windows were the first of their utterance.
-        """
+    def extract(self, features: Features, utterances: Sequence[int]) -> np.ndarray:
+        """The x-vectors of `utterances` of `features`: (n_utterances, dimensions) float32, in their order."""
         rows = {utterance: row for row, utterance in enumerate(utterances)}
-        windows = [window for one in utterances for window in windows_of(one, index.frames[one], self.max_frames)]
-        sums = None
+        windows = [window for one in utterances for window in self.windows(one, int(features.frames[one]))]
+        sums, weights = None, np.zeros((len(utterances), 1))
         for batch in batches_of(windows, self.batch_frames):
-            embeddings = self._embed(index, batch).astype(np.float64)
+            embeddings = self._embed(features, batch).astype(np.float64)
             if sums is None:
                 sums = np.zeros((len(utterances), embeddings.shape[1]))
             for window, embedding in zip(batch, embeddings, strict=True):
                 sums[rows[window.utterance]] += embedding * window.frames
-            advance(sum(window.start == 0 for window in batch))
-        frames = np.asarray(index.frames[list(utterances)], dtype=np.float64)
-        return (sums / frames[:, None]).astype(np.float32)
+                weights[rows[window.utterance]] += window.frames
+        return (sums / weights).astype(np.float32)
 
-    def _embed(self, index: FeatureIndex, batch: Sequence[Window]) -> np.ndarray:
+    def windows(self, utterance: int, frames: int) -> list[Window]:
+        """What of an utterance is embedded: all of it, in windows where it is long, or crops."""
+        if self.crops and frames > self.crop_frames:
+            return crops_of(utterance, frames, self.crops, self.crop_frames)
+        return windows_of(utterance, frames, self.max_frames)
+
+    def _embed(self, features: Features, batch: Sequence[Window]) -> np.ndarray:
         longest = max(window.frames for window in batch)
-        features = np.zeros((len(batch), -(-longest // _ROUND) * _ROUND, index.num_bins), dtype=np.float32)
-        for row, window in zip(features, batch, strict=True):
-            row[: window.frames] = index.read(window.utterance, window.start, window.stop)
+        padded = np.zeros((len(batch), -(-longest // _ROUND) * _ROUND, features.num_bins), dtype=np.float32)
+        for row, window in zip(padded, batch, strict=True):
+            row[: window.frames] = features.read(window.utterance, window.start, window.stop)
         lengths = torch.tensor([window.frames for window in batch])
-        embeddings = self.encoder(torch.from_numpy(features).to(self.device), lengths.to(self.device))
+        embeddings = self.encoder(torch.from_numpy(padded).to(self.device), lengths.to(self.device))
         return embeddings.cpu().numpy()
 
 
@@ -78,6 +114,13 @@ def windows_of(utterance: int, frames: int, max_frames: int) -> list[Window]:
     count = -(-int(frames) // max_frames)
     edges = [int(frames) * piece // count for piece in range(count + 1)]
     return [Window(utterance, start, stop) for start, stop in pairwise(edges)]
+
+
+def crops_of(utterance: int, frames: int, count: int, length: int) -> list[Window]:
+    """`count` crops of `length` frames, the first at the beginning and the last at the end; one is in the middle."""
+    last = frames - length
+    starts = [last // 2] if count == 1 else [last * crop // (count - 1) for crop in range(count)]
+    return [Window(utterance, start, start + length) for start in starts]
 
 
 def batches_of(windows: Sequence[Window], batch_frames: int) -> Iterator[list[Window]]:
@@ -93,11 +136,11 @@ def batches_of(windows: Sequence[Window], batch_frames: int) -> Iterator[list[Wi
         yield batch
 
 
-def fbank_statistics(index: FeatureIndex, utterances: Sequence[int]) -> np.ndarray:
+def fbank_statistics(features: Features, utterances: Sequence[int]) -> np.ndarray:
     """Mean and standard deviation over frames of the cached fbank: (n_utterances, 2 * bins) float32, a baseline."""
-    vectors = np.empty((len(utterances), 2 * index.num_bins), dtype=np.float32)
+    vectors = np.empty((len(utterances), 2 * features.num_bins), dtype=np.float32)
     for row, utterance in zip(vectors, utterances, strict=True):
-        features = index.read(utterance).astype(np.float64)
-        row[: index.num_bins] = features.mean(axis=0)
-        row[index.num_bins :] = features.std(axis=0)
+        matrix = features.read(utterance, 0, int(features.frames[utterance])).astype(np.float64)
+        row[: features.num_bins] = matrix.mean(axis=0)
+        row[features.num_bins :] = matrix.std(axis=0)
     return vectors

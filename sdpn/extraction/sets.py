@@ -9,7 +9,7 @@ import numpy as np
 
 from sdpn.console import Progress, say
 from sdpn.errors import SdpnError
-from sdpn.extraction.store import XVectors, write_xvectors
+from sdpn.extraction.store import FORMS, XVectors, read_xvectors, write_xvectors
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import atomic_path, digest, exclusive, file_digest
@@ -26,23 +26,27 @@ class System:
     Attributes:
         name: for the user.
         model: its model folder, None for the statistics of the fbank.
-        max_frames, batch_frames: see Extractor.
+        max_frames, batch_frames, crops, crop_frames: see Extractor.
         ngpu: 0 or 1.
+        form: `ark` or `hdf5`; see write_xvectors.
     """
 
     name: str
     model: Path | None
     max_frames: int = 6000
     batch_frames: int = 4000
+    crops: int = 0
+    crop_frames: int = 400
     ngpu: int = 0
+    form: str = "ark"
 
     def fingerprint(self) -> dict[str, Any]:
         """What the vectors depend on besides the features."""
         if self.model is None:
             return {"options": digest(FBANK_STATISTICS)}
-        options = digest(self.max_frames, self.batch_frames, SHARD_SIZE, "gpu" if self.ngpu else "cpu")
-        files = [file_digest(self.model / name) for name in ("weights.pt", "config.yaml")]
-        return {"model": digest(files), "options": options}
+        crops = [self.crops, self.crop_frames] if self.crops else []
+        options = digest(self.max_frames, self.batch_frames, SHARD_SIZE, "gpu" if self.ngpu else "cpu", *crops)
+        return {"model": model_digest(self.model), "options": options}
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,18 @@ def extract_set(
         _check_features(index, system.model)
     inputs = {"features": index.fingerprint, **system.fingerprint()}
     with exclusive(directory):
-        whole = Work(directory, "xvectors", inputs)
+        works = {form: Work(directory, "xvectors", {**inputs, "form": form}) for form in FORMS}
+        whole = works[system.form]
         reason = whole.stale_reason()
         if reason is None:
             say(f"  {directory}: nothing to do, {len(index)} x-vectors are there")
             return False
+        if any(work.stale_reason() is None for work in works.values()):
+            say(f"  {directory}: the x-vectors that are there are written as {system.form}")
+            found = read_xvectors(directory)
+            whole.begin()
+            whole.finish(write_xvectors(directory, found, system.form))
+            return True
         if not whole.is_new():
             say(f"  {directory}: made again: {reason}")
         whole.begin()
@@ -91,11 +102,17 @@ def extract_set(
         parts = [np.load(shard.path) for shard in shards]
         order = np.argsort([utterance for shard in shards for utterance in shard.utterances])
         vectors = np.concatenate(parts)[order]
-        whole.finish(write_xvectors(directory, XVectors(index.ids, vectors, np.asarray(index.frames, dtype=np.int64))))
+        made = XVectors(index.ids, vectors, np.asarray(index.frames, dtype=np.int64))
+        whole.finish(write_xvectors(directory, made, system.form))
         for shard in shards:
             shard.work.begin()
             shard.path.unlink()
     return True
+
+
+def model_digest(model: Path) -> str:
+    """What changes when a model folder holds another network."""
+    return digest([file_digest(model / name) for name in ("weights.pt", "config.yaml")])
 
 
 def make_shard(shard: Shard) -> int:
@@ -125,7 +142,8 @@ def _embed(index: FeatureIndex, shard: Shard) -> np.ndarray:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return Extractor(encoder, device, system.max_frames, system.batch_frames).extract(index, shard.utterances)
+        sizes = (system.max_frames, system.batch_frames, system.crops, system.crop_frames)
+        return Extractor(encoder, device, *sizes).extract(index, shard.utterances)
     finally:
         torch.set_num_threads(threads)
 

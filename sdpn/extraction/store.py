@@ -1,14 +1,19 @@
-"""x-vectors on disk: Kaldi vectors in one ark with a sorted scp, and the number of frames of each."""
+"""x-vectors on disk: Kaldi vectors in one ark with a sorted scp, or HDF5, and the number of frames of each."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import kaldiio
 import numpy as np
 
 from sdpn.corpus.trials import some
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, write_text
+
+ARK, SCP, FRAMES, HDF5 = "xvector.ark", "xvector.scp", "utt2num_frames", "xvector.h5"
+KALDI = (ARK, SCP, FRAMES)
+FORMS = ("ark", "hdf5")
 
 
 @dataclass(frozen=True)
@@ -26,24 +31,56 @@ class XVectors:
     num_frames: np.ndarray
 
 
-def write_xvectors(directory: str | Path, xvectors: XVectors) -> list[Path]:
-    """Write `xvector.ark`, `xvector.scp` and `utt2num_frames` into `directory`; return their paths.
+def write_xvectors(directory: str | Path, xvectors: XVectors, form: str = "ark") -> list[Path]:
+    """Write x-vectors into `directory`, sorted by id in the C locale; return the paths of the files.
 
-    The vectors are Kaldi's (one dimension, not 1 x D matrices), sorted by id in the C locale.
+    Args:
+        form: `ark`: `xvector.ark` and `xvector.scp`, Kaldi's vectors (one dimension, not 1 x D matrices), and
+            `utt2num_frames`; `hdf5`: `xvector.h5` with the datasets `ids`, `vectors` (n, D) and `num_frames`. Files of
+            the other form go, so that what is read back is always what was written last.
     """
     directory = Path(directory)
     order = sorted(range(len(xvectors.ids)), key=lambda row: xvectors.ids[row].encode())
-    ark, scp, frames = directory / "xvector.ark", directory / "xvector.scp", directory / "utt2num_frames"
+    ids = [xvectors.ids[row] for row in order]
+    ordered = XVectors(ids, np.asarray(xvectors.vectors, dtype=np.float32)[order], xvectors.num_frames[order])
+    written = _write_hdf5(directory / HDF5, ordered) if form == "hdf5" else _write_ark(directory, ordered)
+    for name in (HDF5,) if form == "ark" else KALDI:
+        (directory / name).unlink(missing_ok=True)
+    return written
+
+
+def write_ark(path: Path, xvectors: XVectors) -> list[Path]:
+    """Write Kaldi vectors to `path` and, beside it, their scp; return the paths of both."""
+    scp = path.with_suffix(".scp")
     lines = []
-    with atomic_path(ark) as temporary, open(temporary, "wb") as opened:
-        for row in order:
-            name = xvectors.ids[row]
-            kaldiio.save_ark(opened, {name: np.asarray(xvectors.vectors[row], dtype=np.float32)})
-            size = 10 + 4 * xvectors.vectors.shape[1]  # "\0B", "FV ", the size byte, the dimension, the values
-            lines.append(f"{name} {ark}:{opened.tell() - size}\n")
-    write_text(frames, "".join(f"{xvectors.ids[row]} {int(xvectors.num_frames[row])}\n" for row in order))
+    with atomic_path(path) as temporary, open(temporary, "wb") as opened:
+        for name, vector in zip(xvectors.ids, xvectors.vectors, strict=True):
+            kaldiio.save_ark(opened, {name: vector})
+            size = 10 + 4 * len(vector)  # "\0B", "FV ", the size byte, the dimension, the values
+            lines.append(f"{name} {path}:{opened.tell() - size}\n")
     write_text(scp, "".join(lines))
-    return [ark, frames, scp]
+    return [path, scp]
+
+
+def _write_ark(directory: Path, xvectors: XVectors) -> list[Path]:
+    counts = zip(xvectors.ids, xvectors.num_frames.tolist(), strict=True)
+    write_text(directory / FRAMES, "".join(f"{name} {count}\n" for name, count in counts))
+    return [directory / FRAMES, *write_ark(directory / ARK, xvectors)]
+
+
+def _write_hdf5(path: Path, xvectors: XVectors) -> list[Path]:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as opened:
+        text = h5py.string_dtype()
+        opened.create_dataset("ids", data=np.array(xvectors.ids, dtype=object), dtype=text, track_times=False)
+        opened.create_dataset("vectors", data=xvectors.vectors, track_times=False)
+        opened.create_dataset("num_frames", data=xvectors.num_frames, track_times=False)
+    return [path]
+
+
+def vectors_file(directory: str | Path) -> Path:
+    """The file in `directory` that holds the vectors; of an empty folder, the one that would."""
+    hdf5 = Path(directory) / HDF5
+    return hdf5 if hdf5.exists() else Path(directory) / ARK
 
 
 def read_xvectors(directory: str | Path) -> XVectors:
@@ -53,20 +90,33 @@ def read_xvectors(directory: str | Path) -> XVectors:
         SdpnError: the folder holds no x-vectors, or not all have the same dimension.
     """
     directory = Path(directory)
-    scp = directory / "xvector.scp"
-    if not scp.exists():
-        raise SdpnError(f"{scp} is missing: run stage 5 first")
+    hdf5 = vectors_file(directory).name == HDF5
+    if not hdf5 and not (directory / SCP).exists():
+        raise SdpnError(f"{directory / SCP} is missing: run stage 5 first")
     try:
-        with open(directory / "xvector.ark", "rb") as opened:
-            vectors = dict(kaldiio.load_ark(opened))
-        lines = (directory / "utt2num_frames").read_text("utf-8").split("\n")[:-1]
-        frames = {name: int(count) for name, count in (line.rsplit(" ", 1) for line in lines)}
-        matrix = np.stack(list(vectors.values()))
-        if matrix.ndim != 2 or vectors.keys() != frames.keys():
-            raise ValueError("the files do not fit together")
-    except (OSError, EOFError, ValueError, AssertionError):
-        raise SdpnError(f"{directory}: xvector.ark or utt2num_frames is damaged: run stage 5 again") from None
+        return _read_hdf5(directory / HDF5) if hdf5 else _read_ark(directory)
+    except (OSError, EOFError, KeyError, ValueError, AssertionError):
+        names = HDF5 if hdf5 else f"{ARK} or {FRAMES}"
+        raise SdpnError(f"{directory}: {names} is damaged: run stage 5 again") from None
+
+
+def _read_ark(directory: Path) -> XVectors:
+    with open(directory / ARK, "rb") as opened:
+        vectors = dict(kaldiio.load_ark(opened))
+    lines = (directory / FRAMES).read_text("utf-8").split("\n")[:-1]
+    frames = {name: int(count) for name, count in (line.rsplit(" ", 1) for line in lines)}
+    matrix = np.stack(list(vectors.values()))
+    if matrix.ndim != 2 or vectors.keys() != frames.keys():
+        raise ValueError("the files do not fit together")
     return XVectors(list(vectors), matrix, np.array([frames[name] for name in vectors], dtype=np.int64))
+
+
+def _read_hdf5(path: Path) -> XVectors:
+    with h5py.File(path, "r") as opened:
+        found = XVectors(list(opened["ids"].asstr()[()]), opened["vectors"][()], opened["num_frames"][()])
+    if found.vectors.ndim != 2 or not len(found.ids) == len(found.vectors) == len(found.num_frames):
+        raise ValueError("the datasets do not fit together")
+    return found
 
 
 def read_checked(directory: str | Path) -> XVectors:

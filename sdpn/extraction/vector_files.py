@@ -76,6 +76,10 @@ def _table(named: list[tuple[str, np.ndarray]]) -> tuple[list[str], np.ndarray] 
 
 
 def _scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            if "|" in line.partition(" ")[2]:  # kaldiio would run it
+                raise SdpnError(f"{path}: '{line.split()[0]}' is the output of a command: write it into a file first")
     yield from kaldiio.load_scp_sequential(str(path))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sdpn.corpus import ffmpeg
+from sdpn.corpus import ffmpeg, pipes
 from sdpn.corpus.reading import is_ffmpegs
 from sdpn.errors import SdpnError
 
@@ -180,10 +180,23 @@ def _reason(path: str, error: Any) -> str:
     return error.error_string.rstrip(".")
 
 
+def commands_of(entry: Any) -> Iterator[str]:
+    """The commands in a manifest entry, wherever in it they stand, whose output Lhotse would take for audio."""
+    if isinstance(entry, dict):
+        if entry.get("type") == "command" and "source" in entry:
+            yield entry["source"]
+        entry = list(entry.values())
+    if isinstance(entry, list):
+        for value in entry:
+            yield from commands_of(value)
+
+
 def _through_lhotse(entry: dict) -> Iterator[np.ndarray]:
     """The whole cut, as Lhotse loads it."""
     from lhotse.serialization import deserialize_item
 
+    for command in commands_of(entry):
+        pipes.refuse_unless_allowed(command)
     try:
         samples = deserialize_item(entry).load_audio()
     except Exception as error:  # Lhotse wraps whatever its audio back-ends raise

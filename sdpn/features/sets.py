@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from sdpn.corpus import pipes
 from sdpn.errors import SdpnError
-from sdpn.features.audio import AudioCut, stream_samples
+from sdpn.features.audio import AudioCut, commands_of, stream_samples
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
@@ -22,7 +23,8 @@ def read_cuts(directory: Path) -> list[AudioCut]:
     """The cuts that stage 1 made of the set in `directory`, in their order.
 
     Raises:
-        SdpnError: there are none yet, they are damaged, or stage 0 has changed the set since.
+        SdpnError: there are none yet, they are damaged, stage 0 has changed the set since, or there are commands among
+            them that may not be run.
     """
     path = directory / "cuts.jsonl.gz"
     if not path.exists():
@@ -41,7 +43,11 @@ def read_cuts(directory: Path) -> list[AudioCut]:
 def _cuts(path: Path) -> Iterator[AudioCut]:
     with gzip.open(path, "rb") as lines:
         for line in lines:
-            yield AudioCut(json.loads(line)["id"], line)
+            entry = json.loads(line)
+            if b"command" in line:
+                for command in commands_of(entry):
+                    pipes.refuse_unless_allowed(command)
+            yield AudioCut(entry["id"], line)
 
 
 def make_set(

@@ -71,6 +71,8 @@ def save(**arrays):
         ("x.npz", lambda path: path.write_bytes(b"nothing"), "cannot be read as npz"),
         ("x.h5", lambda path: path.write_bytes(b"nothing"), "cannot be read as h5"),
         ("x.scp", lambda path: path.write_text("a nowhere.ark:5\n"), "cannot be read as scp"),
+        ("x.scp", lambda path: path.write_text("a touch ran |\n"), "'a' is the output of a command"),
+        ("x.scp", lambda path: path.write_text("a touch ran |:12\n"), "'a' is the output of a command"),
         ("x.npz", save(), "there are no x-vectors in it"),
         ("x.npz", save(a=np.ones(3), b=np.ones(4)), "its vectors have several dimensions: 3, 4"),
         ("x.npz", save(a=np.ones((3, 4)), b=np.ones(4)), "'a' is not a vector of numbers"),

@@ -1,0 +1,41 @@
+"""Commands in the place of audio files (`utterance command |` in Kaldi's wav.scp): run only where the user says so.
+
+A command may do anything, and a data folder may come from a stranger. So every program that may meet one has
+`--allow-pipes`, and nothing that stands in a manifest says it in the user's place.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sdpn.errors import SdpnError
+
+_VARIABLE = "SDPN_ALLOW_PIPES"  # in the environment, so that worker processes know it
+
+
+def allow() -> None:
+    """Let this process, and those that it starts from now on, run commands."""
+    os.environ[_VARIABLE] = "1"
+
+
+def refuse_unless_allowed(command: str) -> None:
+    """Make sure that commands may be run.
+
+    Raises:
+        SdpnError: the user has not said so.
+    """
+    if os.environ.get(_VARIABLE) != "1":
+        raise SdpnError(f"the audio comes from a command, which runs with --allow-pipes alone: {command[:100]}")
+
+
+def pipes_option(command: Callable) -> Callable:
+    """A decorator: the option --allow-pipes of a click command that reads audio."""
+
+    def told(ctx: click.Context, parameter: click.Parameter, value: bool) -> Any:
+        if value:
+            allow()
+
+    text = "run the commands that stand in the place of files"
+    return click.option("--allow-pipes", is_flag=True, expose_value=False, callback=told, help=text)(command)
