@@ -98,7 +98,7 @@ def run(command: Callable) -> None:
         error.show()
         sys.exit(error.exit_code)
     except SdpnError as error:
-        fail(str(error), 1)
+        fail(str(error), error.status)
     except OSError as error:
         reason = sentence(error)
         if reason is None:

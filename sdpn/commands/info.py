@@ -1,19 +1,29 @@
-"""`sdpn info`: the state of a training."""
+"""`sdpn info`: the state of a training, or what a model is."""
 
 from pathlib import Path
 
 import click
 
+PATH = click.Path(path_type=Path)
+
 
 @click.command()
-@click.argument("exp", type=click.Path(path_type=Path))
-def info(exp: Path) -> None:
+@click.argument("exp", type=PATH, required=False)
+@click.option("--model", type=PATH, help="the same as EXP")
+def info(exp: Path | None, model: Path | None) -> None:
     """Say in plain words how far the training in EXP is and whether it is healthy, also while it runs.
 
     \b
     sdpn info exp/toy
-    """
-    from sdpn.training.state import describe
 
+    Of a model folder it says what network and features it has.
+    """
+    if (exp is None) == (model is None):
+        raise click.UsageError("name an experiment or a model folder")
+    exp = exp or model
+    if (exp / "config.yaml").exists() and (exp / "weights.pt").exists():
+        from sdpn.models.folder import describe_model as describe
+    else:
+        from sdpn.training.state import describe
     for line in describe(exp):
         click.echo(line)

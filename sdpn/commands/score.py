@@ -15,7 +15,10 @@ PATH = click.Path(path_type=Path)
 @click.option("--trials", required=True, type=PATH, help="`enroll test target|nontarget` lines, or without labels")
 @click.option("--xvectors", type=PATH, help="of the trials' utterances: .scp, .ark, .h5, .npz, or a folder")
 @click.option("--scores", type=PATH, help="instead: a score file in the trials' order, only to print its error rates")
-@click.option("--backend", default="length-norm | cosine", show_default=True, help="a chain, its YAML, or a fitted .h5")
+@click.option("--model", type=PATH, help="an experiment (exp/NAME): --backend is then the name of one of its back-ends")
+@click.option(
+    "--backend", help="a chain, its YAML, or a fitted .h5  [default: length-norm | cosine; of --model: cosine]"
+)
 @click.option("--out", type=PATH, help="where the scores go: `enroll test score` lines")
 @click.option("--train", type=PATH, help="training x-vectors, for a chain that learns")
 @click.option("--utt2spk", type=PATH, help="speakers of --train; without it LDA and PLDA learn from clusters")
@@ -36,12 +39,20 @@ PATH = click.Path(path_type=Path)
 @click.option("--speakers", type=PATH, help="utt2spk of --xvectors, for the intervals; else target trials tell")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 def score(
-    trials: Path, xvectors: Path | None, scores: Path | None, backend: str, score_norm: str, out: Path | None, **options
+    trials: Path,
+    xvectors: Path | None,
+    scores: Path | None,
+    model: Path | None,
+    backend: str | None,
+    score_norm: str,
+    out: Path | None,
+    **options,
 ) -> None:
     """Score trials over anybody's x-vectors, and print the error rates where the trials have labels.
 
     \b
     sdpn score --trials veri_test2.txt --xvectors vox1.scp --out scores.txt
+    sdpn score --trials veri_test2.txt --xvectors vox1.npz --model exp/toy --backend lda-plda
     sdpn score --trials T --xvectors eval.h5 --train dev.npz --utt2spk dev.utt2spk \\
         --backend "mean-subtract | lda 150 | length-norm | plda" --score-norm as --out scores.txt
     """
@@ -75,7 +86,12 @@ def score(
     found_list, labelled = read_list(trials, read_models(models) if models else {})
     found = read_vectors(xvectors)
     rows = found_list.rows(found.ids, xvectors)
-    chain, train = backend_of(backend, learning, found, options["plda"])
+    if model is not None:
+        from sdpn.models.folder import find_model
+        from sdpn.recognizer import fitted_backend
+
+        backend = str(fitted_backend(find_model(model), backend or "cosine"))
+    chain, train = backend_of(backend or "length-norm | cosine", learning, found, options["plda"])
     if options["save_backend"]:
         if options["plda"]:
             raise SdpnError("--save-backend cannot keep a PLDA that comes from --plda: keep that file")

@@ -43,7 +43,7 @@ def write_xvectors(directory: str | Path, xvectors: XVectors, form: str = "ark")
     order = sorted(range(len(xvectors.ids)), key=lambda row: xvectors.ids[row].encode())
     ids = [xvectors.ids[row] for row in order]
     ordered = XVectors(ids, np.asarray(xvectors.vectors, dtype=np.float32)[order], xvectors.num_frames[order])
-    written = _write_hdf5(directory / HDF5, ordered) if form == "hdf5" else _write_ark(directory, ordered)
+    written = write_hdf5(directory / HDF5, ordered) if form == "hdf5" else _write_ark(directory, ordered)
     for name in (HDF5,) if form == "ark" else KALDI:
         (directory / name).unlink(missing_ok=True)
     return written
@@ -63,12 +63,18 @@ def write_ark(path: Path, xvectors: XVectors) -> list[Path]:
 
 
 def _write_ark(directory: Path, xvectors: XVectors) -> list[Path]:
+    return [write_frames(directory / FRAMES, xvectors), *write_ark(directory / ARK, xvectors)]
+
+
+def write_frames(path: Path, xvectors: XVectors) -> Path:
+    """Write `utterance frames` lines; return the path."""
     counts = zip(xvectors.ids, xvectors.num_frames.tolist(), strict=True)
-    write_text(directory / FRAMES, "".join(f"{name} {count}\n" for name, count in counts))
-    return [directory / FRAMES, *write_ark(directory / ARK, xvectors)]
+    write_text(path, "".join(f"{name} {count}\n" for name, count in counts))
+    return path
 
 
-def _write_hdf5(path: Path, xvectors: XVectors) -> list[Path]:
+def write_hdf5(path: Path, xvectors: XVectors) -> list[Path]:
+    """Write the datasets `ids`, `vectors` (n, D) and `num_frames`; return the path."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as opened:
         text = h5py.string_dtype()
         opened.create_dataset("ids", data=np.array(xvectors.ids, dtype=object), dtype=text, track_times=False)

@@ -1,6 +1,7 @@
 """x-vectors in anybody's files: Kaldi ark or scp, HDF5, npz, or a folder that stage 5 wrote."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -8,7 +9,8 @@ import kaldiio
 import numpy as np
 
 from sdpn.errors import SdpnError
-from sdpn.extraction.store import XVectors, read_checked, refuse_unusable
+from sdpn.extraction.store import XVectors, read_checked, refuse_unusable, write_ark, write_frames, write_hdf5
+from sdpn.files import atomic_path
 
 FORMS = "a folder of stage 5, .scp, .ark, .h5, .hdf5 or .npz"
 
@@ -40,6 +42,33 @@ def read_vectors(path: str | Path) -> XVectors:
     found = _collected(named, path)
     refuse_unusable(found, str(path))
     return found
+
+
+def write_vectors(
+    path: str | Path, ids: Sequence[str], vectors: Sequence[np.ndarray], num_frames: Sequence[int]
+) -> None:
+    """Write x-vectors to a .npz, .h5, .hdf5 or .ark file (with its scp, and `<name>.num_frames` beside it).
+
+    Names in an ark cannot have white space: it becomes `_`.
+
+    Raises:
+        SdpnError: the file cannot be written, or two names in an ark would be one.
+    """
+    path = Path(path)
+    found = XVectors(list(ids), np.stack(vectors).astype(np.float32), np.asarray(num_frames, dtype=np.int64))
+    if path.suffix == ".npz":
+        with atomic_path(path) as temporary, open(temporary, "wb") as opened:
+            np.savez(opened, ids=np.array(found.ids), vectors=found.vectors, num_frames=found.num_frames)
+    elif path.suffix == ".ark":
+        names = [re.sub(r"\s+", "_", name) for name in found.ids]
+        if len(set(names)) < len(names):
+            raise SdpnError(f"{path}: two names differ in white space alone, which an ark cannot tell: write a .npz")
+        order = sorted(range(len(names)), key=lambda row: names[row].encode())
+        ordered = XVectors([names[row] for row in order], found.vectors[order], found.num_frames[order])
+        write_ark(path, ordered)
+        write_frames(path.with_suffix(".num_frames"), ordered)
+    else:
+        write_hdf5(path, found)
 
 
 def _collected(named: list[tuple[str, np.ndarray]], path: Path) -> XVectors:

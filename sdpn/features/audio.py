@@ -4,11 +4,13 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sdpn.corpus import ffmpeg, pipes
+from sdpn.corpus.headers import read_header
 from sdpn.corpus.reading import is_ffmpegs
 from sdpn.errors import SdpnError
 
@@ -31,6 +33,30 @@ class AudioCut:
     def of(cls, cut: Any) -> "AudioCut":
         """That of a Lhotse cut, or of anything else with an `id` and a `to_dict()`."""
         return cut if isinstance(cut, cls) else cls(cut.id, json.dumps(cut.to_dict()).encode())
+
+    @classmethod
+    def of_file(cls, path: str | Path, sampling_rate: int) -> "AudioCut":
+        """The first channel of a recording, from beginning to end, read at `sampling_rate` (Hz) whatever it has.
+
+        Raises:
+            SdpnError: the file cannot be used; the sentence says why.
+        """
+        header = read_header(path)
+        if isinstance(header, str):
+            raise SdpnError(f"{path}: {header}")
+        rate, samples, channels = header
+        resample = {"name": "Resample", "kwargs": {"source_sampling_rate": rate, "target_sampling_rate": sampling_rate}}
+        recording = {
+            "id": str(path),
+            "sources": [{"type": "file", "channels": list(range(channels)), "source": str(path)}],
+            "sampling_rate": sampling_rate,
+            "num_samples": round_half_up(samples * sampling_rate / rate),
+            "duration": samples / rate,
+            "channel_ids": list(range(channels)),
+            "transforms": [resample] if rate != sampling_rate else [],
+        }
+        cut = {"id": str(path), "start": 0.0, "duration": samples / rate, "channel": 0, "type": "MonoCut"}
+        return cls(str(path), json.dumps(cut | {"recording": recording}).encode())
 
     def to_dict(self) -> dict:
         """The manifest entry."""

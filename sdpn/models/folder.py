@@ -84,5 +84,22 @@ def read_model(directory: str | Path, device: torch.device | str = "cpu") -> tup
     return encoder.to(device).eval(), config
 
 
+def describe_model(directory: str | Path) -> list[str]:
+    """What a model is in plain words, a line for each thing.
+
+    Raises:
+        SdpnError: the folder holds no model, or one that cannot be read.
+    """
+    encoder, config = read_model(directory)
+    network, features = dict(config["network"]), config.get("features") or {}
+    parameters = sum(weight.numel() for weight in encoder.parameters())
+    sizes = ", ".join(f"{name} {value}" for name, value in network.items() if name != "network")
+    return [
+        f"{directory}: {network['network']}, {parameters / 1e6:.1f} million parameters",
+        f"network: {sizes}",
+        "features: " + ", ".join(f"{name} {value}" for name, value in features.items()),
+    ]
+
+
 def _holds_model(directory: Path) -> bool:
     return (directory / "weights.pt").exists() and (directory / "config.yaml").exists()

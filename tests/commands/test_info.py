@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from sdpn.cli import cli
 from sdpn.files import exclusive
 from sdpn.shards import Work
+from tests.voices import write_small_model
 
 LINE = {
     "step": 40, "epoch": 2, "lr": 0.1, "loss": 3.5, "prototypes_in_use": 200.0, "assignment_perplexity": 150.0,
@@ -97,3 +98,16 @@ def test_it_needs_no_torch(exp):
     code += "; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, exp({})], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_a_model_folder_says_what_it_is(tmp_path):
+    folder = write_small_model(tmp_path / "model")
+    for arguments in ([str(folder)], ["--model", str(folder)]):
+        text = CliRunner().invoke(cli, ["info", *arguments], catch_exceptions=False).output
+        assert f"{folder}: ecapa, 0.0 million parameters" in text
+        assert "channels 16" in text and "sampling_rate 16000" in text
+
+
+def test_info_needs_one_thing_to_tell_about():
+    assert CliRunner().invoke(cli, ["info"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["info", "a", "--model", "b"]).exit_code == 2

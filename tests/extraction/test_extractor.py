@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdpn.extraction.extractor import Extractor, Window, batches_of, fbank_statistics, windows_of
+from sdpn.extraction.extractor import Extractor, Held, Window, batches_of, crops_of, fbank_statistics, windows_of
 
 CPU = torch.device("cpu")
 
@@ -29,6 +29,26 @@ def test_an_utterance_longer_than_the_limit_is_the_mean_of_its_windows_weighted_
     vectors = [alone(encoder, index.read(6, start, stop)) for start, stop in pairwise(edges)]
     expected = np.average(vectors, axis=0, weights=np.diff(edges))
     np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "starts"), [(1, [35]), (3, [0, 35, 70]), (4, [0, 23, 46, 70])])
+def test_crops_are_spread_evenly_and_their_mean_is_the_x_vector(encoder, index, count, starts):
+    assert index.frames[6] == 90
+    assert [window.start for window in crops_of(6, 90, count, 20)] == starts
+    found = Extractor(encoder, CPU, crops=count, crop_frames=20).extract(index, [6])
+    expected = np.mean([alone(encoder, index.read(6, start, start + 20)) for start in starts], axis=0)
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-5)
+
+
+def test_an_utterance_shorter_than_a_crop_is_embedded_whole(encoder, index):
+    found = Extractor(encoder, CPU, crops=5, crop_frames=100).extract(index, [6])
+    np.testing.assert_allclose(found[0], alone(encoder, index.read(6)), rtol=0, atol=1e-5)
+
+
+def test_features_in_memory_are_embedded_as_those_on_disk(encoder, index):
+    held = Held([index.read(3), index.read(6)])
+    expected = Extractor(encoder, CPU).extract(index, [3, 6])
+    np.testing.assert_array_equal(Extractor(encoder, CPU).extract(held, [0, 1]), expected)
 
 
 @pytest.mark.parametrize(("frames", "limit", "lengths"), [(100, 100, [100]), (101, 100, [50, 51]), (300, 90, [75] * 4)])

@@ -69,6 +69,26 @@ def test_killed_between_shards_it_goes_on_and_ends_with_the_same_bytes(data, mod
     assert files(tmp_path / "x")["xvector.ark"] == files(tmp_path / "whole" / "x")["xvector.ark"]
 
 
+def test_another_form_is_written_of_what_is_there(data, model, tmp_path, capsys, monkeypatch):
+    extract_set(data / "train", tmp_path / "x", System("trained", model), run_here)
+    before = read_xvectors(tmp_path / "x")
+    monkeypatch.setattr(sets, "make_shard", None)
+    assert extract_set(data / "train", tmp_path / "x", System("trained", model, form="hdf5"), run_here)
+    assert "are written as hdf5" in capsys.readouterr().out
+    after = read_xvectors(tmp_path / "x")
+    assert after.ids == before.ids and (tmp_path / "x" / "xvector.h5").exists()
+    np.testing.assert_array_equal(after.vectors, before.vectors)
+    np.testing.assert_array_equal(after.num_frames, before.num_frames)
+    assert not extract_set(data / "train", tmp_path / "x", System("trained", model, form="hdf5"), run_here)
+
+
+def test_crops_are_another_extraction(data, model, tmp_path):
+    extract_set(data / "train", tmp_path / "x", System("trained", model), run_here)
+    before = read_xvectors(tmp_path / "x").vectors
+    assert extract_set(data / "train", tmp_path / "x", System("trained", model, crops=2, crop_frames=20), run_here)
+    assert not np.allclose(read_xvectors(tmp_path / "x").vectors, before)
+
+
 def test_other_weights_are_extracted_again_with_the_reason(data, model, tmp_path, capsys):
     import torch
 

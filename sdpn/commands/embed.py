@@ -1,0 +1,84 @@
+"""`sdpn embed`: the x-vectors of recordings."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import click
+
+from sdpn.commands.options import PATH, check_device, model_option
+from sdpn.errors import SdpnError
+
+_FORMS = (".npz", ".ark", ".h5", ".hdf5")
+_SHOWN = 20
+
+
+@click.command()
+@click.argument("recordings", nargs=-1, required=True, type=PATH)
+@model_option
+@click.option("-o", "--out", required=True, type=PATH, help=f"where the x-vectors go: {', '.join(_FORMS)}")
+@click.option("--nj", default=len(os.sched_getaffinity(0)), type=click.IntRange(1), help="processes  [default: cores]")
+def embed(recordings: tuple[Path, ...], model: Path, device: str, out: Path, nj: int) -> None:
+    """Embed RECORDINGS: audio files of any format and sampling rate, or folders of such.
+
+    \b
+    sdpn embed *.wav -o x.npz --model exp/toy
+    sdpn embed wav/ -o vox1.ark --model exp/toy --nj 8
+
+    An x-vector has the name of its file as it is given here, or of its path below the folder given, so that trial
+    lists in these names can be scored: `sdpn score --xvectors x.npz`. npz and HDF5 hold `ids`, `vectors` and
+    `num_frames`; an ark has its scp beside it (white space in names becomes `_`). Of several channels the first
+    counts. A recording that cannot be used is left out, with a warning.
+    """
+    check_device(device)
+    if out.suffix not in _FORMS:
+        raise SdpnError(f"--out is '{out}'; expected a name that ends in {', '.join(_FORMS)}")
+    from sdpn.cluster.pool import run_jobs
+    from sdpn.console import say, timed, warn
+    from sdpn.extraction.embedder import embed_all
+    from sdpn.extraction.vector_files import write_vectors
+    from sdpn.models.folder import find_model
+
+    named = named_files(recordings)
+    folder = find_model(model)
+    run = partial(run_jobs, nj=nj if device == "cpu" else 1)
+    with timed(f"{len(named)} recordings"):
+        found = dict(zip(named, embed_all(folder, list(named.values()), run, device), strict=True))
+    broken = [one.reason for one in found.values() if one.vector is None]
+    for reason in broken[:_SHOWN]:
+        warn(reason)
+    if len(broken) > _SHOWN:
+        warn(f"and {len(broken) - _SHOWN} more cannot be used")
+    usable = {name: one for name, one in found.items() if one.vector is not None}
+    if not usable:
+        raise SdpnError(f"none of the {len(found)} recordings can be used: nothing was written")
+    vectors, frames = [one.vector for one in usable.values()], [one.num_frames for one in usable.values()]
+    write_vectors(out, list(usable), vectors, frames)
+    left_out = f", {len(broken)} left out" if broken else ""
+    say(f"  {len(usable)} x-vectors in {out}{left_out}")
+
+
+def named_files(given: tuple[Path, ...]) -> dict[str, str]:
+    """The files given or in the folders given, by their names.
+
+    Raises:
+        SdpnError: one is not there, a folder holds no audio, or two files would get one name.
+    """
+    from sdpn.corpus.audio_files import list_audio
+
+    named: dict[str, str] = {}
+    for path in given:
+        if path.is_dir():
+            listing = list_audio(path)
+            if not listing.files:
+                raise SdpnError(f"{path}: there is no audio file in it: {listing.what_else}")
+            found = {file.name: file.path for file in listing.files}
+        elif path.exists():
+            found = {str(path): str(path)}
+        else:
+            raise SdpnError(f"{path}: there is no such file")
+        twice = found.keys() & named.keys()
+        if any(os.path.realpath(named[name]) != os.path.realpath(found[name]) for name in twice):
+            raise SdpnError(f"two recordings would be called {sorted(twice)[0]}: give the folder above both")
+        named |= found
+    return named

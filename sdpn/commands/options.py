@@ -1,0 +1,84 @@
+"""What the verbs that use a model have in common."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from sdpn.errors import SdpnError
+
+PATH = click.Path(path_type=Path)
+ERROR = 2
+"""Exit status of an error where 1 is an answer."""
+
+NO_DECISION = (
+    "no decision: the model has no calibration (stage 6 makes one); give the score to decide by as --threshold"
+)
+
+
+def model_option(command: Callable) -> Callable:
+    """A decorator: --model and --device."""
+    for option in (
+        click.option("--device", default="cpu", show_default=True, help="what computes: cpu, cuda, cuda:1"),
+        click.option("--model", required=True, type=PATH, help="an experiment (exp/NAME) or a model folder"),
+    ):
+        command = option(command)
+    return command
+
+
+def decision_options(command: Callable) -> Callable:
+    """A decorator: --backend, --prior and --threshold."""
+    for option in (
+        click.option("--threshold", type=float, help="the score from which on it is one speaker, in place of --prior"),
+        click.option(
+            "--prior",
+            default=0.5,
+            show_default=True,
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            help="how probable the same speaker is before anything is heard; needs a calibration",
+        ),
+        click.option("--backend", help="of the experiment's, by name; a fitted .h5; or a chain  [default: cosine]"),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def errors_apart() -> Iterator[None]:
+    """Have errors leave with the status ERROR, since 1 is an answer here."""
+    try:
+        yield
+    except SdpnError as error:
+        error.status = ERROR
+        raise
+
+
+def answer(score: float, limit: float | None) -> int:
+    """The exit status: 0 for a score that reaches the limit, 1 for one that does not, ERROR where there is none."""
+    return ERROR if limit is None else int(score < limit)
+
+
+def check_device(device: str) -> None:
+    """Make sure that torch knows the device.
+
+    Raises:
+        SdpnError: it does not.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SdpnError(f"--device is '{device}': {' '.join(str(error).split())[:120]}") from None
+
+
+def likelihood_words(ratio: float) -> str:
+    """A natural log-likelihood ratio in words, e.g. "67 times as likely of one speaker as of two"."""
+    times = math.exp(min(abs(ratio), 30))
+    one, other = ("one speaker", "two") if ratio >= 0 else ("two speakers", "one")
+    many = "more than a million" if times > 1e6 else f"{times:,.0f}" if times >= 9.95 else f"{times:.1f}"
+    return f"{many} times as likely of {one} as of {other}"

@@ -1,0 +1,97 @@
+"""Enrolled speakers: a small JSON file of names and the x-vectors of their recordings."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from sdpn.errors import SdpnError
+from sdpn.files import write_text
+
+FORMAT = "sdpn enrollment 1"
+
+
+class Enrollment:
+    """The speakers that a model knows by name.
+
+    Attributes:
+        path: the file.
+        model: a digest of the model that made the x-vectors; those of another one cannot be compared with them.
+        speakers: name -> recording -> its x-vector (dimension,) float32, in the order of enrollment.
+    """
+
+    def __init__(self, path: Path, model: str, speakers: dict[str, dict[str, np.ndarray]] | None = None):
+        self.path, self.model = path, model
+        self.speakers = speakers or {}
+
+    @staticmethod
+    def read(path: Path, model: str, may_be_new: bool = False) -> "Enrollment":
+        """Read a file.
+
+        Args:
+            model: digest of the model in use.
+            may_be_new: whether a file that is not there is an empty one.
+
+        Raises:
+            SdpnError: there is none, it is another kind of file or damaged, or its x-vectors are of another model.
+        """
+        if not path.exists():
+            if may_be_new:
+                return Enrollment(path, model)
+            raise SdpnError(f"{path}: there is no such file: `sdpn enroll` makes it")
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            if tree["format"] != FORMAT:
+                raise ValueError
+            speakers = {
+                name: {recording: np.array(vector, dtype=np.float32) for recording, vector in recordings.items()}
+                for name, recordings in tree["speakers"].items()
+            }
+            made_by = tree["model"]
+            if len({vector.shape for own in speakers.values() for vector in own.values()}) > 1 or not all(
+                np.isfinite(vector).all() and vector.ndim == 1 for own in speakers.values() for vector in own.values()
+            ):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise SdpnError(f"{path}: damaged, or not a file that `sdpn enroll` made") from None
+        if made_by != model:
+            raise SdpnError(f"{path}: its speakers were enrolled with another model: enroll them again in a new file")
+        return Enrollment(path, model, speakers)
+
+    def write(self) -> None:
+        """Write the file, whole or not at all; a vector is a line, with all its digits."""
+        speakers = ",\n".join(
+            f" {_text(name)}: {{\n"
+            + ",\n".join(f"  {_text(recording)}: {_vector(vector)}" for recording, vector in recordings.items())
+            + "\n }"
+            for name, recordings in self.speakers.items()
+        )
+        head = f'"format": {_text(FORMAT)},\n"model": {_text(self.model)},\n'
+        write_text(self.path, f'{{{head}"speakers": {{\n{speakers}\n}}}}\n')
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Have this process alone change `path` meanwhile; another one waits.
+
+    Raises:
+        SdpnError: its folder is not there.
+    """
+    try:
+        folder = open(path.parent / f".{path.name}.lock", "w")  # noqa: SIM115  (held over the yield below)
+    except FileNotFoundError:
+        raise SdpnError(f"{path.parent}: there is no such folder") from None
+    with folder:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _vector(vector: np.ndarray) -> str:
+    return "[" + ", ".join(np.format_float_positional(value, unique=True) for value in vector) + "]"

@@ -1,0 +1,173 @@
+"""x-vectors of recordings: audio in, embeddings out, without a cache and without the recipe."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sdpn.console import Progress
+from sdpn.errors import SdpnError
+from sdpn.extraction.extractor import Extractor, Held, windows_of
+from sdpn.features.audio import AudioCut, stream_samples
+from sdpn.features.config import FbankConfig
+from sdpn.features.fbank import Fbank
+from sdpn.features.frontend import features_of
+from sdpn.features.storage import Matrix
+from sdpn.models.folder import read_model
+
+_FRAMES_AT_ONCE = 40_000  # of recordings whose features wait in memory to be embedded together
+_FILES_PER_JOB = 100
+
+
+class Embedded(NamedTuple):
+    """What became of a recording: its x-vector (D,) and the frames it was made from, or why there is none."""
+
+    vector: np.ndarray | None
+    num_frames: int = 0
+    reason: str = ""
+
+
+class Embedder:
+    """The network of a model folder with its front-end: recording -> x-vector.
+
+    Args:
+        model: the model folder.
+        device: where the network computes.
+        max_frames: longer recordings go in windows; see Extractor.
+
+    Attributes:
+        sampling_rate: Hz, of the features; any other rate is resampled to it.
+        dimension: of the x-vectors.
+
+    Raises:
+        SdpnError: there is no model in the folder, or one that cannot be read.
+    """
+
+    def __init__(self, model: str | Path, device: str | torch.device = "cpu", max_frames: int = 6000):
+        encoder, config = read_model(model, device)
+        self.model = Path(model)
+        try:
+            self.fbank = Fbank(FbankConfig(**config["features"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SdpnError(f"{model}/config.yaml: its features cannot be computed ({error})") from None
+        self.sampling_rate = self.fbank.config.sampling_rate
+        self.dimension: int = encoder.embedding_size
+        self.extractor = Extractor(encoder, torch.device(device), max_frames)
+
+    def embed(self, audio: str | Path | np.ndarray, sampling_rate: int | None = None) -> np.ndarray:
+        """The x-vector of one recording: (D,) float32.
+
+        Args:
+            audio: a file that the recipe reads, of which the first channel counts; or (n_samples,) samples, floating
+                point with full scale at 1 or int16.
+            sampling_rate: Hz, of the samples; None for a file, which says it.
+
+        Raises:
+            SdpnError: it cannot be read, is silent or shorter than a frame, or the samples are no recording.
+        """
+        if isinstance(audio, np.ndarray):
+            vector, _ = self._vector(self._features([self._resampled(audio, sampling_rate)]))
+            return vector
+        (found,) = self.embed_files([audio])
+        if found.vector is None:
+            raise SdpnError(found.reason)
+        return found.vector
+
+    def embed_files(self, paths: Iterable[str | Path]) -> Iterator[Embedded]:
+        """Embed files, those of similar length together; what became of each, in their order. None of them raises."""
+        waiting: list[Embedded | np.ndarray] = []
+        frames = 0
+        for path in paths:
+            try:
+                matrix = self._features(stream_samples(AudioCut.of_file(path, self.sampling_rate)))
+                if matrix.rows > self.extractor.max_frames:
+                    waiting.append(Embedded(*self._vector(matrix)))
+                else:
+                    waiting.append(np.concatenate(list(matrix.blocks)))
+                    frames += matrix.rows
+            except SdpnError as error:
+                reason = str(error)
+                waiting.append(Embedded(None, 0, reason if reason.startswith(f"{path}: ") else f"{path}: {reason}"))
+            if frames > _FRAMES_AT_ONCE:
+                yield from self._together(waiting)
+                waiting, frames = [], 0
+        yield from self._together(waiting)
+
+    def _together(self, waiting: list[Embedded | np.ndarray]) -> Iterator[Embedded]:
+        """The waiting features embedded; what is embedded already passes."""
+        matrices = [one for one in waiting if isinstance(one, np.ndarray)]
+        made = iter(self.extractor.extract(Held(matrices), range(len(matrices))) if matrices else ())
+        for one in waiting:
+            yield Embedded(next(made), len(one)) if isinstance(one, np.ndarray) else one
+
+    def _features(self, blocks: Iterable[np.ndarray]) -> Matrix:
+        return features_of(blocks, self.fbank, Path(tempfile.gettempdir())).matrix
+
+    def _vector(self, matrix: Matrix) -> tuple[np.ndarray, int]:
+        """The x-vector of features that come in blocks, window by window, and the number of frames."""
+        total = np.zeros(self.dimension)
+        for window in cut_into_windows(matrix, self.extractor.max_frames):
+            total += self.extractor.extract(Held([window]), [0])[0].astype(np.float64) * len(window)
+        return (total / matrix.rows).astype(np.float32), matrix.rows
+
+    def _resampled(self, samples: np.ndarray, rate: int | None) -> np.ndarray:
+        if rate is None:
+            raise SdpnError("samples need their sampling rate: embed(samples, sampling_rate)")
+        if samples.ndim != 1 or samples.dtype.kind not in "fi" or not samples.size:
+            raise SdpnError(
+                f"expected (n_samples,) floating-point or int16 samples, got shape {samples.shape}, {samples.dtype}"
+            )
+        if samples.dtype.kind == "i":
+            if samples.dtype != np.int16:
+                raise SdpnError(f"integer samples are taken as int16, but these are {samples.dtype}")
+            samples = samples / np.float32(32768)
+        if rate == self.sampling_rate:
+            return samples.astype(np.float32)
+        import soxr
+
+        return soxr.resample(samples.astype(np.float32), rate, self.sampling_rate, quality="HQ")
+
+
+def cut_into_windows(matrix: Matrix, max_frames: int) -> Iterator[np.ndarray]:
+    """The windows of a matrix that comes in blocks, as `windows_of` says; at most one of them is held at a time."""
+    edges = [(window.start, window.stop) for window in windows_of(0, matrix.rows, max_frames)]
+    held, begin = np.empty((0, 0), dtype=np.float32), 0
+    blocks = iter(matrix.blocks)
+    for start, stop in edges:
+        held, begin = held[start - begin :], start
+        while len(held) < stop - start:
+            block = next(blocks)
+            held = np.concatenate((held, block)) if len(held) else block
+        yield held[: stop - start]
+
+
+def embed_all(
+    model: Path, paths: Sequence[str], run: Callable[..., Iterable], device: str = "cpu", title: str = "x-vectors"
+) -> list[Embedded]:
+    """Embed many files, in jobs of some each: what became of each, in their order.
+
+    Args:
+        run: yields `function(*job)` for every job, in any order.
+    """
+    edges = [*range(0, len(paths), _FILES_PER_JOB), len(paths)]
+    jobs = [(number, model, paths[start:stop], device) for number, (start, stop) in enumerate(pairwise(edges))]
+    found: list[list[Embedded]] = [[] for _ in jobs]
+    with Progress(title, len(paths), "recordings") as progress:
+        for number, part in run(_embed_job, jobs):
+            found[number] = part
+            progress.advance(len(part))
+    return [one for part in found for one in part]
+
+
+def _embed_job(number: int, model: Path, paths: Sequence[str], device: str) -> tuple[int, list[Embedded]]:
+    return number, list(_embedder(model, device).embed_files(paths))
+
+
+@lru_cache(maxsize=1)
+def _embedder(model: Path, device: str) -> Embedder:
+    return Embedder(model, device)

@@ -1,0 +1,188 @@
+"""Comparing voices with a trained model: its network, a back-end, and the calibration of its scores."""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sdpn.backend.chain import Chain
+from sdpn.backend.chain_file import load_chain
+from sdpn.errors import SdpnError
+from sdpn.extraction.embedder import Embedder
+from sdpn.extraction.sets import model_digest
+from sdpn.extraction.store import vectors_file
+from sdpn.models.folder import find_model
+from sdpn.shards import Work
+
+PLAIN = "length-norm | cosine"
+"""The back-end of a model that comes without one: it has learned nothing."""
+
+_DEFAULT = "cosine"
+
+
+class Calibration(NamedTuple):
+    """What makes a score a natural log-likelihood ratio: weight * score + offset."""
+
+    weight: float
+    offset: float
+
+
+class Recognizer:
+    """Tells whether voices are one speaker's.
+
+    Args:
+        model: an experiment (exp/<name>), whose stage 6 has made back-ends, or a model folder.
+        backend: one of these by name; a file that `sdpn score --save-backend` wrote; or a chain that learns nothing,
+            e.g. "length-norm | cosine". None: `cosine` of the experiment, or that chain where it has none.
+        device: where the network computes.
+
+    Attributes:
+        backend: what scores, as the user knows it.
+        chain: its Chain, fitted.
+        calibration: of its scores, None where there is none.
+        sampling_rate, dimension: of the features (Hz), of the x-vectors.
+
+    Raises:
+        SdpnError: there is no model, no such back-end, or it was fitted on x-vectors of another network.
+
+    Example::
+
+        model = sdpn.load("exp/toy")
+        score = model.score("a.wav", "b.wav")
+        model.log_likelihood_ratio(score)
+    """
+
+    def __init__(self, model: str | Path, backend: str | None = None, device: str = "cpu"):
+        folder = find_model(model)
+        self.embedder = Embedder(folder, device)
+        self.sampling_rate, self.dimension = self.embedder.sampling_rate, self.embedder.dimension
+        self.backend, self.chain, self.calibration = _backend_of(folder, backend, self.dimension)
+
+    def embed(self, audio: str | Path | np.ndarray, sampling_rate: int | None = None) -> np.ndarray:
+        """The x-vector of a recording: (dimension,) float32; see Embedder.embed."""
+        return self.embedder.embed(audio, sampling_rate)
+
+    def score(self, a: str | Path | np.ndarray, b: str | Path | np.ndarray) -> float:
+        """How alike two voices are; more is more alike.
+
+        Args:
+            a, b: x-vectors of `embed`, (dimension,) or (n, dimension) for a voice that n recordings tell of; or files.
+
+        Raises:
+            SdpnError: a file cannot be read, or an array is no x-vector of this model.
+        """
+        return float(self.score_all([self._vectors(a)], self._vectors(b))[0].mean())
+
+    def score_all(self, enrolled: list[np.ndarray], tests: np.ndarray) -> np.ndarray:
+        """Score voices against recordings: (n_voices, n_tests) float64.
+
+        Args:
+            enrolled: the x-vectors of each voice, (n, dimension), one or several.
+            tests: (n_tests, dimension).
+        """
+        owners = np.repeat(np.arange(len(enrolled)), [len(one) for one in enrolled])
+        voices, counts = self.chain.enroll(np.concatenate(enrolled), owners)
+        return self.chain.scorer.score_matrix(voices, self.chain.transform(tests), counts)
+
+    def log_likelihood_ratio(self, score: float) -> float | None:
+        """How much likelier a score is if one speaker said both, natural logarithm; None without a calibration."""
+        if self.calibration is None:
+            return None
+        return self.calibration.weight * score + self.calibration.offset
+
+    def limit(self, prior: float = 0.5, threshold: float | None = None) -> float | None:
+        """The score from which on two voices are taken for one speaker's; None without a calibration.
+
+        Args:
+            prior: how probable one speaker is beforehand; both kinds of error cost the same.
+            threshold: the score itself, where the user knows better.
+        """
+        if threshold is not None or self.calibration is None:
+            return threshold
+        return (math.log((1 - prior) / prior) - self.calibration.offset) / self.calibration.weight
+
+    def _vectors(self, given: str | Path | np.ndarray) -> np.ndarray:
+        """An x-vector, several of them or a file, as (n, dimension)."""
+        if not isinstance(given, np.ndarray):
+            given = self.embed(given)
+        rows = np.atleast_2d(given)
+        if rows.ndim != 2 or rows.shape[1] != self.dimension:
+            raise SdpnError(f"expected x-vectors of {self.dimension} dimensions, got an array of shape {given.shape}")
+        return rows
+
+
+def _backend_of(model: Path, backend: str | None, dimension: int) -> tuple[str, Chain, Calibration | None]:
+    """The name, the chain and the calibration of a back-end; see Recognizer."""
+    exp, made = backends_of(model)
+    if backend is None:
+        backend = _DEFAULT if _DEFAULT in made else next(iter(made), PLAIN)
+    if backend in made:
+        return backend, load_chain(fitted_backend(model, backend)), _calibration_of(exp, backend)
+    if backend.endswith(".h5"):
+        return backend, load_chain(backend), None
+    if "|" not in backend and backend != _DEFAULT:
+        raise _unknown(exp, made, backend)
+    chain = Chain(PLAIN if backend == _DEFAULT else backend)
+    if chain.learns:
+        raise SdpnError(
+            f"the chain '{chain.text}' must be fitted first: name a back-end that stage 6 has made, or a .h5"
+        )
+    return chain.text, chain.fit(np.ones((1, dimension))), None
+
+
+def backends_of(model: Path) -> tuple[Path, dict[str, Path]]:
+    """The experiment that a model folder lies in, and the files of the back-ends that its stage 6 has made, by name."""
+    exp = model.parent if model.name == "model" else model
+    return exp, {path.stem: path for path in sorted(exp.glob("backends/sdpn/*.h5"))}
+
+
+def fitted_backend(model: Path, name: str) -> Path:
+    """The file of a back-end of a model's experiment.
+
+    Raises:
+        SdpnError: there is none of that name, or it was fitted on x-vectors of another network.
+    """
+    exp, made = backends_of(model)
+    if name not in made:
+        raise _unknown(exp, made, name)
+    _refuse_stale(exp, model, made[name])
+    return made[name]
+
+
+def _unknown(exp: Path, made: dict[str, Path], name: str) -> SdpnError:
+    known = f"it has {', '.join(made)}" if made else "run stage 6 to make one"
+    return SdpnError(f"{exp} has no back-end '{name}': {known}")
+
+
+def _refuse_stale(exp: Path, model: Path, backend: Path) -> None:
+    """Make sure that a back-end was fitted on x-vectors of the model that is there now."""
+    for directory in sorted(path for path in exp.glob("xvectors/*") if path.is_dir()):
+        work = Work.finished(directory, "xvectors")
+        vectors = vectors_file(directory)
+        if work is None or not vectors.exists():
+            continue
+        other = work.fingerprint.get("model") != model_digest(model)
+        if other or vectors.stat().st_mtime_ns > backend.stat().st_mtime_ns:
+            raise SdpnError(
+                f"{backend} was fitted on x-vectors of another network: run stages 5 and 6 again, or give "
+                f"--backend '{PLAIN}'"
+            )
+        return
+
+
+def _calibration_of(exp: Path, backend: str) -> Calibration | None:
+    """What stage 6 has learned of a back-end's scores; None where it has not."""
+    path = exp / "results" / "results.json"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        for row in rows:
+            plain = row["score_norm"] == "none" and not row["quality"] and not row["fused"]
+            if row["system"] == "sdpn" and row["backend"] == backend and plain and row["calibration"]:
+                return Calibration(float(row["calibration"]["weight"]), float(row["calibration"]["offset"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SdpnError(f"{path} is damaged: remove it and run stage 6 again") from None
+    return None

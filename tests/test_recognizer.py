@@ -1,0 +1,119 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+
+import sdpn
+from sdpn.backend.chain_file import load_chain
+from sdpn.errors import SdpnError
+from sdpn.recognizer import PLAIN, Recognizer
+from tests.voices import CALIBRATION, RATE, voice, write_experiment, write_small_model, write_voice
+
+
+@pytest.fixture(scope="module")
+def exp(tmp_path_factory):
+    return write_experiment(tmp_path_factory.mktemp("exp") / "tiny")
+
+
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def test_a_model_is_loaded_by_its_experiment_or_its_folder(exp):
+    for path in (exp, str(exp), exp / "model"):
+        model = sdpn.load(path)
+        assert (model.backend, model.sampling_rate, model.dimension) == ("cosine", 16000, 12)
+
+
+def test_the_score_is_what_the_fitted_back_end_makes_of_two_x_vectors(exp, tmp_path):
+    model = sdpn.load(exp)
+    a, b = (model.embed(voice(speaker, 3), RATE) for speaker in (0, 1))
+    mean = load_chain(exp / "backends" / "sdpn" / "cosine.h5").transforms[0].mean_
+    assert model.score(a, b) == pytest.approx(cosine(a - mean, b - mean), abs=1e-6)
+    paths = [write_voice(tmp_path / f"{speaker}.wav", speaker, 3, subtype="FLOAT") for speaker in (0, 1)]
+    assert model.score(*paths) == pytest.approx(model.score(a, b), abs=1e-4)
+
+
+def test_a_voice_of_several_recordings_is_enrolled_by_all_of_them(exp):
+    model = sdpn.load(exp, "white")
+    vectors = [model.embed(voice(2, take), RATE) for take in range(3)]
+    several = model.score(np.stack(vectors[:2]), vectors[2])
+    chain = load_chain(exp / "backends" / "sdpn" / "white.h5")
+    parts = chain.before_scorer(np.stack(vectors).astype(float))
+    parts /= np.linalg.norm(parts, axis=1, keepdims=True)
+    assert several == pytest.approx(cosine(parts[:2].mean(axis=0), parts[2]), abs=1e-6)
+
+
+def test_the_calibration_of_stage_6_makes_log_likelihood_ratios(exp):
+    model = sdpn.load(exp)
+    assert model.log_likelihood_ratio(0.75) == pytest.approx(0.75 * CALIBRATION["weight"] + CALIBRATION["offset"])
+    assert model.limit() == pytest.approx(0.5)
+    assert model.log_likelihood_ratio(model.limit(prior=0.01)) == pytest.approx(np.log(99))
+    assert model.limit(prior=0.01, threshold=0.3) == 0.3
+    assert sdpn.load(exp, "white").log_likelihood_ratio(0.75) is None  # stage 6 has no row of it
+
+
+def test_a_model_without_back_ends_is_scored_by_the_plain_cosine(tmp_path):
+    model = Recognizer(write_small_model(tmp_path))
+    a, b = (model.embed(voice(speaker, 0), RATE) for speaker in (0, 1))
+    assert model.backend == PLAIN and model.calibration is None and model.limit() is None
+    assert model.score(a, b) == pytest.approx(cosine(a, b), abs=1e-6)
+
+
+def test_a_back_end_is_also_a_file_or_a_chain(exp):
+    model = sdpn.load(exp, str(exp / "backends" / "sdpn" / "white.h5"))
+    assert model.chain.text == "whiten 4 | length-norm | cosine"
+    assert sdpn.load(exp, "length-norm | cosine").calibration is None
+
+
+def test_a_back_end_of_another_network_is_refused(tmp_path):
+    exp = write_experiment(tmp_path / "exp")
+    weights = torch.load(exp / "model" / "weights.pt", weights_only=True)
+    torch.save({name: 2 * tensor for name, tensor in weights.items()}, exp / "model" / "weights.pt")
+    with pytest.raises(SdpnError, match="was fitted on x-vectors of another network: run stages 5 and 6 again"):
+        sdpn.load(exp)
+    assert sdpn.load(exp, PLAIN).backend == PLAIN
+
+
+def test_x_vectors_newer_than_the_back_end_are_seen(tmp_path):
+    exp = write_experiment(tmp_path / "exp")
+    os.utime(exp / "backends" / "sdpn" / "cosine.h5", ns=(0, 0))
+    with pytest.raises(SdpnError, match="of another network"):
+        sdpn.load(exp)
+
+
+@pytest.mark.parametrize(
+    ("backend", "sentence"),
+    [
+        ("plda", "has no back-end 'plda': it has cosine, white"),
+        ("whiten | cosine", "must be fitted first"),
+        ("nothing.h5", "there is no such file"),
+        ("length | cosine", "unknown step 'length'"),
+    ],
+)
+def test_what_is_no_back_end_is_a_sentence(exp, backend, sentence):
+    with pytest.raises(SdpnError, match=sentence):
+        sdpn.load(exp, backend)
+
+
+def test_damaged_results_are_a_sentence(tmp_path):
+    exp = write_experiment(tmp_path / "exp")
+    (exp / "results" / "results.json").write_text("{")
+    with pytest.raises(SdpnError, match=r"results\.json is damaged"):
+        sdpn.load(exp)
+    (exp / "results" / "results.json").unlink()
+    assert sdpn.load(exp).calibration is None
+
+
+def test_vectors_of_another_size_are_refused(exp):
+    with pytest.raises(SdpnError, match="expected x-vectors of 12 dimensions"):
+        sdpn.load(exp).score(np.ones(5), np.ones(12))
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    import subprocess
+    import sys
+
+    script = "import sys, sdpn; sys.exit(', '.join({'torch', 'numpy', 'numba'} & set(sys.modules)) or 0)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
