@@ -1,4 +1,8 @@
 import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,8 +116,18 @@ def test_vectors_of_another_size_are_refused(exp):
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    import subprocess
-    import sys
-
     script = "import sys, sdpn; sys.exit(', '.join({'torch', 'numpy', 'numba'} & set(sys.modules)) or 0)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
+
+
+def test_the_lines_in_the_readme_run(exp, tmp_path):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "toy").symlink_to(exp)
+    write_voice(tmp_path / "anna.wav", 0, 3)
+    write_voice(tmp_path / "caller.flac", 0, 4, rate=44100)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    score, ratio = map(float, done.stdout.split())
+    assert ratio == pytest.approx(score * CALIBRATION["weight"] + CALIBRATION["offset"], abs=1e-9)
