@@ -43,6 +43,26 @@ def write_model(
     return [weights, config]
 
 
+def find_model(path: str | Path) -> Path:
+    """The model folder that `path` means: itself, or the folder `model` of an experiment.
+
+    Example::
+
+        find_model("exp/toy")  # exp/toy/model
+        find_model("exp/toy/model")  # the same
+
+    Raises:
+        SdpnError: neither holds a model.
+    """
+    path = Path(path)
+    for directory in (path, path / "model"):
+        if _holds_model(directory):
+            return directory
+    if not path.exists():
+        raise SdpnError(f"{path} does not exist: name an experiment (exp/<name>) or a model folder")
+    raise SdpnError(f"{path} holds no model: there is no weights.pt with a config.yaml in it, nor in {path / 'model'}")
+
+
 def read_model(directory: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     """The encoder of a model folder, in evaluation mode, and the folder's configuration.
 
@@ -52,7 +72,7 @@ def read_model(directory: str | Path, device: torch.device | str = "cpu") -> tup
         SdpnError: the folder holds no model, or one that cannot be read.
     """
     directory = Path(directory)
-    if not (directory / "weights.pt").exists() or not (directory / "config.yaml").exists():
+    if not _holds_model(directory):
         raise SdpnError(f"{directory} holds no model: run stage 4 first")
     try:
         config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
@@ -62,3 +82,7 @@ def read_model(directory: str | Path, device: torch.device | str = "cpu") -> tup
         reason = " ".join(str(error).split())[:200]
         raise SdpnError(f"{directory} holds no readable model ({reason}): remove it and run stage 4 again") from error
     return encoder.to(device).eval(), config
+
+
+def _holds_model(directory: Path) -> bool:
+    return (directory / "weights.pt").exists() and (directory / "config.yaml").exists()

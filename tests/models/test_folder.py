@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sdpn.errors import SdpnError
-from sdpn.models.folder import read_model, write_model
+from sdpn.models.folder import find_model, read_model, write_model
 from sdpn.models.registry import build_encoder
 
 NETWORK = {"network": "ecapa", "num_bins": 10, "channels": 8, "embedding_size": 4}
@@ -31,6 +31,20 @@ def test_the_same_weights_are_the_same_bytes(tmp_path):
 def test_a_folder_without_a_model_says_which_stage_makes_it(tmp_path):
     with pytest.raises(SdpnError, match="run stage 4 first"):
         read_model(tmp_path)
+
+
+def test_a_model_is_found_by_its_experiment_and_by_its_folder(tmp_path):
+    write_model(tmp_path / "exp" / "model", build_encoder(**NETWORK), NETWORK, {})
+    assert find_model(tmp_path / "exp") == tmp_path / "exp" / "model"
+    assert find_model(str(tmp_path / "exp" / "model")) == tmp_path / "exp" / "model"
+
+
+def test_where_no_model_is_the_sentence_names_both_places(tmp_path):
+    (tmp_path / "config.yaml").write_text("epochs: 3\n")  # an experiment has one, too
+    with pytest.raises(SdpnError, match=f"holds no model: .* nor in {tmp_path / 'model'}"):
+        find_model(tmp_path)
+    with pytest.raises(SdpnError, match="does not exist: name an experiment"):
+        find_model(tmp_path / "nowhere")
 
 
 def test_a_cut_off_file_is_a_sentence(tmp_path):
