@@ -12,7 +12,7 @@ setup(
     package_data={"sdpn.evaluation": ["page.html"]},
     entry_points={"console_scripts": ["sdpn=sdpn.cli:main"]},
     install_requires=[
-        "torch>=2.6,<3",
+        "torch>=2.7,<3",
         "kaldiio>=2.18",
         "lhotse>=1.33",
         "numpy>=2.0",
