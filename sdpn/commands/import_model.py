@@ -1,4 +1,4 @@
-"""`sdpn import`: networks that other toolkits trained, as model folders."""
+"""`sdpn import`: checkpoints of other toolkits, as model folders."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ PATH = click.Path(path_type=Path)
 
 @click.group("import")
 def import_model() -> None:
-    """Make a model folder of a network that another toolkit trained."""
+    """Make a model folder of another toolkit's checkpoint."""
 
 
 @import_model.command("3dspeaker")
