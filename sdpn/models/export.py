@@ -1,6 +1,6 @@
 """An encoder as one file for use without this package: ONNX, or torch.export's own format.
 
-Both take `features` (batch, frames, bins) float32, log-mel as the model's configuration says and not normalized, and
+Both take `features` (batch, frames, bins) float32, log-mel as the model's configuration says, and
 `lengths` (batch,) int64, the frames of each utterance: what follows them is padding and changes nothing. Both give
 `embedding` (batch, dimensions). Batch and frames may have any size, but for torch.export's 9 frames at least.
 """
@@ -47,13 +47,14 @@ def export_torch(model: str | Path, out: str | Path) -> float:
         SdpnError: the folder holds no model, or the file cannot be written.
     """
     encoder, config = read_model(model)
-    program = trace(encoder, config["network"]["num_bins"])
+    bins = config["network"].get("num_bins", 80)
+    program = trace(encoder, bins)
     packed = io.BytesIO()
     with _quiet():
         torch.export.save(program, packed, extra_files={DESCRIPTION: json.dumps(metadata(config), indent=2)})
         packed.seek(0)
         again = torch.export.load(packed).module()
-    difference = compare(encoder, again, config["network"]["num_bins"])
+    difference = compare(encoder, again, bins)
     _write(out, packed.getvalue())
     return difference
 
@@ -71,9 +72,9 @@ def export_onnx(model: str | Path, out: str | Path) -> float:
     if missing:
         raise SdpnError(f"ONNX needs {' and '.join(missing)}: run pip install onnx onnxscript onnxruntime")
     encoder, config = read_model(model)
-    program = trace(encoder, config["network"]["num_bins"])
-    packed = to_onnx(program, metadata(config))
-    difference = compare(encoder, onnx_encoder(packed), config["network"]["num_bins"])
+    bins = config["network"].get("num_bins", 80)
+    packed = to_onnx(trace(encoder, bins), metadata(config))
+    difference = compare(encoder, onnx_encoder(packed), bins)
     _write(out, packed)
     return difference
 
@@ -119,7 +120,7 @@ def metadata(config: dict[str, Any]) -> dict[str, str]:
         config: of the model folder.
     """
     return {
-        "inputs": "features (batch, frames, bins): log-mel as the JSON in `features` says, not normalized; "
+        "inputs": "features (batch, frames, bins): log-mel as the JSON in `features` says; "
         "lengths (batch,): frames of each utterance, what follows is padding",
         "sampling_rate": str(FbankConfig(**config["features"]).sampling_rate),
         "features": json.dumps(config["features"]),
