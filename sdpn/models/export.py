@@ -1,8 +1,8 @@
 """An encoder as one file for use without this package: ONNX, or torch.export's own format.
 
-Both take `features` (batch, frames, bins) float32, log-mel as the model's configuration says, and
-`lengths` (batch,) int64, the frames of each utterance: what follows them is padding and changes nothing. Both give
-`embedding` (batch, dimensions). Batch and frames may have any size, but for torch.export's 9 frames at least.
+Both take `features` (batch, frames, bins) float32, log-mel as the model's configuration says, and `lengths` (batch,)
+int64, the frames of each utterance: what follows them is padding and changes nothing. Both give `embedding` (batch,
+dimensions). Batch and frames may have any size; torch.export alone wants 9 frames at least, padding included.
 """
 
 import importlib.util
