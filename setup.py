@@ -2,6 +2,8 @@
 
 from setuptools import find_packages, setup
 
+ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]  # sdpn export onnx
+
 setup(
     name="sdpn",
     version="0.1.0",
@@ -34,7 +36,15 @@ setup(
     extras_require={
         # the default corpus: a speech synthesizer that carries its voices, and simulated rooms
         "toy": ["espeakng-loader>=0.2.4", "pyroomacoustics>=0.8"],
-        "test": ["pytest>=8", "ruff>=0.12", "kaldi-native-fbank>=1.20", "kaldi-native-io>=1.22", "selenium>=4.20"],
+        "onnx": ONNX,
+        "test": [
+            "pytest>=8",
+            "ruff>=0.12",
+            "kaldi-native-fbank>=1.20",
+            "kaldi-native-io>=1.22",
+            "selenium>=4.20",
+            *ONNX,
+        ],
         "bench": ["lilcom>=1.7", "audiomentations>=0.40"],  # what tests/bench/ measures beside us
         # m4a, as VoxCeleb2 comes, decoded by ffmpeg's libraries in this process: one a file takes 8 times as long
         "m4a": ["av>=14"],

@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "info": ("sdpn.commands.info:info", "Say how far a training is and how it goes, also while it runs."),
     "score": ("sdpn.commands.score:score", "Score trials over anybody's x-vectors, with any back-end."),
     "compare": ("sdpn.commands.compare:compare", "Put the results of several experiments on one page."),
+    "import": ("sdpn.commands.import_model:import_model", "Make a model folder of another toolkit's checkpoint."),
     "export": ("sdpn.commands.export:export", "Write what the recipe made in the forms that other tools read."),
 }
 """Verb -> where its click command stands ("module:attribute"), and its one line of help."""

@@ -46,11 +46,14 @@ def main(data: Path, exp: Path, nj: int, ngpu: int, vectors_type: str, **sizes) 
         choose_device(ngpu)
         nj = 1  # one process keeps a GPU busy
     options = {"ngpu": ngpu, "form": vectors_type, **sizes}
+    untrained = exp / "systems" / "untrained"
     systems = {
         exp: System("trained", exp / "model", **options),
-        exp / "systems" / "untrained": System("untrained", exp / "systems" / "untrained" / "model", **options),
+        untrained: System("untrained", untrained / "model", **options),
         exp / "systems" / FBANK_STATISTICS: System(FBANK_STATISTICS, None, form=vectors_type),
     }
+    if not (untrained / "model").exists():  # an imported model
+        del systems[untrained]
     sets = [corpus.train, *corpus.evals]
     say(f"x-vectors of {', '.join(sets)}: {', '.join(system.name for system in systems.values())}, {nj} jobs")
     with timed(f"x-vectors in {exp}/xvectors and {exp}/systems"):

@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group()
 def export() -> None:
-    """Write data in the forms that other tools read."""
+    """Write data and models in the forms that other tools read."""
 
 
 @export.command("kaldi-dir")
@@ -32,3 +33,48 @@ def kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> None:
     say(f"{out}: {done.utterances} utterances of {done.speakers} speakers")
     if done.left_out:
         warn(f"{done.left_out} utterances have no features and are left out, as Kaldi asks for")
+
+
+@export.command("onnx")
+@click.argument("model", metavar="EXP|MODEL", type=PATH)
+@click.option("--out", type=FILE, metavar="FILE", help="[default: encoder.onnx in the model folder]")
+def onnx(model: Path, out: Path | None) -> None:
+    """Write a model as ONNX, for batches of any size and length.
+
+    \b
+        sdpn export onnx exp/toy
+
+    Inputs are features (batch, frames, bins), log-mel float32, and lengths (batch,), int64, the frames of each
+    utterance; the output is embedding (batch, dimensions). Sampling rate and features stand in the file's metadata.
+    ONNX Runtime's embeddings are compared with the model's own before the file is written.
+    """
+    from sdpn.console import say
+    from sdpn.models.export import export_onnx
+    from sdpn.models.folder import find_model
+
+    directory = find_model(model)
+    out = out or directory / "encoder.onnx"
+    difference = export_onnx(directory, out)
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, ONNX Runtime's embeddings differ by {difference:.0e} at most")
+
+
+@export.command("torch")
+@click.argument("model", metavar="EXP|MODEL", type=PATH)
+@click.option("--out", type=FILE, metavar="FILE", help="[default: encoder.pt2 in the model folder]")
+def torch(model: Path, out: Path | None) -> None:
+    """Write a model as a graph that torch loads without this package, for batches of any size and length.
+
+    \b
+        sdpn export torch exp/toy
+
+    In Python, torch.export.load(FILE).module() is then a function of features and lengths, as of `sdpn export onnx`;
+    a batch has 9 frames at least, padding included. Sampling rate and features stand in its extra file sdpn.json.
+    """
+    from sdpn.console import say
+    from sdpn.models.export import export_torch
+    from sdpn.models.folder import find_model
+
+    directory = find_model(model)
+    out = out or directory / "encoder.pt2"
+    difference = export_torch(directory, out)
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, its embeddings differ by {difference:.0e} at most")

@@ -79,6 +79,11 @@ class FbankConfig:
         if self.compress == "float16" and self.feats_type == "ark":
             raise ValueError("compress is float16, which Kaldi's arks do not know: choose 16bit, or feats_type hdf5")
 
+    @classmethod
+    def of_3dspeaker(cls, num_mel_bins: int = 80) -> "FbankConfig":
+        """What 3D-Speaker's published SDPN and RDINO models were trained on, as conf/fbank_3dspeaker.yaml has it."""
+        return cls(profile="mel_3dspeaker", num_mel_bins=num_mel_bins, **_FIXED_BY_3DSPEAKER)
+
     @property
     def highest_freq(self) -> float:
         """Hz, upper edge of the highest filter."""

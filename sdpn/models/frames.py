@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdpn.models.norm import BatchNorm
+from sdpn.models.norm import BatchNorm, exporting
 
 PADDINGS = ("zeros", "reflect")
 
@@ -79,10 +79,10 @@ def _rows(x: Tensor) -> int:
     """How many rows to cut a batch into before a convolution of one frame.
 
     With one thread torch gives such a convolution to oneDNN, which is half again as fast as the other way, only where
-    the batch has 16 rows or more.
+    the batch has 16 rows or more. A graph for export is for any number of frames, and cuts nothing.
     """
     batch, frames, _ = x.shape
-    if x.device.type != "cpu" or batch >= 16:
+    if exporting() or x.device.type != "cpu" or batch >= 16:
         return batch
     pieces = next((n for n in range(16 // batch, min(frames, 64) + 1) if frames % n == 0 and n * batch >= 16), 1)
     return batch * pieces
@@ -139,7 +139,10 @@ def normalize_bins(features: Tensor, mask: Tensor | None = None, floor: float = 
 
 
 def mask_of(lengths: Tensor | None, features: Tensor, training: bool) -> Tensor | None:
-    """The mask of a padded batch (batch, frames, bins), None where there are no `lengths`.
+    """The mask of a padded batch (batch, frames, bins): (batch, frames, 1) of its type, 1 where a frame counts, else 0.
+
+    Args:
+        lengths: (batch,) frames of each utterance; None: there is no padding, and no mask.
 
     Raises:
         ValueError: the network is in training mode, where batch norm would count the padding.
@@ -148,10 +151,5 @@ def mask_of(lengths: Tensor | None, features: Tensor, training: bool) -> Tensor 
         return None
     if training:
         raise ValueError("lengths are for evaluation mode: in training mode batch norm counts the padding")
-    return frame_mask(lengths, features.shape[1], features)
-
-
-def frame_mask(lengths: Tensor, frames: int, like: Tensor) -> Tensor:
-    """(batch,) lengths -> (batch, frames, 1) of `like`'s type: 1 where a frame belongs to its utterance, else 0."""
-    counts = torch.arange(frames, device=like.device)
-    return (counts < lengths.to(like.device).unsqueeze(1)).unsqueeze(2).to(like.dtype)
+    counts = torch.arange(features.shape[1], device=features.device)
+    return (counts < lengths.to(features.device).unsqueeze(1)).unsqueeze(2).to(features.dtype)

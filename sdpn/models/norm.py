@@ -6,6 +6,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
+def exporting() -> bool:
+    """Whether a graph is made for use elsewhere; torch 2.6 cannot tell, and makes none."""
+    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
+
+
 class BatchNorm(nn.BatchNorm1d):
     """Batch norm of (..., channels), with statistics over everything but the last dimension.
 
@@ -17,6 +22,9 @@ class BatchNorm(nn.BatchNorm1d):
     over_ranks = False
 
     def forward(self, x: Tensor) -> Tensor:
+        if exporting():  # in evaluation mode; a graph cannot flatten frames it cannot count
+            scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+            return x * scale + (self.bias - self.running_mean * scale)
         rows = x.flatten(0, -2)
         if not (self.over_ranks and self.training):
             return super().forward(rows).view(x.shape)

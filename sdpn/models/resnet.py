@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdpn.models.frames import frame_mask, mask_of, normalize_bins
+from sdpn.models.frames import mask_of, normalize_bins
 from sdpn.models.norm import BatchNorm
 from sdpn.models.pooling import make_pooling
 
@@ -100,8 +100,7 @@ class ResNet34(nn.Module):
         x = _masked(self.stem_norm(self.stem(x), relu=True), mask)
         for stage, blocks in enumerate(self.stages):
             if stage > 0 and mask is not None:
-                lengths = (lengths + 1) // 2
-                mask = frame_mask(lengths, (x.shape[2] + 1) // 2, features)
+                mask = F.max_pool2d(mask, 1, stride=(2, 1))  # every second frame, as the convolution takes them
             for block in blocks:
                 x = block(x, mask)
         x = x.permute(0, 2, 3, 1).flatten(2)  # (batch, frames, bins * channels)

@@ -34,6 +34,13 @@ def test_all_sets_and_baselines_are_extracted_and_a_rerun_does_nothing(data, exp
     assert rerun.stdout.count("nothing to do") == 6
 
 
+def test_a_model_from_elsewhere_has_no_untrained_twin(data, exp):
+    shutil.rmtree(exp / "systems")
+    done = extract(data, exp)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (exp / "systems").iterdir()} == {"fbank-stats"}
+
+
 def test_before_training_it_says_which_stage_is_missing(data, tmp_path):
     done = extract(data, tmp_path / "nothing")
     assert done.returncode == 1
