@@ -68,8 +68,8 @@ def speech_span(blocks: Iterable[np.ndarray], rate: int, config: CutsConfig) -> 
 def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) -> None:
     """Write `speech.json` of a set: the span of speech in every utterance, from its start, or why there is none.
 
-    Every file is decoded for it, in shards that are kept while neither they nor the settings change; only what could not
-    be read is tried again.
+    Every file is decoded for it, in shards that are kept while neither they nor the settings change; only what could
+    not be read is tried again.
 
     Raises:
         SdpnError: audio comes from commands, which may not be run.

@@ -86,6 +86,6 @@ def test_only_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
 def test_commands_are_refused_before_any_audio_is_read(tmp_path, monkeypatch):
     monkeypatch.delenv("SDPN_ALLOW_PIPES", raising=False)
     write_set(tmp_path, [Entry("a", "cat a.wav", RATE, RATE, command=True)])
-    with pytest.raises(SdpnError, match="comes from a command, which runs with --allow-pipes alone: cat a.wav"):
+    with pytest.raises(SdpnError, match=r"comes from a command, which runs with --allow-pipes alone: cat a.wav"):
         find_speech(tmp_path, CutsConfig(), serially)
     assert not (tmp_path / "speech.json").exists()
