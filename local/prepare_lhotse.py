@@ -4,8 +4,9 @@
     local/prepare_lhotse.py --train manifests/cuts_train.jsonl.gz --eval manifests/test --trials trials.txt data
 
 A set is a manifest of cuts, a folder that holds one manifest of cuts or one each of recordings and supervisions, or a
-Shar folder, whose audio is copied out as it is. Without --eval a share of the training speakers is held out; without
---trials, trials are made of the labels. The training set needs no speakers.
+Shar folder, whose audio is copied out as it is. Relative paths are those of the working directory or of a folder above
+the manifest. Without --eval a share of the training speakers is held out; without --trials, trials are made of the
+labels. The training set needs no speakers.
 """
 
 from collections.abc import Callable

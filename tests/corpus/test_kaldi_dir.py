@@ -212,6 +212,21 @@ def test_files_that_are_missing_or_cut_off_and_late_segments_are_skipped(prepare
     assert late == "eve-0-a\tit begins behind the end of its recording\tat 17 of 3 s\n"
 
 
+def test_a_missing_first_file_does_not_hide_where_the_others_are(prepare, kaldi, tmp_path):
+    (kaldi.parent / "audio" / "train" / "ann0.wav").unlink()
+    prepare("--max-skipped", 0.2)
+    assert rows(tmp_path / "data" / "train" / "recordings.jsonl.gz")[0]["id"] == "ann-1"
+
+
+def test_a_named_pipe_and_a_folder_in_the_place_of_a_file_are_skipped(prepare, kaldi, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    edit(kaldi / "train" / "wav.scp", "audio/train/ann0.wav", f"{tmp_path}/pipe")
+    edit(kaldi / "train" / "wav.scp", "audio/train/bob0.wav", str(tmp_path))
+    prepare("--max-skipped", 0.4)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text()
+    assert listed == "ann-0\tnot a regular file\nbob-0\tnot a regular file\n"
+
+
 def test_a_folder_that_is_no_data_directory_is_a_sentence(prepare, kaldi):
     (kaldi / "test" / "wav.scp").unlink()
     with pytest.raises(SdpnError, match=r"test/wav.scp is missing: is this a Kaldi data directory\?"):
