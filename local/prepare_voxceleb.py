@@ -57,6 +57,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
     given_trials = GivenTrials.read(options)
     lists = {name: (own, {}) for name, own in find_lists(chosen, places).items()}
     if given_trials.trials:
+        given_trials.refuse_name({*voxceleb.LISTS, "dev"})
         lists[given_trials.name] = (given_trials.trials, given_trials.models)
     if not lists:
         raise SdpnError("--voxceleb-trials is none, and there is no other trial list: give --trials")

@@ -1,7 +1,7 @@
 """What the programs in local/ share: given and made trial lists, speakers held out, and the order of the work."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,16 @@ class GivenTrials:
     @property
     def name(self) -> str:
         """What the list is called among others: as its file is."""
-        return "_".join(Path(self.path).name.split(".")[0].split())
+        return "_".join(Path(self.path).name.lstrip(".").split(".")[0].split())
+
+    def refuse_name(self, taken: Collection[str]) -> None:
+        """Make sure that the list is not called as one of the corpus's own is, in whose place it would be.
+
+        Raises:
+            SdpnError: it is.
+        """
+        if self.trials and self.name in taken:
+            raise SdpnError(f"{self.path}: a list of the corpus itself is called {self.name}: rename the file")
 
     @property
     def fingerprint(self) -> str:

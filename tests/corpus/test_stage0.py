@@ -84,4 +84,5 @@ def test_unknown_speakers_are_nobody(tmp_path):
 
 def test_the_list_is_called_as_its_file_is():
     assert GivenTrials(str(Path("/x/VoxSRC 2021.val.txt")), [], {}).name == "VoxSRC_2021"
+    assert GivenTrials("/x/.trials.txt", [], {}).name == "trials"
     assert NONE.names == set()

@@ -279,6 +279,23 @@ def test_a_copy_with_white_space_in_its_name_is_skipped(prepare, corpora, tmp_pa
     )
 
 
+def test_lists_of_ones_own_name_utterances_by_ids_or_by_paths(prepare, vox, tmp_path):
+    (tmp_path / "own.txt").write_text(
+        "id10270-vidB-00002 id10270/vidA/00001 target\nid10270-vidB-00002 wav/id10271/vidB/00002.wav nontarget\n"
+    )
+    prepare(vox, "--trials", tmp_path / "own.txt")
+    assert read_trials(tmp_path / "data" / "trials" / "own.txt") == [
+        Trial("id10270-vidB-00002", "id10270-vidA-00001", True),
+        Trial("id10270-vidB-00002", "id10271-vidB-00002", False),
+    ]
+
+
+def test_a_list_of_ones_own_never_takes_the_place_of_an_official_one(prepare, vox, tmp_path):
+    (tmp_path / "vox1_O_cleaned.txt").write_text(LISTS["list_test_all2.txt"])
+    with pytest.raises(SdpnError, match=r"a list of the corpus itself is called vox1_O_cleaned: rename the file"):
+        prepare(vox, "--trials", tmp_path / "vox1_O_cleaned.txt")
+
+
 def test_a_list_of_ones_own_with_an_enrollment_map_is_one_more(prepare, vox, tmp_path):
     (tmp_path / "VoxSRC.val.txt").write_text(
         "1 Ann voxceleb1/id10270/vidB/00002.wav\n0 Ann voxceleb1/id10271/vidB/00002.wav\n"
