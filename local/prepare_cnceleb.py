@@ -90,7 +90,7 @@ def find_speech(
         total = len({name for trial in protocol.trials for name in (trial.enroll, trial.test)})
         if name == given.name:
             where, total = given.path, len(given.names)
-        refuse_unknown(unknown, total, where, str(evaluation.folder), listing)
+        refuse_unknown(unknown, total, where, str(evaluation.folder), listing, found.skipped)
     entries, skipped = cnceleb.scan_train(train, run_all, data / CACHE / "train")
     return Prepared(
         {"train": entries, "eval": found.entries}, found.trials, {}, {"train": skipped, "eval": found.skipped}

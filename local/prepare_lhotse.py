@@ -59,8 +59,9 @@ def find_speech(
         ids = {composed(entry.id): entry.id for entry in speech["train"]}
         speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].path))
     ids = {name: {composed(entry.id): entry.id for entry in own} for name, own in speech.items() if name != "train"}
-    trials = trials_of(given, ids, speech, data, options["seed"])
-    return Prepared(speech, trials, {}, {name: skipped for name, (_, skipped) in scans.items()})
+    skipped = {name: skipped for name, (_, skipped) in scans.items()}
+    trials = trials_of(given, ids, speech, data, options["seed"], skipped)
+    return Prepared(speech, trials, {}, skipped)
 
 
 if __name__ == "__main__":

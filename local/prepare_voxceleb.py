@@ -131,7 +131,7 @@ def find_speech(
         official = voxceleb.LISTS.get(list_name)
         where = f"{list_name} ({official.file})" if official else list_name
         listing = data / "trials" / f"{list_name}.missing.txt"
-        refuse_unknown(sorted({*unknown, *lacking}), total, where, str(listings["vox1"].folder), listing)
+        refuse_unknown(sorted({*unknown, *lacking}), total, where, str(listings["vox1"].folder), listing, skipped)
         sets[list_name] = TrialSet("eval", named, named_models)
     train, left_out = voxceleb.scan(listings["vox2"], meta["vox2"].genders, run_all, data / CACHE / "train")
     return Prepared({"train": train, "eval": evaluation}, sets, {}, {"train": left_out, "eval": skipped})

@@ -1,6 +1,7 @@
 """Kaldi data directories in."""
 
 import os
+import shutil
 
 import pytest
 
@@ -146,6 +147,7 @@ def test_trials_beside_the_segments_serve_without_being_named(prepare, kaldi, tm
 
 def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path):
     run = program("prepare_kaldi")
+    shutil.copytree(kaldi.parent / "audio" / "train", kaldi.parent / "audio" / "more")
     for take in ("utt2spk", "wav.scp"):
         path = kaldi / "train" / take
         path.write_text(
@@ -157,6 +159,7 @@ def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path)
             .replace(" ann\n", " dan\n")
             .replace(" bob\n", " els\n")
             .replace(" cyd\n", " fox\n")
+            .replace("audio/train", "audio/more")
         )
     run("--train", kaldi / "train", *clips, tmp_path / "data")
     assert len(rows(tmp_path / "data" / "eval" / "recordings.jsonl.gz")) == 4
