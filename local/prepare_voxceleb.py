@@ -49,11 +49,13 @@ def main(data: Path, nj: int, **given: Any) -> None:
             raise SdpnError(f"{options[name]}: there is no such folder; to get VoxCeleb, {HOW_TO_GET}")
     roots = {name: Path(options[f"voxceleb{name[-1]}"]) for name in ("vox1", "vox2")}
     fetched = data / "download"
+    places = [folder for root in roots.values() for folder in (root, root.parent)]
     if options["download"]:
-        fetch_all("voxceleb", fetched, options["downloads_config"])
+        given_file = partial(voxceleb.find_file, folders=places)
+        fetch_all("voxceleb", fetched, options["downloads_config"], given_file)
         options |= download_clips(options, fetched, options["downloads_config"])
     clips = find_clips(options, run_all)
-    places = [*(folder for root in roots.values() for folder in (root, root.parent)), fetched / "voxceleb"]
+    places.append(fetched / "voxceleb")
     given_trials = GivenTrials.read(options)
     lists = {name: (own, {}) for name, own in find_lists(chosen, places).items()}
     if given_trials.trials:

@@ -115,6 +115,8 @@ def of_voxceleb2_dev(listing: Listing, meta: Meta) -> Listing:
             f"{listing.folder} has {speakers} speakers where VoxCeleb2's dev part has {DEV_SPEAKERS}: its test part is "
             f"among them; put {META['vox2']} there to tell them apart (--download fetches it)"
         )
+    if speakers < DEV_SPEAKERS:
+        say(f"  {speakers} of the {DEV_SPEAKERS} speakers of VoxCeleb2's dev part are there")
     return wanted
 
 

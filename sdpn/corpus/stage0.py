@@ -92,8 +92,8 @@ def split_speakers(
     count = max(2, round(options["eval_share"] * len(everyone)))
     if named and len(everyone - named) < 2:
         raise SdpnError(
-            f"{where}: {given.path} names {len(named)} of its {len(everyone)} speakers, who are evaluated: at least two "
-            "others are needed to train on"
+            f"{where}: {given.path} names {len(named)} of its {len(everyone)} speakers, who are evaluated: at least "
+            "two others are needed to train on"
         )
     chosen = named or choose_speakers(train, count, options["seed"], where)
     return dict(zip(("train", "eval"), hold_out(train, chosen), strict=True))

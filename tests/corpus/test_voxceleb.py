@@ -70,7 +70,9 @@ def test_voxceleb2_dev_is_trained_on_and_what_the_trials_name_is_evaluated(prepa
     assert len(train) == 6
     assert "id10270-vidB-00002" in ids(tmp_path / "data", "eval")  # the original list alone names it
     assert "id10271-vidB-00001" not in ids(tmp_path / "data", "eval")  # no list names it
-    assert "3 files of VoxCeleb2's test part are left out" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 files of VoxCeleb2's test part are left out" in said
+    assert "2 of the 5994 speakers of VoxCeleb2's dev part are there" in said
 
 
 def test_cleaned_and_original_lists_have_names_of_their_own(prepare, vox, tmp_path):
