@@ -6,7 +6,8 @@
 VoxCeleb1 is wav/id10001/VIDEO/00001.wav, dev and test together or in folders of their own; VoxCeleb2 is
 {aac,m4a,wav}/id00012/VIDEO/00001.{m4a,wav}. Trial lists (veri_test2.txt, list_test_all2.txt, list_test_hard2.txt for
 the cleaned ones, without the 2 for the original ones) lie in the folder of VoxCeleb1, beside it, or in a folder `meta`
-or `trials` of either; --download fetches them. --trials adds a list of your own over VoxCeleb1, such as VoxSRC's.
+or `trials` of either; --download fetches them. --trials adds a list of your own over VoxCeleb1, such as VoxSRC's, which
+names utterances by paths that end as above, or by ids (id10001-VIDEO-00001).
 """
 
 from collections.abc import Callable

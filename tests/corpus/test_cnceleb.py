@@ -108,6 +108,12 @@ def test_without_dev_lst_whoever_is_not_evaluated_is_trained_on(prepare, corpora
     assert {row["speaker"] for row in train} == {*DEV, *SECOND}
 
 
+def test_dev_speakers_of_whom_there_is_no_file_are_a_sentence(prepare, corpora):
+    (corpora / "CN-Celeb_flac" / "dev" / "dev.lst").write_text("id00999\n")
+    with pytest.raises(SdpnError, match=r"no audio file of its part in it: 12 audio files are of another part"):
+        prepare(corpora)
+
+
 def test_an_evaluated_speaker_among_the_dev_speakers_is_an_error(prepare, corpora):
     (corpora / "CN-Celeb_flac" / "dev" / "dev.lst").write_text("id00000\nid00800\n")
     with pytest.raises(SdpnError, match=r"1 speakers are both in train and in eval: id00800"):

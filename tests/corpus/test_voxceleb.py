@@ -217,6 +217,14 @@ def test_another_layout_says_which_is_expected(prepare, corpora):
         prepare(corpora)
 
 
+def test_the_test_part_alone_is_not_trained_on(prepare, corpora):
+    shutil.rmtree(corpora / "vox2" / "dev")
+    with pytest.raises(
+        SdpnError, match=r"no audio like id10001/VIDEO/00001.wav in it: 3 audio files are of another part"
+    ):
+        prepare(corpora)
+
+
 def test_two_files_with_one_id_are_an_error(prepare, corpora):
     shutil.copytree(corpora / "vox2" / "dev" / "wav" / "id00012", corpora / "vox2" / "more" / "wav" / "id00012")
     with pytest.raises(
