@@ -4,11 +4,12 @@
     local/prepare_cnceleb.py --cnceleb1 /corpora/CN-Celeb_flac --cnceleb2 /corpora/CN-Celeb2_flac --nj 16 data
 
 The folders lie as the archives unpack. The trial list `cnceleb` enrolls models of several utterances (enroll.map);
-`cnceleb_joined` enrolls their joined copies (enroll.lst); --trials adds a list of your own, names as in these. Without
---cnceleb2, CN-Celeb1 alone is trained on.
+`cnceleb_joined` enrolls their joined copies (enroll.lst); --trials adds a list of your own, names as in these (models,
+too, without --enroll-map). Without --cnceleb2, CN-Celeb1 alone is trained on.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ def main(data: Path, nj: int, **given: Any) -> None:
     root = cnceleb.find_root(Path(options["cnceleb1"]), 1)
     protocol = cnceleb.Protocol.read(root)
     given_trials = GivenTrials.read(options)
+    given_trials.refuse_name({"cnceleb", "cnceleb_joined", "dev"})
+    if not given_trials.models:  # those of the corpus serve
+        enrolled = {trial.enroll for trial in given_trials.trials}
+        models = {model: names for model, names in protocol.models.items() if model in enrolled}
+        given_trials = replace(given_trials, models=models)
     everyone, evaluation = list_audio(root / "data", run_all), list_audio(root / "eval", run_all)
     train = [cnceleb.train_part(everyone, protocol)]
     if options["cnceleb2"]:
@@ -82,7 +88,9 @@ def find_speech(
     for name, unknown in found.unknown.items():
         where, listing = f"{name} ({evaluation.folder}/lists)", data / "trials" / f"{name}.missing.txt"
         total = len({name for trial in protocol.trials for name in (trial.enroll, trial.test)})
-        refuse_unknown(unknown, total, where, str(evaluation.folder), listing)
+        if name == given.name:
+            where, total = given.path, len(given.names)
+        refuse_unknown(unknown, total, where, str(evaluation.folder), listing, found.skipped)
     entries, skipped = cnceleb.scan_train(train, run_all, data / CACHE / "train")
     return Prepared(
         {"train": entries, "eval": found.entries}, found.trials, {}, {"train": skipped, "eval": found.skipped}

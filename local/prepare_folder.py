@@ -73,8 +73,9 @@ def find_speech(
             )
     sets = make_sets(scans, options, given)
     ids = {name: scans.get(name, scans["train"]).ids for name in sets if name != "train"}
-    trials = trials_of(given, ids, sets, data, options["seed"])
-    return Prepared(sets, trials, {}, {name: scan.skipped for name, scan in scans.items()})
+    skipped = {name: scan.skipped for name, scan in scans.items()}
+    trials = trials_of(given, ids, sets, data, options["seed"], skipped)
+    return Prepared(sets, trials, {}, skipped)
 
 
 def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrials) -> dict[str, list[Entry]]:

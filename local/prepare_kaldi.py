@@ -57,9 +57,9 @@ def find_speech(
         ids = {composed(entry.id): entry.id for entry in speech["train"]}
         speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].folder))
     ids = {name: {composed(entry.id): entry.id for entry in own} for name, own in speech.items() if name != "train"}
-    trials = trials_of(given, ids, speech, data, options["seed"])
-    features = {name: sets.get(name, sets["train"]).features for name in speech}
     skipped = {name: skipped for name, (_, skipped) in scans.items()}
+    trials = trials_of(given, ids, speech, data, options["seed"], skipped)
+    features = {name: sets.get(name, sets["train"]).features for name in speech}
     return Prepared(speech, trials, {}, skipped, {name: own for name, own in features.items() if own})
 
 

@@ -4,8 +4,9 @@
     local/prepare_lhotse.py --train manifests/cuts_train.jsonl.gz --eval manifests/test --trials trials.txt data
 
 A set is a manifest of cuts, a folder that holds one manifest of cuts or one each of recordings and supervisions, or a
-Shar folder, whose audio is copied out as it is. Without --eval a share of the training speakers is held out; without
---trials, trials are made of the labels. The training set needs no speakers.
+Shar folder, whose audio is copied out as it is. Relative paths are those of the working directory or of a folder above
+the manifest. Without --eval a share of the training speakers is held out; without --trials, trials are made of the
+labels. The training set needs no speakers.
 """
 
 from collections.abc import Callable
@@ -58,8 +59,9 @@ def find_speech(
         ids = {composed(entry.id): entry.id for entry in speech["train"]}
         speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].path))
     ids = {name: {composed(entry.id): entry.id for entry in own} for name, own in speech.items() if name != "train"}
-    trials = trials_of(given, ids, speech, data, options["seed"])
-    return Prepared(speech, trials, {}, {name: skipped for name, (_, skipped) in scans.items()})
+    skipped = {name: skipped for name, (_, skipped) in scans.items()}
+    trials = trials_of(given, ids, speech, data, options["seed"], skipped)
+    return Prepared(speech, trials, {}, skipped)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@
 VoxCeleb1 is wav/id10001/VIDEO/00001.wav, dev and test together or in folders of their own; VoxCeleb2 is
 {aac,m4a,wav}/id00012/VIDEO/00001.{m4a,wav}. Trial lists (veri_test2.txt, list_test_all2.txt, list_test_hard2.txt for
 the cleaned ones, without the 2 for the original ones) lie in the folder of VoxCeleb1, beside it, or in a folder `meta`
-or `trials` of either; --download fetches them. --trials adds a list of your own over VoxCeleb1, such as VoxSRC's.
+or `trials` of either; --download fetches them. --trials adds a list of your own over VoxCeleb1, such as VoxSRC's, which
+names utterances by paths that end as above, or by ids (id10001-VIDEO-00001).
 """
 
 from collections.abc import Callable
@@ -49,14 +50,17 @@ def main(data: Path, nj: int, **given: Any) -> None:
             raise SdpnError(f"{options[name]}: there is no such folder; to get VoxCeleb, {HOW_TO_GET}")
     roots = {name: Path(options[f"voxceleb{name[-1]}"]) for name in ("vox1", "vox2")}
     fetched = data / "download"
+    places = [folder for root in roots.values() for folder in (root, root.parent)]
     if options["download"]:
-        fetch_all("voxceleb", fetched, options["downloads_config"])
+        given_file = partial(voxceleb.find_file, folders=places)
+        fetch_all("voxceleb", fetched, options["downloads_config"], given_file)
         options |= download_clips(options, fetched, options["downloads_config"])
     clips = find_clips(options, run_all)
-    places = [*(folder for root in roots.values() for folder in (root, root.parent)), fetched / "voxceleb"]
+    places.append(fetched / "voxceleb")
     given_trials = GivenTrials.read(options)
     lists = {name: (own, {}) for name, own in find_lists(chosen, places).items()}
     if given_trials.trials:
+        given_trials.refuse_name({*voxceleb.LISTS, "dev"})
         lists[given_trials.name] = (given_trials.trials, given_trials.models)
     if not lists:
         raise SdpnError("--voxceleb-trials is none, and there is no other trial list: give --trials")
@@ -130,7 +134,7 @@ def find_speech(
         official = voxceleb.LISTS.get(list_name)
         where = f"{list_name} ({official.file})" if official else list_name
         listing = data / "trials" / f"{list_name}.missing.txt"
-        refuse_unknown(sorted({*unknown, *lacking}), total, where, str(listings["vox1"].folder), listing)
+        refuse_unknown(sorted({*unknown, *lacking}), total, where, str(listings["vox1"].folder), listing, skipped)
         sets[list_name] = TrialSet("eval", named, named_models)
     train, left_out = voxceleb.scan(listings["vox2"], meta["vox2"].genders, run_all, data / CACHE / "train")
     return Prepared({"train": train, "eval": evaluation}, sets, {}, {"train": left_out, "eval": skipped})

@@ -20,6 +20,7 @@ from sdpn.corpus.trials import Trial, read_trials, refuse_one_kind
 from sdpn.errors import SdpnError
 
 _FILE = re.compile(r"(?:^|/)(id\d{5})/([^/\s]+)/([^/\s]+)\.[^/.]+$")
+_ID = re.compile(r"id\d{5}-[^/\s]+-[^/\s]+")
 _TEST_PART = re.compile(r"(?:^|[/_-])test(?:[/_-]|$)")
 DEV_SPEAKERS = 5994  # of VoxCeleb2
 
@@ -114,6 +115,8 @@ def of_voxceleb2_dev(listing: Listing, meta: Meta) -> Listing:
             f"{listing.folder} has {speakers} speakers where VoxCeleb2's dev part has {DEV_SPEAKERS}: its test part is "
             f"among them; put {META['vox2']} there to tell them apart (--download fetches it)"
         )
+    if speakers < DEV_SPEAKERS:
+        say(f"  {speakers} of the {DEV_SPEAKERS} speakers of VoxCeleb2's dev part are there")
     return wanted
 
 
@@ -177,7 +180,11 @@ def read_official(name: str, path: Path) -> list[Trial]:
 
 
 def ids_of(trials: Iterable[Trial], models: Mapping[str, list[str]]) -> dict[str, str]:
-    """The utterance id of every name in trials and models that has the form of one; VoxSRC puts folders before it."""
+    """The utterance id of every name in trials and models that has the form of one.
+
+    That is a path (VoxSRC puts folders before it), with its extension or without, or an id, as in lists for Kaldi.
+    """
     names = {name for trial in trials for name in (trial.enroll, trial.test)}
     names |= {name for utterances in models.values() for name in utterances}
-    return {name: id for name in names if (id := utterance_id(name)) is not None}
+    ids = {name: utterance_id(name) or utterance_id(f"{name}.wav") for name in names}
+    return {name: id or name for name, id in ids.items() if id or _ID.fullmatch(name)}

@@ -20,6 +20,8 @@ _SENTENCES = {
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
     errno.EACCES: "permission denied: choose another folder or change its permissions",
     errno.EPERM: "permission denied: choose another folder or change its permissions",
+    errno.EEXIST: "a file is where a folder should be: choose another folder or remove it",
+    errno.ENOTDIR: "a file is where a folder should be: choose another folder or remove it",
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EFBIG: "the file size limit is reached: raise it (ulimit -f) and run the same command again",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) and run the same command again",

@@ -67,16 +67,20 @@ class Listing:
         files: files with an extension of `EXTENSIONS`, sorted by name.
         skipped: folders and files that cannot be used.
         others: how many files have each other extension.
+        passed_over: how many audio files `where` took away.
     """
 
     folder: Path
     files: list[AudioFile]
     skipped: list[Skipped] = field(default_factory=list)
     others: Counter = field(default_factory=Counter)
+    passed_over: int = 0
 
     @property
     def what_else(self) -> str:
         """What is there beside audio files, in a few words."""
+        if self.passed_over:
+            return f"{self.passed_over} audio files are of another part"
         if self.skipped:
             return f"{self.skipped[0].path}: {self.skipped[0].reason}"
         if self.others:
@@ -86,7 +90,8 @@ class Listing:
 
     def where(self, wanted: Callable[[AudioFile], bool]) -> "Listing":
         """The same with those files alone that are wanted."""
-        return Listing(self.folder, [file for file in self.files if wanted(file)], self.skipped, self.others)
+        files = [file for file in self.files if wanted(file)]
+        return Listing(self.folder, files, self.skipped, self.others, len(self.files) - len(files))
 
 
 def serially(function: Callable, jobs: Iterable[tuple]) -> Iterator:

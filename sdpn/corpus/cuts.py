@@ -139,12 +139,13 @@ def _write(folder: Path, role: str, config: CutsConfig, work: Work) -> tuple[Tal
                 labels.append((cut["id"], segment["speaker"]))
             yield cut
         tally.skipped.update(count_reasons(skipped))
-        _write_lists(folder, role, labels, skipped, outputs)
+        _write_what_was_skipped(folder, skipped, outputs)
         if not tally.cuts:
             reasons = ", ".join(f"{count} {why}" for why, count in tally.skipped.items()) or "there are none"
             raise SdpnError(f"{folder}: none of its utterances can be used: {reasons}")
         refuse_many_skipped(str(folder), tally.skipped, utterances, config.max_skipped, folder / "skipped.tsv")
         work.begin()
+        _write_labels(folder, role, labels, outputs)
 
     write_jsonl_gz(outputs[0], written())
     tally.speakers = len({speaker for _, speaker in labels})
@@ -173,13 +174,17 @@ def _in_order(made: Iterable[tuple[dict[str, Any], dict[str, Any]]], folder: Pat
             heappush(waiting, (cut["id"].encode(), number, (segment, cut)))
 
 
-def _write_lists(folder: Path, role: str, labels: list, skipped: list[Skipped], outputs: list[Path]) -> None:
-    """Write who speaks and what was left out; the files written join `outputs`."""
+def _write_what_was_skipped(folder: Path, skipped: list[Skipped], outputs: list[Path]) -> None:
+    """Write what was left out; the file joins `outputs`."""
     listing = folder / "skipped.tsv"
     listing.unlink(missing_ok=True)
     if skipped:
         write_skipped(listing, skipped)
         outputs.append(listing)
+
+
+def _write_labels(folder: Path, role: str, labels: list[tuple[str, str]], outputs: list[Path]) -> None:
+    """Write who speaks; the file joins `outputs`."""
     if role in ("train", "eval"):
         path = folder / ("utt2spk.oracle" if role == "train" else "utt2spk")
         path.unlink(missing_ok=True)

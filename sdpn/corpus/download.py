@@ -10,6 +10,8 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +64,13 @@ def read_catalogue(path: Path) -> list[Download]:
     return [config.read(None, Download, row) for row in rows]
 
 
-def fetch_all(corpus: str, folder: Path, catalogue: Path) -> Path:
+def fetch_all(corpus: str, folder: Path, catalogue: Path, given: Callable[[str], object] = lambda file: None) -> Path:
     """Fetch, check and unpack what the catalogue lists for a corpus; return the folder that it is in.
 
     What is there already is not fetched again; killed, the same call goes on where it was.
+
+    Args:
+        given: whether the user has a file of this name elsewhere, so that it need not be fetched.
 
     Raises:
         SdpnError: a file cannot be had, or is not the one that it should be.
@@ -76,7 +81,7 @@ def fetch_all(corpus: str, folder: Path, catalogue: Path) -> Path:
             if download.corpus != corpus or (download.unpacks and (target / download.unpacks).is_dir()):
                 continue
             for remote in download.files:
-                if not (target / remote.file).is_file():
+                if not (target / remote.file).is_file() and not given(remote.file):
                     fetch(remote, target / remote.file)
             if download.unpacks:
                 unpack([target / remote.file for remote in download.files], target, download.unpacks)
@@ -227,7 +232,7 @@ def unpack(pieces: list[Path], target: Path, folder: str) -> None:
         else:
             with io.BufferedReader(_Pieces(pieces), _CHUNK) as whole, tarfile.open(fileobj=whole, mode="r|*") as opened:
                 opened.extractall(beside, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise SdpnError(f"{archive} cannot be unpacked ({error}): remove it and run the same command again") from None
     if not (beside / folder).is_dir():
         held = ", ".join(sorted(path.name for path in beside.iterdir())[:5])

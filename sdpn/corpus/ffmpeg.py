@@ -112,13 +112,13 @@ def _by_library(path: str | Path, sampling_rate: int, channels: int) -> Iterator
     layout = {1: "mono", 2: "stereo"}.get(channels)  # for more, the one that the file has
     try:
         with av.open(f"file:{path}") as opened:
-            track = opened.streams.audio[0]
+            track = _first_track(opened)
             track.thread_type = "NONE"
             resampler = av.AudioResampler(format="flt", layout=layout, rate=sampling_rate)
             for frame in chain(opened.decode(track), [None]):  # the last call gives what the resampler still holds
                 for part in resampler.resample(frame):
                     yield part.to_ndarray().reshape(-1, channels)
-    except (av.FFmpegError, IndexError) as error:
+    except (av.FFmpegError, ValueError) as error:
         raise SdpnError(f"{path}: ffmpeg cannot decode it: {getattr(error, 'strerror', None) or error}") from None
 
 
@@ -177,12 +177,25 @@ def _ask_library(path: str | Path) -> tuple[int, int, int]:
     av = library()
     try:
         with av.open(f"file:{path}") as opened:
-            track = opened.streams.audio[0]
+            track = _first_track(opened)
             seconds = track.duration * track.time_base if track.duration else opened.duration / av.time_base
             return track.rate, round(seconds * track.rate), track.channels
-    except (av.FFmpegError, IndexError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or "there is no audio in it"
+    except (av.FFmpegError, TypeError) as error:  # TypeError: there is no duration
+        reason = getattr(error, "strerror", None) or "its length is unknown"
         raise ValueError(f"not readable as audio: {reason}") from None
+
+
+def _first_track(opened: Any) -> Any:
+    """The first audio track of what PyAV has opened.
+
+    Raises:
+        ValueError: there is none, or no decoder knows it.
+    """
+    if not opened.streams.audio:
+        raise ValueError("not readable as audio: there is no audio in it")
+    if opened.streams.audio[0].codec_context is None:
+        raise ValueError("not readable as audio: no decoder knows it")
+    return opened.streams.audio[0]
 
 
 def _ask_ffprobe(path: str | Path) -> tuple[int, int, int]:

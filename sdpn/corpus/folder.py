@@ -47,6 +47,8 @@ class Scan:
 def set_folders(corpus_dir: Path) -> dict[str, Path]:
     """The folders that are sets: `train` and every `eval*` of `corpus_dir`; else all of it is `train`, to be split.
 
+    Without a folder `train`, one whose name goes on with a letter, such as `evalyn`, is a speaker's.
+
     Raises:
         SdpnError: there is no such folder, or it holds one of the two alone.
     """
@@ -54,6 +56,8 @@ def set_folders(corpus_dir: Path) -> dict[str, Path]:
         raise SdpnError(f"{corpus_dir}: there is no such folder")
     evals = sorted(path for path in corpus_dir.glob("eval*") if path.is_dir())
     train = corpus_dir / "train"
+    if not train.is_dir():
+        evals = [path for path in evals if not path.name[4:5].isalpha()]
     if train.is_dir() != bool(evals):
         has, lacks = ("train", "eval") if train.is_dir() else (evals[0].name, "train")
         raise SdpnError(

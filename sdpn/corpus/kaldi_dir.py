@@ -145,7 +145,7 @@ def read_table(path: Path) -> dict[str, str]:
 def _recordings(folder: Path) -> dict[str, Source]:
     table = read_table(folder / "wav.scp")
     files = [value for value in table.values() if not value.endswith("|")]
-    base = base_of(files[0], folder) if files else Path()
+    base = base_of(files, folder) or Path.cwd()
     inside = [value for value in files if _IN_ARCHIVE.match(value) and not (base / value).exists()]
     if inside:
         raise SdpnError(
@@ -162,12 +162,9 @@ def _recordings(folder: Path) -> dict[str, Source]:
 
 def _go_where_they_run(commands: list[str], folder: Path) -> str:
     """What takes commands to the folder that their relative paths are relative to; nothing where they name none."""
-    for word in commands[0].split() if commands else []:
-        word = word.strip("'\"")
-        if "/" in word and not word.startswith(("/", "-")):
-            base = base_of(word, folder)
-            return f"cd {shlex.quote(str(base))} && " if (base / word).exists() else ""
-    return ""
+    words = (word.strip("'\"") for command in commands for word in command.split())
+    base = base_of((word for word in words if "/" in word and not word.startswith(("/", "-"))), folder)
+    return f"cd {shlex.quote(str(base))} && " if base else ""
 
 
 def _segments(path: Path, recordings: dict[str, Source]) -> dict[str, Segment]:
@@ -209,6 +206,6 @@ def read_features(folder: Path) -> dict[str, str]:
     if any(value.endswith("|") for value in table.values()):
         say(f"  {folder}/feats.scp names commands, so features are made anew")
         return {}
-    first = next(iter(table.values()))
-    base = base_of(re.sub(r":\d+(\[.*\])?$", "", first), folder)
+    files = (re.sub(r":\d+(\[.*\])?$", "", value) for value in table.values())
+    base = base_of(files, folder) or Path.cwd()
     return {id: os.path.normpath(base / value) for id, value in table.items()}

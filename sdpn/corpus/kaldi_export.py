@@ -16,6 +16,7 @@ from sdpn.errors import SdpnError
 from sdpn.files import write_text
 
 FILES = ("wav.scp", "segments", "utt2spk", "spk2utt", "utt2dur", "reco2dur", "spk2gender", "feats.scp")
+_MARK = ".exported"  # tells what was exported from what somebody made
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ def export_kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> Exported:
         oracle: for the training set: take the labels kept aside in utt2spk.oracle.
 
     Raises:
-        SdpnError: `out` is itself a set, stage 1 has not been run, there are no oracle labels, or ids cannot be brought
-            into Kaldi's order.
+        SdpnError: `out` is itself a set, or a data directory that was not exported before; stage 1 has not been run,
+            there are no oracle labels, or ids cannot be brought into Kaldi's order.
     """
     if (out / "recordings.jsonl.gz").exists():
         raise SdpnError(f"{out} is a set of the recipe, whose files would be overwritten: name another folder")
+    if (out / "wav.scp").exists() and not (out / _MARK).exists():
+        raise SdpnError(f"{out} is a data directory that was not exported before: name another folder, or remove it")
     cuts = list(_cuts(set_dir / "cuts.jsonl.gz"))
     features = read_features(set_dir) if (set_dir / "feats.scp").is_file() else None
     kept = [cut for cut in cuts if features is None or cut["id"] in features]
@@ -70,6 +73,7 @@ def export_kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> Exported:
         spk2utt[tables["utt2spk"][name]].append(name)
     tables["spk2utt"] = {speaker: " ".join(own) for speaker, own in spk2utt.items()}
     tables["spk2gender"] = _genders(kept, speakers)
+    write_text(out / _MARK, f"{set_dir.resolve()}\n")
     for file, table in tables.items():
         (out / file).unlink(missing_ok=True)
         if table:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import soundfile
 from sdpn.console import Progress
 from sdpn.corpus.audio_files import Skipped
 from sdpn.corpus.manifests import Entry
-from sdpn.corpus.sources import Source, fingerprint_sources, probe_sources, refuse_commands
+from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, digest
 
@@ -76,10 +77,13 @@ class Manifests:
                 skipped.append(Skipped(utterance.id, reason))
                 continue
             source = recording.sources[0]
-            command = source.type == "command"
-            place = source.source if command else os.path.abspath(source.source)
-            found.setdefault(recording.id, (Source(place, command), recording.sampling_rate, recording.num_samples))
+            place = Source(source.source, source.type == "command")
+            found.setdefault(recording.id, (place, recording.sampling_rate, recording.num_samples))
             utterances.append(utterance)
+        base = base_of((source.place for source, _, _ in found.values() if not source.command), path) or Path.cwd()
+        for id, (source, *header) in found.items():
+            if not source.command:
+                found[id] = (Source(os.path.abspath(base / source.place)), *header)
         refuse_commands((source for source, _, _ in found.values()), path, allow_pipes)
         return Manifests(path, found, utterances, skipped)
 
@@ -142,16 +146,16 @@ def _refusal(recording: "Recording | None", utterance: Utterance) -> str | None:
 
 def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Utterance]]:
     """Every utterance with its recording, None where it has none."""
-    if path.is_dir() and list(path.glob("cuts.*.jsonl*")) and list(path.glob("recording.*.tar*")):
-        yield from map(_of_cut, _unpacked(path, audio))
-        return
-    cuts, recordings, supervisions = _find(path)
+    shards = sorted(path.glob("cuts.*.jsonl*")) if path.is_dir() and list(path.glob("recording.*.tar*")) else []
+    cuts, recordings, supervisions = (None, None, None) if shards else _find(path)
     try:
-        if cuts is not None:
+        if shards:
+            yield from map(_of_cut, _unpacked(path, shards, audio))
+        elif cuts is not None:
             yield from map(_of_cut, _open(cuts, "cuts"))
         else:
             yield from _of_supervisions(recordings, supervisions)
-    except (ValueError, KeyError, TypeError, EOFError, OSError, AssertionError) as error:
+    except (ValueError, KeyError, TypeError, EOFError, OSError, AssertionError, tarfile.TarError) as error:
         raise SdpnError(f"{path}: not a readable Lhotse manifest: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -183,6 +187,8 @@ def _open(path: Path, what: str) -> Any:
 
     kind = {"cuts": CutSet, "recordings": RecordingSet, "supervisions": SupervisionSet}[what]
     opened = load_manifest_lazy_or_eager(path)
+    if opened is None:
+        raise SdpnError(f"{path} is empty")
     if not isinstance(opened, kind):
         hint = "" if what != "cuts" else ": for recordings and supervisions, name the folder that holds both"
         raise SdpnError(f"{path} is a {type(opened).__name__} where {what} were expected{hint}")
@@ -231,12 +237,17 @@ def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> 
     )
 
 
-def _unpacked(path: Path, audio: Path) -> Iterator[Any]:
+def _unpacked(path: Path, shards: list[Path], audio: Path) -> Iterator[Any]:
     """The cuts of a Shar folder, their audio copied to files."""
     from lhotse import AudioSource, CutSet
+    from lhotse.serialization import open_best
     from lhotse.utils import fastcopy
 
-    with Progress(f"audio of {path}", 0, "cuts") as progress:
+    total = 0
+    for shard in shards:
+        with open_best(shard) as lines:
+            total += sum(1 for _ in lines)
+    with Progress(f"audio of {path}", total, "cuts") as progress:
         for cut in CutSet.from_shar(in_dir=path):
             recording = getattr(cut, "recording", None)
             if recording is not None and recording.sources[0].type == "memory":

@@ -4,7 +4,9 @@ import hashlib
 import io
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,15 +30,17 @@ class Source(NamedTuple):
     command: bool = False
 
 
-def base_of(name: str, folder: Path) -> Path:
-    """The folder that a relative path in a list in `folder` is relative to.
+def base_of(names: Iterable[str], folder: Path) -> Path | None:
+    """The folder that the relative paths among `names`, which stand in a list in `folder`, are relative to.
 
-    Kaldi's recipes run in the folder above data/, so it is the working directory or one of those above the list.
+    Recipes run in a folder above their lists, so it is the working directory or one of those above the list: the first
+    in which any of the first hundred paths exists (single files may be missing), None where there is none.
     """
+    relative = list(islice((name for name in names if not os.path.isabs(name)), 100))
     for base in (Path.cwd(), *folder.resolve().parents, folder.resolve()):
-        if (base / name).exists():
+        if any((base / name).exists() for name in relative):
             return base
-    return Path.cwd()
+    return None
 
 
 def refuse_commands(sources: Iterable[Source], where: str | Path, allowed: bool) -> None:
@@ -78,7 +82,7 @@ def probe_sources(
         if source.command:
             commands.append((id, source.place))
         elif (file := _file(source.place)) is None:
-            found[id] = "there is no such file"
+            found[id] = "not a regular file" if os.path.exists(source.place) else "there is no such file"
         else:
             files.append((id, file))
     headers = probe([file for _, file in files], run, title, cache / "files")
@@ -95,6 +99,8 @@ def _file(path: str) -> AudioFile | None:
     try:
         status = os.stat(path)
     except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):  # whoever opens a named pipe waits for ever
         return None
     return AudioFile("", path, status.st_size, status.st_mtime_ns)
 

@@ -1,12 +1,13 @@
 """What the programs in local/ share: given and made trial lists, speakers held out, and the order of the work."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sdpn.console import say
+from sdpn.corpus.audio_files import Skipped
 from sdpn.corpus.clips import ClipSource, fingerprint_clips, make_clips
 from sdpn.corpus.folder import choose_speakers, hold_out
 from sdpn.corpus.manifests import Entry
@@ -81,13 +82,19 @@ def split_speakers(
         ids: utterance ids by the names that a trial list may use.
 
     Raises:
-        SdpnError: there are no labels, or too few speakers.
+        SdpnError: there are no labels, or too few speakers, or too few that the trials do not name.
     """
     if any(entry.speaker is None for entry in train):
         raise SdpnError(f"{where}: it has no speaker labels to split it by: give an evaluation set, too")
     speakers = {entry.id: entry.speaker for entry in train}
     named = {speakers[ids[name]] for name in given.names if name in ids}
-    count = max(2, round(options["eval_share"] * len(set(speakers.values()))))
+    everyone = set(speakers.values())
+    count = max(2, round(options["eval_share"] * len(everyone)))
+    if named and len(everyone - named) < 2:
+        raise SdpnError(
+            f"{where}: {given.path} names {len(named)} of its {len(everyone)} speakers, who are evaluated: at least "
+            "two others are needed to train on"
+        )
     chosen = named or choose_speakers(train, count, options["seed"], where)
     return dict(zip(("train", "eval"), hold_out(train, chosen), strict=True))
 
@@ -116,7 +123,16 @@ class GivenTrials:
     @property
     def name(self) -> str:
         """What the list is called among others: as its file is."""
-        return "_".join(Path(self.path).name.split(".")[0].split())
+        return "_".join(Path(self.path).name.lstrip(".").split(".")[0].split())
+
+    def refuse_name(self, taken: Collection[str]) -> None:
+        """Make sure that the list is not called as one of the corpus's own is, in whose place it would be.
+
+        Raises:
+            SdpnError: it is.
+        """
+        if self.trials and self.name in taken:
+            raise SdpnError(f"{self.path}: a list of the corpus itself is called {self.name}: rename the file")
 
     @property
     def fingerprint(self) -> str:
@@ -131,31 +147,43 @@ class GivenTrials:
 
 
 def trials_of(
-    given: GivenTrials, ids: Mapping[str, Mapping[str, str]], speech: Mapping[str, list[Entry]], data: Path, seed: int
+    given: GivenTrials,
+    ids: Mapping[str, Mapping[str, str]],
+    speech: Mapping[str, list[Entry]],
+    data: Path,
+    seed: int,
+    skipped: Mapping[str, list[Skipped]] | None = None,
 ) -> dict[str, TrialSet]:
     """The trials over every evaluation set: the given ones where their names exist, made from its labels elsewhere.
 
     Args:
         ids: for every evaluation set, utterance ids by the names that a trial list may use.
-        speech: the entries of every set.
+        speech: the entries of every set. One without any gets no trials: `write_corpus` says why there are none.
+        skipped: what was left out of a set, to be told where names are missing.
 
     Raises:
         SdpnError: a set lacks some of the names, no set has any of them, or a set has no labels to make trials of.
     """
     sets = {}
     for name, known in ids.items():
+        if not speech[name]:
+            continue
         trials, unknown = name_by_id(given.trials, known, given.models)
         models, lacking = name_models(given.models, known, {trial.enroll for trial in given.trials})
         found = bool(given.names & known.keys())
         if given.trials and found:
             unknown = sorted({*unknown, *lacking})
-            refuse_unknown(unknown, len(given.names), given.path, name, data / "trials" / f"{name}.missing.txt")
+            listing, left_out = data / "trials" / f"{name}.missing.txt", skipped or {}
+            left_out = left_out.get(
+                name, left_out.get("train", ())
+            )  # a set that was split off train has none of its own
+            refuse_unknown(unknown, len(given.names), given.path, name, listing, left_out)
             sets[name] = TrialSet(name, trials, models)
         else:
             if given.trials:
                 say(f"  {name}: none of the names in {given.path} exists there, so its trials are made")
             sets[name] = TrialSet(name, generate(name, speech[name], seed))
-    if given.trials and not any(given.names & known.keys() for known in ids.values()):
+    if sets and given.trials and not any(given.names & known.keys() for known in ids.values()):
         raise SdpnError(f"{given.path}: its names exist in no evaluation set, e.g. {given.trials[0].enroll}")
     return sets
 

@@ -1,7 +1,7 @@
 """Trial lists and enrollment maps: made from labels, read from files, checked, written in Kaldi's form."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -159,7 +159,14 @@ def name_models(
     return named, sorted(unknown)
 
 
-def refuse_unknown(unknown: list[str], total: int, where: str | Path, set_name: str, listing: Path) -> None:
+def refuse_unknown(
+    unknown: list[str],
+    total: int,
+    where: str | Path,
+    set_name: str,
+    listing: Path,
+    skipped: Sequence[tuple[str, str]] = (),
+) -> None:
     """Make sure that every utterance of a trial list is in the evaluation set; all that are not are listed.
 
     Args:
@@ -167,6 +174,7 @@ def refuse_unknown(unknown: list[str], total: int, where: str | Path, set_name: 
         total: how many names the list has.
         where: the trial list.
         listing: the file that gets all of them.
+        skipped: what was left out of the set, and why: they may be among it.
 
     Raises:
         SdpnError: some are not there; they are counted, and the first ones named.
@@ -174,9 +182,11 @@ def refuse_unknown(unknown: list[str], total: int, where: str | Path, set_name: 
     listing.unlink(missing_ok=True)
     if unknown:
         write_text(listing, "".join(f"{name}\n" for name in unknown))
+        what, why = skipped[0] if skipped else ("", "")
+        left_out = f"{len(skipped)} of its files cannot be used, e.g. {what}: {why}; " if skipped else ""
         raise SdpnError(
             f"{where}: {len(unknown)} of its {total} names are no usable utterances of {set_name}: {some(unknown)}; "
-            f"{listing} lists them all; a name is an utterance id or a path below the evaluation set"
+            f"{listing} lists them all; {left_out}a name is an utterance id or a path below the evaluation set"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from sdpn.config import to_dict
 from sdpn.console import Progress
+from sdpn.corpus import pipes
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.cuts import segments
 from sdpn.corpus.reading import read_blocks
@@ -17,6 +18,7 @@ from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, write_text
 
 _UTTERANCES_PER_JOB = 500
+_UNREADABLE = "its audio cannot be read"
 _HOP = 0.005  # s; a frame is 5 hops (25 ms), the next one begins 2 hops later (10 ms)
 
 
@@ -66,11 +68,19 @@ def speech_span(blocks: Iterable[np.ndarray], rate: int, config: CutsConfig) -> 
 def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) -> None:
     """Write `speech.json` of a set: the span of speech in every utterance, from its start, or why there is none.
 
-    Every file is decoded for it, in shards that are kept while neither they nor the settings change.
+    Every file is decoded for it, in shards that are kept while neither they nor the settings change; only what could
+    not be read is tried again.
+
+    Raises:
+        SdpnError: audio comes from commands, which may not be run.
     """
     settings = digest({key: value for key, value in to_dict(config).items() if key.startswith(("vad_", "channel"))})
     with exclusive(folder):
         pairs = list(segments(folder))
+        for _, recording in pairs:
+            for source in recording["sources"]:
+                if source["type"] == "command":
+                    pipes.refuse_unless_allowed(source["source"])
         parts = [pairs[first : first + _UTTERANCES_PER_JOB] for first in range(0, len(pairs), _UTTERANCES_PER_JOB)]
         jobs = [(number, part, folder / "vad", settings, config) for number, part in enumerate(parts)]
         spans: dict[int, dict] = {}
@@ -89,18 +99,21 @@ def _find_some(
     number: int, pairs: Sequence[tuple[dict, dict]], cache: Path, settings: str, config: CutsConfig
 ) -> tuple[int, dict[str, Any]]:
     stamp, kept = digest(settings, pairs, [_stamp(recording) for _, recording in pairs]), cache / f"{number}.json"
+    spans: dict[str, Any] = {}
     try:
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["inputs"] == stamp:
-            return number, known["spans"]
+            spans = known["spans"]
     except (FileNotFoundError, ValueError, KeyError):
         pass
-    spans: dict[str, Any] = {}
-    for segment, recording in pairs:
+    wanted = [pair for pair in pairs if str(spans.get(pair[0]["id"], _UNREADABLE)).startswith(_UNREADABLE)]
+    if not wanted:
+        return number, spans
+    for segment, recording in wanted:
         try:
             spans[segment["id"]] = _span_of(segment, recording, config) or "no speech is heard in it"
         except SdpnError as error:
-            spans[segment["id"]] = f"its audio cannot be read: {error}"
+            spans[segment["id"]] = f"{_UNREADABLE}: {error}"
     write_text(kept, json.dumps({"inputs": stamp, "spans": spans}, ensure_ascii=False))
     return number, spans
 

@@ -86,7 +86,8 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
         the paths written.
 
     Raises:
-        SdpnError: a set is empty, has an id twice, or lost too much; people are both trained on and evaluated.
+        SdpnError: a set is empty, has an id twice, or lost too much; people or utterances are both trained on and
+            evaluated.
     """
     written = []
     sets = {**prepared.speech, **prepared.clips}
@@ -94,6 +95,7 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
         written += _write_what_was_skipped(data / set_name, entries, prepared)
         refuse_equal_ids(entries, set_name)
     refuse_shared_speakers({name: {entry.speaker for entry in own} for name, own in prepared.speech.items()}, data)
+    refuse_shared_utterances(prepared.speech)
     for set_name, entries in prepared.speech.items():
         written += write_set(data / set_name, entries)
         say(f"  {set_name}: {summary(entries)}")
@@ -158,4 +160,20 @@ def refuse_shared_speakers(speakers: dict[str, set[str | None]], data: Path) -> 
             raise SdpnError(
                 f"{data}: {len(shared)} speakers are both in train and in {name}: {some(shared)}; take them out of "
                 "one, or give different people different names"
+            )
+
+
+def refuse_shared_utterances(speech: dict[str, list[Entry]]) -> None:
+    """Make sure that no utterance is both trained on and evaluated, which labels do not tell where there are none.
+
+    Raises:
+        SdpnError: the training set and an evaluation set share utterances; the first is named.
+    """
+    for name in [name for name in speech if name != "train"]:
+        evaluated = {(entry.path, entry.start, entry.channel) for entry in speech[name]}
+        shared = [entry for entry in speech["train"] if (entry.path, entry.start, entry.channel) in evaluated]
+        if shared:
+            raise SdpnError(
+                f"{len(shared)} utterances are both in train and in {name}, e.g. {shared[0].id} ({shared[0].path}): "
+                "take them out of one"
             )

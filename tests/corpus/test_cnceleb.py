@@ -108,6 +108,12 @@ def test_without_dev_lst_whoever_is_not_evaluated_is_trained_on(prepare, corpora
     assert {row["speaker"] for row in train} == {*DEV, *SECOND}
 
 
+def test_dev_speakers_of_whom_there_is_no_file_are_a_sentence(prepare, corpora):
+    (corpora / "CN-Celeb_flac" / "dev" / "dev.lst").write_text("id00999\n")
+    with pytest.raises(SdpnError, match=r"no audio file of its part in it: 12 audio files are of another part"):
+        prepare(corpora)
+
+
 def test_an_evaluated_speaker_among_the_dev_speakers_is_an_error(prepare, corpora):
     (corpora / "CN-Celeb_flac" / "dev" / "dev.lst").write_text("id00000\nid00800\n")
     with pytest.raises(SdpnError, match=r"1 speakers are both in train and in eval: id00800"):
@@ -152,3 +158,21 @@ def test_a_list_of_ones_own_is_one_more(prepare, archives, tmp_path):
     assert list(Corpus.read(tmp_path / "data").trials) == ["cnceleb", "cnceleb_joined", "own"]
     models = read_enroll_map(tmp_path / "data" / "trials" / "own.enroll.map")
     assert models == {"Eve": ["id00801-enroll-singing-01-001", "id00801-enroll-vlog-02-001"]}
+
+
+def test_a_list_of_ones_own_may_have_the_models_of_the_corpus(prepare, archives, tmp_path):
+    own = archives / "CN-Celeb_flac" / "eval" / "lists" / "trials.lst"
+    (tmp_path / "own.lst").write_text(own.read_text())
+    prepare(archives, "--trials", tmp_path / "own.lst")
+    folder = tmp_path / "data" / "trials"
+    for end in ("txt", "enroll.map"):
+        assert (folder / f"own.{end}").read_text() == (folder / f"cnceleb.{end}").read_text()
+
+
+def test_what_a_list_of_ones_own_names_wrongly_is_said_of_it(prepare, archives, tmp_path):
+    (tmp_path / "own.lst").write_text("id00800-enroll test/id00800-vlog-02-001.wav 1\nid00800-enroll test/x.wav 0\n")
+    with pytest.raises(SdpnError, match=r"own.lst: 1 of its 4 names are no usable utterances .*: test/x.wav; "):
+        prepare(archives, "--trials", tmp_path / "own.lst")
+    (tmp_path / "cnceleb.txt").write_text((tmp_path / "own.lst").read_text())
+    with pytest.raises(SdpnError, match=r"a list of the corpus itself is called cnceleb: rename the file"):
+        prepare(archives, "--trials", tmp_path / "cnceleb.txt")

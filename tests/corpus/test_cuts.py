@@ -212,12 +212,13 @@ def test_every_channel_of_a_room_is_a_cut(data, make_cuts, capsys):
 
 def test_more_skipped_than_allowed_is_an_error_and_keeps_what_was_there(data, make_cuts):
     make_cuts(data)
-    before = (data / "train" / "cuts.jsonl.gz").read_bytes()
+    before, labels = ((data / "train" / name).read_bytes() for name in ("cuts.jsonl.gz", "utt2spk.oracle"))
     with pytest.raises(SdpnError) as error:
         make_cuts("--min-duration", 1.4, data)
     assert "train: 1 of 3 (33.3 %) would be skipped, more than --max-skipped 0.05 allows" in str(error.value)
     assert (data / "train" / "skipped.tsv").read_text() == "t0\tshorter than 1.4 s\n"
     assert (data / "train" / "cuts.jsonl.gz").read_bytes() == before
+    assert (data / "train" / "utt2spk.oracle").read_bytes() == labels
     make_cuts("--min-duration", 1.4, "--max-skipped", 0.4, data)
     assert len(cuts(data, "train")) == 2
 

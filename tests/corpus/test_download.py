@@ -169,11 +169,12 @@ def catalogue(server, tmp_path):
     musan = archive("tar", tmp_path / "made" / "musan")
     pieces = {"musan.aa": musan[:500], "musan.ab": musan[500:]}
     rirs = {"rirs.zip": archive("zip", tmp_path / "made" / "RIRS_NOISES")}
+    meta = {"vox1_meta.csv": b"never fetched"}
     lists = {"veri_test2.txt": b"1 id10270/vidA/00001.wav id10270/vidB/00001.wav\n0 id10270/vidA/00001.wav "
              b"id10271/vidA/00001.wav\n"}  # fmt: skip
     rows = [
         {"corpus": name, "files": [known(server, file, content) for file, content in files.items()]}
-        for name, files in (("musan", pieces), ("rirs", rirs), ("voxceleb", lists))
+        for name, files in (("musan", pieces), ("rirs", rirs), ("voxceleb", {**lists, **meta}))
     ]
     rows[0]["unpacks"], rows[1]["unpacks"] = "musan", "RIRS_NOISES"
     (tmp_path / "downloads.yaml").write_text(yaml.safe_dump(rows))
@@ -214,12 +215,15 @@ def test_voxceleb_gets_its_lists_and_noises_in_one_go(server, catalogue, tmp_pat
             for video in ("vidA", "vidB"):
                 write_voice(tmp_path / part / speaker / video / "00001.wav", int(speaker[2:]), 1, 1.2)
     words = ["--voxceleb1", tmp_path / "vox1", "--voxceleb2", tmp_path / "vox2", "--voxceleb-trials", "O"]
+    write = (tmp_path / "vox1" / "vox1_meta.csv").write_text
+    write("VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n")
     run = program("prepare_voxceleb")
     run(*words, "--download", "--downloads-config", catalogue, tmp_path / "data")
     assert (tmp_path / "data" / "trials" / "vox1_O_cleaned.txt").exists()
     assert (tmp_path / "data" / "talkers" / "recordings.jsonl.gz").exists()
     run(*words, "--download", "--downloads-config", catalogue, tmp_path / "data")  # nothing to do
     assert [path for path, _ in server.requests].count("/musan.aa") == 1
+    assert not {path for path, _ in server.requests} & {"/vox1_meta.csv"}  # it lies in the folder of VoxCeleb1
 
 
 def test_the_projects_own_catalogue_is_readable_and_names_a_check_for_every_file():

@@ -1,6 +1,7 @@
 """Lengths are compared with those that were encoded and with what ffprobe says, samples with what was encoded."""
 
 import io
+import re
 import shutil
 import subprocess
 
@@ -233,6 +234,16 @@ def test_damaged_files_of_any_kind_have_a_header_or_a_reason(wav, tmp_path):
             path.write_bytes(content[: len(whole) if number % 4 else int(rng.integers(1, len(whole)))])
             found = header_or_reason(path)
             assert isinstance(found, str) or found.num_samples > 0
+
+
+def test_a_track_that_no_decoder_knows_has_a_reason(wav, tmp_path):
+    whole = encode(wav(5000), tmp_path / "a.webm").read_bytes()
+    name = re.search(rb"A_[A-Z]+", whole)[0]
+    (tmp_path / "b.webm").write_bytes(whole.replace(name, name.replace(b"_", b"N")))
+    found = header_or_reason(tmp_path / "b.webm")  # ffprobe reads the length all the same
+    assert not isinstance(found, str) or found == "not readable as audio: no decoder knows it"
+    with pytest.raises(SdpnError, match=r"b.webm: "):
+        list(decode(tmp_path / "b.webm"))
 
 
 def test_apples_note_on_the_encoders_delay_holds_where_there_is_no_edit_list(wav, tmp_path):

@@ -96,6 +96,14 @@ def test_one_kind_of_set_alone_is_a_sentence(tmp_path, has, lacks):
         set_folders(tmp_path)
 
 
+def test_a_speaker_whose_name_begins_like_a_set_is_a_speaker(tmp_path):
+    for name in ("evalyn", "bob"):
+        (tmp_path / name).mkdir()
+    assert set_folders(tmp_path) == {"train": tmp_path}
+    (tmp_path / "train").mkdir()
+    assert list(set_folders(tmp_path)) == ["train", "evalyn"]
+
+
 def test_genders_are_read_in_kaldis_form(tmp_path):
     assert read_genders(tmp_path / "spk2gender") == {}
     (tmp_path / "spk2gender").write_text("ann f\nbob M\nCyd Ray female\n\n")

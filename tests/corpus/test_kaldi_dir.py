@@ -1,6 +1,7 @@
 """Kaldi data directories in."""
 
 import os
+import shutil
 
 import pytest
 
@@ -146,6 +147,7 @@ def test_trials_beside_the_segments_serve_without_being_named(prepare, kaldi, tm
 
 def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path):
     run = program("prepare_kaldi")
+    shutil.copytree(kaldi.parent / "audio" / "train", kaldi.parent / "audio" / "more")
     for take in ("utt2spk", "wav.scp"):
         path = kaldi / "train" / take
         path.write_text(
@@ -157,6 +159,7 @@ def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path)
             .replace(" ann\n", " dan\n")
             .replace(" bob\n", " els\n")
             .replace(" cyd\n", " fox\n")
+            .replace("audio/train", "audio/more")
         )
     run("--train", kaldi / "train", *clips, tmp_path / "data")
     assert len(rows(tmp_path / "data" / "eval" / "recordings.jsonl.gz")) == 4
@@ -210,6 +213,21 @@ def test_files_that_are_missing_or_cut_off_and_late_segments_are_skipped(prepare
     ]
     late = (tmp_path / "data" / "eval" / "skipped_files.tsv").read_text()
     assert late == "eve-0-a\tit begins behind the end of its recording\tat 17 of 3 s\n"
+
+
+def test_a_missing_first_file_does_not_hide_where_the_others_are(prepare, kaldi, tmp_path):
+    (kaldi.parent / "audio" / "train" / "ann0.wav").unlink()
+    prepare("--max-skipped", 0.2)
+    assert rows(tmp_path / "data" / "train" / "recordings.jsonl.gz")[0]["id"] == "ann-1"
+
+
+def test_a_named_pipe_and_a_folder_in_the_place_of_a_file_are_skipped(prepare, kaldi, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    edit(kaldi / "train" / "wav.scp", "audio/train/ann0.wav", f"{tmp_path}/pipe")
+    edit(kaldi / "train" / "wav.scp", "audio/train/bob0.wav", str(tmp_path))
+    prepare("--max-skipped", 0.4)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text()
+    assert listed == "ann-0\tnot a regular file\nbob-0\tnot a regular file\n"
 
 
 def test_a_folder_that_is_no_data_directory_is_a_sentence(prepare, kaldi):

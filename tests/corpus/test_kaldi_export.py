@@ -45,7 +45,7 @@ def run(*words) -> None:
 def validate(folder) -> dict[str, dict[str, str]]:
     """The tables of a data directory, which must be sorted, unique and complete, as validate_data_dir.sh has it."""
     tables = {}
-    for path in folder.iterdir():
+    for path in folder.glob("[!.]*"):
         subprocess.run(["sort", "-c", "-u", "-k1,1", path], check=True, env={"LC_ALL": "C"})
         lines = path.read_text().splitlines()
         assert all(line == line.strip() and len(line.split()) >= 2 for line in lines)
@@ -151,6 +151,16 @@ def test_paths_of_features_become_absolute(data, monkeypatch):
     monkeypatch.chdir(data)
     run("train", "out")
     assert validate(data / "out")["feats.scp"] == {"t0": f"{data}/f.ark:9", "t1": f"{data}/f.ark:77"}
+
+
+def test_somebodys_data_directory_is_not_written_over_and_an_export_is(data, tmp_path):
+    write_text(tmp_path / "own" / "wav.scp", "a a.wav\n")
+    with pytest.raises(SdpnError, match=r"own is a data directory that was not exported before: name another folder"):
+        run(data / "eval", tmp_path / "own")
+    assert (tmp_path / "own" / "wav.scp").read_text() == "a a.wav\n"
+    for name in ("eval", "train"):
+        run(data / name, tmp_path / "out")
+        assert len(validate(tmp_path / "out")["utt2spk"]) == len(rows(data / name / "cuts.jsonl.gz"))
 
 
 def test_a_set_of_the_recipe_is_not_written_over(data):

@@ -1,5 +1,7 @@
 """Lhotse manifests in, made by Lhotse itself."""
 
+import os
+
 import pytest
 from lhotse import AudioSource, CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from lhotse.cut import MonoCut
@@ -88,7 +90,21 @@ def test_cuts_become_the_same_sets(prepare, cut_manifests, folders, tmp_path):
     assert parts == {(f"{p}-{take}", start, p) for p in PEOPLE["train"] for take in range(2) for start in (0.0, 1.25)}
 
 
-def test_a_shar_folder_is_copied_out_as_it_is_and_once(prepare, recordings, make_cuts, tmp_path):
+def test_relative_paths_are_those_of_a_folder_above_the_manifest(prepare, recordings, folders, tmp_path):
+    own = list(recordings["train"])
+    for recording in own:
+        recording.sources[0].source = os.path.relpath(recording.sources[0].source, tmp_path)
+    own[0].sources[0].source = "audio/gone.flac"
+    RecordingSet.from_recordings(own).to_file(folders[0] / "corpus_recordings_train.jsonl.gz")
+    prepare(*folders, "--max-skipped", 0.2)
+    found = rows(tmp_path / "data" / "train" / "recordings.jsonl.gz")
+    assert [row["sources"][0]["source"] for row in found] == [
+        f"{tmp_path}/audio/train/{name}-{take}.flac" for name in PEOPLE["train"] for take in range(2)
+    ][1:]
+
+
+@pytest.fixture
+def shars(recordings, tmp_path):
     for name, own in recordings.items():
         cuts = CutSet.from_manifests(
             own,
@@ -98,7 +114,13 @@ def test_a_shar_folder_is_copied_out_as_it_is_and_once(prepare, recordings, make
         with SharWriter(tmp_path / f"shar_{name}", fields={"recording": "flac"}, shard_size=3) as writer:
             for cut in cuts:
                 writer.write(cut)
-    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    return tmp_path / "shar_train", tmp_path / "shar_test"
+
+
+def test_a_shar_folder_is_copied_out_as_it_is_and_once(prepare, shars, recordings, make_cuts, tmp_path, capsys):
+    prepare(*shars)
+    assert "audio of" in (said := capsys.readouterr().out)
+    assert "6/6 cuts" in said
     make_cuts(tmp_path / "data")
     cuts = list(CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz"))
     assert len(cuts) == 6
@@ -107,8 +129,28 @@ def test_a_shar_folder_is_copied_out_as_it_is_and_once(prepare, recordings, make
     found = next(cut for cut in cuts if cut.recording.id == next(iter(recordings["train"])).id)
     assert (found.load_audio() == original).all()
     before = times(tmp_path / "data")
-    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    prepare(*shars)
     assert times(tmp_path / "data") == before
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("recording.000000.tar", "unexpected end of data"),
+        ("cuts.000001.jsonl.gz", "Compressed file ended"),
+    ],
+)
+def test_a_damaged_shar_folder_is_a_sentence(prepare, shars, file, reason):
+    with open(shars[0] / file, "rb+") as opened:
+        opened.truncate((shars[0] / file).stat().st_size // 2)
+    with pytest.raises(SdpnError, match=f"shar_train: not a readable Lhotse manifest: {reason}"):
+        prepare(*shars)
+
+
+def test_a_shar_folder_without_one_of_its_archives_is_a_sentence(prepare, shars):
+    (shars[0] / "recording.000000.tar").unlink()
+    with pytest.raises(SdpnError, match=r"shar_train: not a readable Lhotse manifest: Expected 2 shards"):
+        prepare(*shars)
 
 
 def test_commands_need_leave(prepare, recordings, folders, tmp_path):
@@ -160,6 +202,9 @@ def test_what_is_no_manifest_is_a_sentence(prepare, folders, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SdpnError, match=r"empty holds no Lhotse manifest"):
         prepare(tmp_path / "empty", folders[1])
+    (tmp_path / "cuts_none.jsonl").touch()
+    with pytest.raises(SdpnError, match=r"cuts_none.jsonl is empty"):
+        prepare(tmp_path / "cuts_none.jsonl", folders[1])
     with pytest.raises(SdpnError, match=r"nowhere: there is no such file or folder"):
         prepare(tmp_path / "nowhere", folders[1])
     with pytest.raises(SdpnError, match=r"is a RecordingSet where cuts were expected: .*name the folder"):

@@ -276,6 +276,12 @@ def test_a_killed_run_leaves_nothing_to_trust_and_a_second_one_ends_the_same(
     assert content(tmp_path / "killed") == content(tmp_path / "data")
 
 
+def test_a_file_in_the_place_of_the_data_folder_is_a_sentence(prepare_folder, corpus, clips, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SdpnError, match=r"cannot write into .*file: a file is where a folder should be"):
+        prepare_folder("--corpus-dir", corpus, *clips, tmp_path / "file")
+
+
 def test_the_program_ends_with_one_sentence_and_status_1(tmp_path, clips):
     done = subprocess.run(program(tmp_path / "none", tmp_path / "data", clips), capture_output=True, text=True)
     assert done.returncode == 1

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sdpn.corpus.audio_files import Skipped
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import Entry, refuse_equal_ids
 from sdpn.corpus.options import named_sets
@@ -76,12 +77,54 @@ def test_speakers_that_are_trained_on_and_evaluated_are_refused_before_anything_
 
 
 def test_unknown_speakers_are_nobody(tmp_path):
-    sound = write_audio(tmp_path / "a.wav")
-    own = {name: [Entry(f"{name}-{n}", str(sound), 16000, 19200) for n in range(2)] for name in ("train", "eval")}
+    sounds = {name: str(write_audio(tmp_path / f"{name}.wav")) for name in ("train", "eval")}
+    own = {name: [Entry(f"{name}-{n}", sounds[name], 16000, 19200) for n in range(2)] for name in sounds}
     write_corpus(tmp_path / "data", "test", {}, Prepared(own, {}, {}))
     assert Corpus.read(tmp_path / "data").evals == ["eval"]
 
 
+def test_utterances_that_are_trained_on_and_evaluated_are_refused_without_labels_too(tmp_path):
+    own = [Entry(f"u{n}", f"{n}.wav", 16000, 16000) for n in range(4)]
+    parts = [Entry(f"u4-{n}", "4.wav", 16000, 16000, recording="u4", start=n, end=n + 1) for n in range(2)]
+    prepared = Prepared({"train": [*own[:3], parts[0]], "eval": [own[3], parts[1], own[2]]}, {}, {})
+    with pytest.raises(
+        SdpnError, match=r"1 utterances are both in train and in eval, e.g. u2 \(2.wav\): take them out"
+    ):
+        write_corpus(tmp_path, "test", {}, prepared)
+    assert not list(tmp_path.rglob("*.gz"))
+
+
+def test_trials_that_leave_too_few_speakers_to_train_on_are_a_sentence():
+    own = entries(*"abc")
+    given = GivenTrials("t", [Trial("a-0", "a-1", True), Trial("a-0", "c-1", False)], {})
+    with pytest.raises(
+        SdpnError, match=r"here: t names 2 of its 3 speakers, who are evaluated: at least two others are"
+    ):
+        split_speakers(own, {entry.id: entry.id for entry in own}, given, {"eval_share": 0.2, "seed": 1}, "here")
+
+
+def test_an_empty_set_gets_no_trials_and_its_reason_is_told(tmp_path):
+    speech, skipped = {"train": entries("a", "b"), "eval": []}, {"eval": [Skipped("u1", "there is no such file")]}
+    for given in (NONE, GivenTrials("t", [Trial("u1", "u2", True)], {})):
+        trials = trials_of(given, {"eval": {}}, speech, tmp_path, 1, skipped)
+        assert trials == {}
+        with pytest.raises(
+            SdpnError, match=r"eval: none of 1 files can be used \(the first: u1: there is no such file"
+        ):
+            write_corpus(tmp_path, "test", {}, Prepared(speech, trials, {}, skipped))
+
+
+def test_what_was_left_out_is_told_where_names_are_missing(tmp_path):
+    own, skipped = entries("a", "b"), {"eval": [Skipped("/x/b-2.wav", "cut off: 1 s")]}
+    given = GivenTrials("t", [Trial("a-0", "a-1", True), Trial("a-0", "b-2", False)], {})
+    ids = {"eval": {entry.id: entry.id for entry in own}}
+    with pytest.raises(
+        SdpnError, match=r"b-2; .*; 1 of its files cannot be used, e.g. /x/b-2.wav: cut off: 1 s; a name"
+    ):
+        trials_of(given, ids, {"eval": own}, tmp_path, 1, skipped)
+
+
 def test_the_list_is_called_as_its_file_is():
     assert GivenTrials(str(Path("/x/VoxSRC 2021.val.txt")), [], {}).name == "VoxSRC_2021"
+    assert GivenTrials("/x/.trials.txt", [], {}).name == "trials"
     assert NONE.names == set()

@@ -1,12 +1,18 @@
 """Energies and decisions are compared with Kaldi's formulas written out frame by frame."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+import soundfile
 
+from sdpn.corpus import vad
+from sdpn.corpus.audio_files import serially
 from sdpn.corpus.config import CutsConfig
-from sdpn.corpus.vad import log_energies, speech_frames, speech_span
+from sdpn.corpus.manifests import Entry, write_set
+from sdpn.corpus.vad import find_speech, log_energies, speech_frames, speech_span
+from sdpn.errors import SdpnError
 from tests.recipe.voices import voice
 
 RATE = 16000
@@ -50,3 +56,36 @@ def test_silence_has_no_span():
     assert speech_span([np.zeros(16000)], RATE, CutsConfig()) is None
     assert speech_span([np.zeros(100)], RATE, CutsConfig()) is None
     assert speech_span([], RATE, CutsConfig()) is None
+
+
+def spans(folder) -> dict:
+    return json.loads((folder / "speech.json").read_text())["spans"]
+
+
+def test_only_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", voice(1, 1, 1.0), RATE)
+    write_set(tmp_path, [Entry(name, str(tmp_path / f"{name}.wav"), RATE, RATE) for name in "ab"])
+    read, blocked = [], {"b"}
+
+    def read_blocks(source):
+        read.append(source["source"][-5])
+        if read[-1] in blocked:
+            raise SdpnError("ffmpeg is not installed")
+        return [voice(1, 1, 1.0)[:, None]]
+
+    monkeypatch.setattr(vad, "read_blocks", read_blocks)
+    find_speech(tmp_path, CutsConfig(), serially)
+    assert spans(tmp_path)["b"] == "its audio cannot be read: ffmpeg is not installed"
+    blocked.clear()
+    find_speech(tmp_path, CutsConfig(), serially)
+    find_speech(tmp_path, CutsConfig(), serially)
+    assert read == ["a", "b", "b"]
+    assert spans(tmp_path)["b"] == spans(tmp_path)["a"]
+
+
+def test_commands_are_refused_before_any_audio_is_read(tmp_path, monkeypatch):
+    monkeypatch.delenv("SDPN_ALLOW_PIPES", raising=False)
+    write_set(tmp_path, [Entry("a", "cat a.wav", RATE, RATE, command=True)])
+    with pytest.raises(SdpnError, match=r"comes from a command, which runs with --allow-pipes alone: cat a.wav"):
+        find_speech(tmp_path, CutsConfig(), serially)
+    assert not (tmp_path / "speech.json").exists()

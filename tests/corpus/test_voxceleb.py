@@ -70,7 +70,9 @@ def test_voxceleb2_dev_is_trained_on_and_what_the_trials_name_is_evaluated(prepa
     assert len(train) == 6
     assert "id10270-vidB-00002" in ids(tmp_path / "data", "eval")  # the original list alone names it
     assert "id10271-vidB-00001" not in ids(tmp_path / "data", "eval")  # no list names it
-    assert "3 files of VoxCeleb2's test part are left out" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 files of VoxCeleb2's test part are left out" in said
+    assert "2 of the 5994 speakers of VoxCeleb2's dev part are there" in said
 
 
 def test_cleaned_and_original_lists_have_names_of_their_own(prepare, vox, tmp_path):
@@ -215,6 +217,14 @@ def test_another_layout_says_which_is_expected(prepare, corpora):
         prepare(corpora)
 
 
+def test_the_test_part_alone_is_not_trained_on(prepare, corpora):
+    shutil.rmtree(corpora / "vox2" / "dev")
+    with pytest.raises(
+        SdpnError, match=r"no audio like id10001/VIDEO/00001.wav in it: 3 audio files are of another part"
+    ):
+        prepare(corpora)
+
+
 def test_two_files_with_one_id_are_an_error(prepare, corpora):
     shutil.copytree(corpora / "vox2" / "dev" / "wav" / "id00012", corpora / "vox2" / "more" / "wav" / "id00012")
     with pytest.raises(
@@ -277,6 +287,23 @@ def test_a_copy_with_white_space_in_its_name_is_skipped(prepare, corpora, tmp_pa
     assert listed.endswith(
         "00001 (1).wav\tits path does not end in idNNNNN/video/utterance, or has white space in it\n"
     )
+
+
+def test_lists_of_ones_own_name_utterances_by_ids_or_by_paths(prepare, vox, tmp_path):
+    (tmp_path / "own.txt").write_text(
+        "id10270-vidB-00002 id10270/vidA/00001 target\nid10270-vidB-00002 wav/id10271/vidB/00002.wav nontarget\n"
+    )
+    prepare(vox, "--trials", tmp_path / "own.txt")
+    assert read_trials(tmp_path / "data" / "trials" / "own.txt") == [
+        Trial("id10270-vidB-00002", "id10270-vidA-00001", True),
+        Trial("id10270-vidB-00002", "id10271-vidB-00002", False),
+    ]
+
+
+def test_a_list_of_ones_own_never_takes_the_place_of_an_official_one(prepare, vox, tmp_path):
+    (tmp_path / "vox1_O_cleaned.txt").write_text(LISTS["list_test_all2.txt"])
+    with pytest.raises(SdpnError, match=r"a list of the corpus itself is called vox1_O_cleaned: rename the file"):
+        prepare(vox, "--trials", tmp_path / "vox1_O_cleaned.txt")
 
 
 def test_a_list_of_ones_own_with_an_enrollment_map_is_one_more(prepare, vox, tmp_path):
