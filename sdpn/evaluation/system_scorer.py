@@ -18,7 +18,7 @@ from sdpn.evaluation.quality import quality_features
 from sdpn.evaluation.score_files import read_scores, write_scores
 from sdpn.evaluation.scoring import Cohort, Scored, score_trials
 from sdpn.evaluation.systems import Plan, Scoring, System, needs_clusters
-from sdpn.evaluation.trial_lists import TrialLists, read_map
+from sdpn.evaluation.trial_lists import TrialLists, read_speakers
 from sdpn.evaluation.trials import TrialList
 from sdpn.extraction.store import XVectors, read_checked
 from sdpn.files import atomic_path, remove_partial
@@ -106,7 +106,8 @@ class SystemScorer:
         """Fit the chain on the training x-vectors, or on those that are not `left_out`."""
         classes = None
         if chain.needs_classes:
-            classes = self._oracle() if backend.startswith(ORACLE) else self.clusters()
+            oracle = self.lists.data_dir / self.corpus.train / "utt2spk.oracle"
+            classes = read_speakers(oracle, self.train.ids) if backend.startswith(ORACLE) else self.clusters()
         adaptation = self._set(self.settings.adaptation_set).vectors if chain.needs_adaptation else None
         vectors = self.train.vectors
         with timed(f"{backend}: fitted" + ("" if left_out is None else ", without the clusters of calibration")):
@@ -132,15 +133,6 @@ class SystemScorer:
             say(f"  {work.report()['note']}")
             self.clusters_ = np.load(path)
         return self.clusters_
-
-    def _oracle(self) -> np.ndarray:
-        """The speaker of every training x-vector by the corpus's own labels."""
-        path = self.lists.data_dir / self.corpus.train / "utt2spk.oracle"
-        speakers = read_map(path)
-        unknown = [name for name in self.train.ids if name not in speakers]
-        if unknown:
-            raise SdpnError(f"{path}: {len(unknown)} of {len(self.train.ids)} training utterances have no label in it")
-        return np.unique([speakers[name] for name in self.train.ids], return_inverse=True)[1]
 
     def _cohort(
         self, chain: Chain, norms: list[str], with_quality: bool, left_out: np.ndarray | None = None
