@@ -22,6 +22,7 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
     for scoring, work in scored:
         found = work.report()
         calibration = scoring.calibration.report() if scoring.calibration else {}
+        made = {name: value for name, value in scoring.scores.report().items() if name != "digest"}
         rows.append(
             {
                 "trials": scoring.trials,
@@ -32,7 +33,7 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
                 "fused": scoring.fused,
                 "oracle": scoring.oracle,
                 "baseline": scoring.system.baseline,
-                **scoring.scores.report(),
+                **made,
                 **found["figures"],
                 "intervals": found["intervals"],
                 "calibration": found["calibration"],
@@ -41,7 +42,10 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
                 "targets": found["targets"],
                 "nontargets": found["nontargets"],
                 "paired": digest(
-                    [scoring.scores.fingerprint.get(part) for part in ("trial list", "enrollment")]
+                    [
+                        scoring.scores.fingerprint.get(part)
+                        for part in ("trial list", "enrollment", "utterances left out")
+                    ]
                     + [work.fingerprint[part] for part in ("bootstrap", "speakers")]
                     + [found["targets"], found["nontargets"]]
                 ),

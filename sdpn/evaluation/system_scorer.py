@@ -184,16 +184,19 @@ class SystemScorer:
     def _fuse(self, row: Scoring) -> None:
         """Fuse the score files of a row's parts by what their calibration trials teach."""
         trials = self.lists.trials(row.trials)
-        parts = [row.directory.parent / name for name in row.fused]
-        missing = [part.name for part in parts if not (part / "calibration.npy").exists()]
-        if missing:
-            raise SdpnError(f"the scores or calibration trials of {', '.join(missing)} are missing")
-        taught = [np.load(part / "calibration.npy") for part in parts]
+        failed = [
+            part.row
+            for part in row.parts
+            if part.scores.stale_reason() is not None or part.calibration.stale_reason() is not None
+        ]
+        if failed:
+            raise SdpnError(f"there are no scores of {', '.join(failed)}")
+        taught = [np.load(part.calibration_file) for part in row.parts]
         if not taught[0].size:
             raise SdpnError("there are no calibration trials")
         fusion = Calibration(self.settings.calibration_prior)
         fusion.fit(np.column_stack([scores for scores, _ in taught]), taught[0][1] > 0)
-        scores = np.column_stack([read_scores(part / "scores.txt", len(trials.is_target)) for part in parts])
+        scores = np.column_stack([read_scores(part.scores_file, len(trials.is_target)) for part in row.parts])
         weights = {name: float(weight) for name, weight in zip(row.fused, fusion.weights_, strict=True)}
         _finish(row, trials, fusion.transform(scores), {"weights": weights, "offset": fusion.offset_})
 

@@ -10,6 +10,7 @@ from sdpn.corpus.layout import Corpus
 from sdpn.corpus.text import composed, lines_of
 from sdpn.corpus.trials import some
 from sdpn.errors import SdpnError
+from sdpn.evaluation.systems import left_out_lists
 from sdpn.evaluation.trials import TrialList
 from sdpn.files import file_digest
 
@@ -26,15 +27,14 @@ class TrialLists:
         """The list without the trials of utterances that stage 1 or 2 left out; how many these are is said."""
         path = self.data_dir / "trials" / f"{name}.txt"
         trials = TrialList.read(path, name, read_models(path.with_suffix(".enroll.map")))
-        evaluation_set = self.data_dir / self.corpus.trials[name]
-        lists = [evaluation_set / file for file in ("skipped.tsv", "skipped_fbank.txt")]
-        lines = [line for path in lists if path.exists() for line in path.read_text(encoding="utf-8").split("\n")]
+        lists = left_out_lists(self.data_dir / self.corpus.trials[name])
+        lines = [line for path in lists for line in path.read_text(encoding="utf-8").split("\n")]
         left_out = {composed(line.split("\t")[0]) for line in lines if line} & set(trials.utterances)
         if not left_out:
             return trials
         usable = trials.without(left_out)
         lost = len(trials.is_target) - len(usable.is_target)
-        found = " and ".join(str(path) for path in lists if path.exists())
+        found = " and ".join(map(str, lists))
         warn(f"{name}: {lost} trials left out, of {len(left_out)} utterances that could not be used, listed in {found}")
         return usable
 
