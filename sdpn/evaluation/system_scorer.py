@@ -45,9 +45,11 @@ class SystemScorer:
             mine = [row for row in rows if row.backend == backend]
             if mine:
                 try:
-                    self._run_chain(backend, Chain(text), mine)
+                    sentences = self._run_chain(backend, Chain(text), mine)
                 except SdpnError as error:
-                    failures.append(f"{self.system.name}, {backend}: {error}")
+                    sentences = [str(error)]
+                for sentence in sentences:
+                    failures.append(f"{self.system.name}, {backend}: {sentence}")
                     warn(failures[-1])
         for row in rows:
             if row.fused and row.scores.stale_reason() is not None:
@@ -58,8 +60,8 @@ class SystemScorer:
                     warn(failures[-1])
         return failures
 
-    def _run_chain(self, backend: str, chain: Chain, rows: list[Scoring]) -> None:
-        """Fit the chain and the cohort once, then score list by list; then its calibration trials."""
+    def _run_chain(self, backend: str, chain: Chain, rows: list[Scoring]) -> list[str]:
+        """Fit the chain and the cohort once, make its calibration trials, then score list by list; say what failed."""
         stale = [row for row in rows if row.scores.stale_reason() is not None]
         to_calibrate = [row for row in rows if row.calibration and row.calibration.stale_reason() is not None]
         learned = [row for row in stale if row.quality]
@@ -75,8 +77,10 @@ class SystemScorer:
             for row in to_calibrate:
                 calibration.write(row)
         cohort = self._cohort(chain, [row.norm for row in stale], bool(learned))
+        failures: list[str] = []
         for name, of_list in groupby(stale, key=lambda row: row.trials):
-            self._score_list(name, list(of_list), backend, chain, cohort, calibration)
+            failures += self._score_list(name, list(of_list), backend, chain, cohort, calibration)
+        return list(dict.fromkeys(failures))
 
     def _score_list(
         self,
@@ -86,7 +90,8 @@ class SystemScorer:
         chain: Chain,
         cohort: Cohort | None,
         calibration: "_Calibration | None",
-    ) -> None:
+    ) -> list[str]:
+        """Write the score files of `rows`, all of one list; return a sentence for each normalization that failed."""
         trials, found = self.lists.trials(name), self._set(self.corpus.trials[name])
         places = trials.rows(found.ids, self.system.xvectors / self.corpus.trials[name])
         norms = list(dict.fromkeys(row.norm for row in rows))
@@ -94,6 +99,8 @@ class SystemScorer:
         with timed(f"{name}: {len(trials.is_target)} trials scored{against}"):
             scored = score_trials(chain, found.vectors[places], trials, norms, cohort)
         for row in rows:
+            if row.norm in scored.failures:
+                continue
             scores = scored.scores[row.norm]
             if row.quality:
                 features = quality_features(row.quality, found, places, trials, scored)
@@ -101,6 +108,7 @@ class SystemScorer:
                     np.column_stack((scores, features))
                 )
             _finish(row, trials, scores, self._report(backend, chain, row, cohort))
+        return [f"{norm}: {sentence}" for norm, sentence in scored.failures.items()]
 
     def _fit(self, backend: str, chain: Chain, left_out: np.ndarray | None) -> None:
         """Fit the chain on the training x-vectors, or on those that are not `left_out`."""
@@ -177,7 +185,7 @@ class SystemScorer:
                 scored = score_trials(chain, found.vectors[rows], trials, norms, cohort)
         except SdpnError as error:
             warn(f"{self.system.name}, {backend}: not calibrated: {error}")
-            return _Calibration(np.empty(0, dtype=bool), Scored(dict.fromkeys(norms, np.empty(0))), None, str(error))
+            return _Calibration(np.empty(0, dtype=bool), Scored({}), None, str(error))
         features = quality_features(measures, found, rows, trials, scored) if measures else None
         return _Calibration(trials.is_target, scored, features)
 
@@ -233,17 +241,23 @@ class _Calibration:
     def __init__(self, is_target: np.ndarray, scored: Scored, features: np.ndarray | None, failure: str | None = None):
         self.is_target, self.scored, self.features, self.failure = is_target, scored, features, failure
 
+    def failure_of(self, norm: str) -> str | None:
+        """Why there are no calibration trials with this normalization."""
+        return self.failure or self.scored.failures.get(norm)
+
     def write(self, row: Scoring) -> None:
         """Write scores and labels of the trials beside the row's score file."""
+        failure = self.failure_of(row.norm)
+        taught = np.empty((2, 0)) if failure else np.stack((self.scored.scores[row.norm], self.is_target * 1.0))
         row.calibration.begin()
         with atomic_path(row.calibration_file) as temporary:
-            np.save(temporary, np.stack((self.scored.scores[row.norm], self.is_target.astype(np.float64))))
-        row.calibration.finish([row.calibration_file], failure=self.failure)
+            np.save(temporary, taught)
+        row.calibration.finish([row.calibration_file], failure=failure)
 
     def fit(self, norm: str, prior: float) -> Calibration:
         """Learn from score and quality measures."""
-        if self.features is None:
-            raise SdpnError(f"quality measures need calibration trials: {self.failure}")
+        if self.failure_of(norm):
+            raise SdpnError(f"quality measures need calibration trials: {self.failure_of(norm)}")
         return Calibration(prior).fit(np.column_stack((self.scored.scores[norm], self.features)), self.is_target)
 
 

@@ -394,7 +394,7 @@ def test_bad_input_is_one_sentence(root, spoil, options, sentence):
 
 def test_a_back_end_that_cannot_be_fitted_costs_its_own_rows_alone(root, capsys):
     with pytest.raises(
-        SdpnError, match=r"1 back-ends have rows missing above; the first: sdpn, lda-plda: .*999 clusters"
+        SdpnError, match=r"rows are missing above, and 1 warnings say why; the first: sdpn, lda-plda: .*999 clusters"
     ):
         score(root, "--clusters", "999")
     rows = {(row["system"], row["backend"]) for row in results(root)}
@@ -416,6 +416,17 @@ def test_two_runs_at_once_do_not_mix(root):
 
     with exclusive(root / "exp" / "scores"), pytest.raises(SdpnError, match="another run is writing"):
         score(root)
+
+
+def test_a_normalization_that_fails_costs_its_own_rows_alone(root, capsys):
+    def twice(vectors):  # the two largest cohort scores are those of one vector
+        vectors[1::2] = vectors[::2]
+        return vectors
+
+    rewrite(root, "train", twice)
+    with pytest.raises(SdpnError, match=r"rows are missing above, .*sdpn, cosine: as: .* are all equal"):
+        score(root, "--backends", "cosine", "--score-norm", "none,s,as", "--top-n", "2")
+    assert [row["score_norm"] for row in results(root) if row["system"] == "sdpn"] == 2 * ["none", "s"]
 
 
 def test_oracle_labels_are_used_when_asked_for_and_marked(root):
