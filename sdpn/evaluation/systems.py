@@ -9,6 +9,7 @@ from sdpn.backend.chain import Chain
 from sdpn.backend.config import ORACLE, BackendConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
+from sdpn.evaluation.score_files import ScoreFile
 from sdpn.extraction.store import vectors_file
 from sdpn.files import digest, file_digest
 from sdpn.shards import Work
@@ -23,24 +24,6 @@ BASELINES = {
 
 REVISION = 3  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
-
-
-class ScoreFile(Work):
-    """The score file of a row as a piece of work, which holds while its content is what was written, not its size
-    alone: a score changed by hand is no score of the back-end whose name it bears."""
-
-    @property
-    def path(self) -> Path:
-        return Path(self.directory) / "scores.txt"
-
-    def stale_reason(self) -> str | None:
-        reason = super().stale_reason()
-        if reason is None and self.report().get("digest") != file_digest(self.path):
-            return f"{self.path.name} has been changed"
-        return reason
-
-    def finish(self, outputs: list[Path], **report: Any) -> None:
-        super().finish(outputs, digest=file_digest(self.path), **report)
 
 
 @dataclass(frozen=True)
