@@ -89,8 +89,9 @@ class BackendConfig:
 
     @property
     def fusions(self) -> list[list[str]]:
-        """The rows of each fusion, e.g. [["cosine+as", "lda-plda"]]."""
-        return [names(fusion) for fusion in self.fusion.split(";") if fusion.strip()]
+        """The rows of each fusion, each fusion once, e.g. [["cosine+as", "lda-plda"]]."""
+        fusions = [tuple(names(fusion)) for fusion in self.fusion.split(";") if fusion.strip()]
+        return [list(fusion) for fusion in dict.fromkeys(fusions)]
 
     @property
     def points(self) -> list[OperatingPoint]:

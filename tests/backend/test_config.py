@@ -110,3 +110,8 @@ def test_a_chain_learns_unless_it_needs_but_the_dimension():
 def test_points_close_together_have_names_of_their_own():
     points = BackendConfig(operating_points="0.01000001, 0.010").points
     assert [point.name for point in points] == ["0.01", "0.05", "0.01000001"]
+
+
+def test_a_fusion_named_twice_is_one():
+    settings = BackendConfig(fusion="cosine, cosine+as; cosine,cosine+as; cosine+as, lda-plda;")
+    assert settings.fusions == [["cosine", "cosine+as"], ["cosine+as", "lda-plda"]]

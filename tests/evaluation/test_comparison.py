@@ -378,6 +378,11 @@ def append_trial(root, line):
         (broken_nan, (), r"2 of 40 x-vectors hold NaN or infinity: ev00-1, ev00-3"),
         (lambda root: rewrite(root, "eval", lambda v: v[:, :9]), (), "have 9 dimensions, those of 'train' 24"),
         (lambda root: rewrite(root, "train", np.ones_like), (), "all 240 x-vectors are the same"),
+        (
+            lambda root: rewrite(root, "eval", lambda v: v * (np.arange(len(v)) > 1)[:, None]),
+            ("--backends", "cosine-raw"),
+            "length-norm: 2 of 40 vectors have length zero",
+        ),
         (lambda root: None, ("--backends", "gmm"), "'backends' is unknown: gmm; allowed"),
         (lambda root: None, ("--score-norm", "zz"), "'score_norm' is unknown: zz"),
         (lambda root: None, ("--clusters", "999"), "999 clusters asked for, but at most 240"),
