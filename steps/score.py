@@ -50,7 +50,7 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
         say(f"  {line}")
     say(f"  also in {', '.join(str(path) for path in written)}")
     if failures:
-        raise SdpnError(f"{len(failures)} back-ends have rows missing above; the first: {failures[0]}")
+        raise SdpnError(f"rows are missing above, and {len(failures)} warnings say why; the first: {failures[0]}")
 
 
 if __name__ == "__main__":

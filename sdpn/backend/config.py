@@ -41,7 +41,7 @@ class OperatingPoint:
     @property
     def name(self) -> str:
         """E.g. "0.01", or "0.01:10:1" where the costs are not 1."""
-        return ":".join(f"{number:g}" for number in self.numbers[: 1 if self.c_miss == self.c_fa == 1 else 3])
+        return ":".join(f"{number:.15g}" for number in self.numbers[: 1 if self.c_miss == self.c_fa == 1 else 3])
 
     @property
     def numbers(self) -> tuple[float, float, float]:
@@ -89,8 +89,9 @@ class BackendConfig:
 
     @property
     def fusions(self) -> list[list[str]]:
-        """The rows of each fusion, e.g. [["cosine+as", "lda-plda"]]."""
-        return [names(fusion) for fusion in self.fusion.split(";") if fusion.strip()]
+        """The rows of each fusion, each fusion once, e.g. [["cosine+as", "lda-plda"]]."""
+        fusions = [tuple(names(fusion)) for fusion in self.fusion.split(";") if fusion.strip()]
+        return [list(fusion) for fusion in dict.fromkeys(fusions)]
 
     @property
     def points(self) -> list[OperatingPoint]:

@@ -20,7 +20,7 @@ def compare(experiments: tuple[Path, ...], out: Path) -> None:
     bootstrap where both experiments have scored the same trials with the same draws (bootstrap, seed).
     """
     from sdpn.console import say
-    from sdpn.evaluation.report import compare_experiments
+    from sdpn.evaluation.experiments import compare_experiments
 
     rows, sentences, written = compare_experiments(list(experiments), out)
     say(f"{rows}\n")

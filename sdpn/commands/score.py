@@ -106,7 +106,10 @@ def score(
         sizes = (options["cohort_size"], options["top_n"], adaptive, options["seed"])
         cohort = cohort_of(chain, options["cohort"], train, *sizes)
     with timed(f"{len(found_list.enroll)} trials scored"):
-        made = score_trials(chain, found.vectors[rows], found_list, [score_norm], cohort).scores[score_norm]
+        scored = score_trials(chain, found.vectors[rows], found_list, [score_norm], cohort)
+    if scored.failures:
+        raise SdpnError(scored.failures[score_norm])
+    made = scored.scores[score_norm]
     if out is not None:
         write_scores(out, found_list, made)
         say(f"  scores in {out}")

@@ -66,19 +66,13 @@ def read_trials(path: str | Path) -> list[Trial]:
     trials = []
     names: dict[str, str] = {}  # one string for a name, however many trials it is in
     for number, line in lines_of(path, "trial list"):
-        words = line.split()
-        match words:
-            case [enroll, test, "target" | "nontarget" as label]:
-                pass
-            case ["0" | "1" as label, enroll, test] | [enroll, test, "0" | "1" as label]:
-                pass
-            case _:
-                raise SdpnError(
-                    f"{path}, line {number}: expected `enroll test target|nontarget` or `1 enroll test`, "
-                    f"got '{line[:80]}'"
-                )
-        enroll, test = composed(enroll), composed(test)
-        trials.append(Trial(names.setdefault(enroll, enroll), names.setdefault(test, test), label in ("target", "1")))
+        trial = trial_of(line)
+        if trial is None:
+            raise SdpnError(
+                f"{path}, line {number}: expected `enroll test target|nontarget` or `1 enroll test`, got '{line[:80]}'"
+            )
+        enroll, test, target = trial
+        trials.append(Trial(names.setdefault(enroll, enroll), names.setdefault(test, test), target))
     if not trials:
         raise SdpnError(f"{path}: there is no trial in it")
     labels: dict[tuple[str, str], bool] = {}
@@ -86,6 +80,18 @@ def read_trials(path: str | Path) -> list[Trial]:
         if labels.setdefault(trial[:2], trial.target) != trial.target:
             raise SdpnError(f"{path}: the trial {trial.enroll} {trial.test} is once target and once nontarget")
     return trials
+
+
+def trial_of(line: str) -> Trial | None:
+    """The trial that a line of a list says, in any of the forms of `read_trials`; None where it says none."""
+    match composed(line).split():
+        case [enroll, test, "target" | "nontarget" as label]:
+            pass
+        case ["0" | "1" as label, enroll, test] | [enroll, test, "0" | "1" as label]:
+            pass
+        case _:
+            return None
+    return Trial(enroll, test, label in ("target", "1"))
 
 
 def refuse_one_kind(trials: list[Trial], path: str | Path) -> None:

@@ -28,9 +28,13 @@ def embedding_map(exp_dir: Path, train: str, seed: int) -> dict[str, Any] | None
         `id`, `x`, `y`, `cluster` of every point (-1 for none); None where there are too few x-vectors.
     """
     xvectors, clusters = exp_dir / "xvectors" / train, exp_dir / "backends" / "sdpn" / "clusters.npy"
+    vectors_digest = file_digest(vectors_file(xvectors))
+    clustered = Work.finished(clusters.parent, "clusters")
+    known = clustered is not None and clusters.exists()
+    known = known and clustered.fingerprint["training x-vectors"] == vectors_digest  # not those of an earlier network
     fingerprint = {
-        "training x-vectors": file_digest(vectors_file(xvectors)),
-        "clusters": file_digest(clusters) if clusters.exists() else None,
+        "training x-vectors": vectors_digest,
+        "clusters": file_digest(clusters) if known else None,
         "options": f"{MOST_POINTS} points, seed {seed}",
         "versions": versions_of("map", LIBRARIES),
     }
@@ -38,7 +42,7 @@ def embedding_map(exp_dir: Path, train: str, seed: int) -> dict[str, Any] | None
     work = Work(path.parent, "map", fingerprint)
     if work.stale_reason() is not None:
         found = read_checked(xvectors)
-        labels = np.load(clusters) if clusters.exists() else np.full(len(found.ids), -1)
+        labels = np.load(clusters) if known else np.full(len(found.ids), -1)
         chosen = np.arange(len(found.ids))
         if len(chosen) > MOST_POINTS:
             chosen = np.sort(np.random.default_rng([seed, 10]).choice(len(chosen), MOST_POINTS, replace=False))

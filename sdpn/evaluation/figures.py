@@ -14,6 +14,7 @@ from sdpn.evaluation.metrics import DetCurve, act_dcf, cllr, det_curve
 from sdpn.evaluation.trials import TrialList
 
 DET_STEP = 0.02  # of a normal deviate, between the points of a DET curve that are drawn
+DET_EDGE = 1e-6  # what stands for the rates 0 and 1, whose deviates are infinite: off the plot, so that curves leave it
 BINS = 80  # of the histogram
 
 
@@ -122,18 +123,16 @@ def _act_dcf_losses(ratio: np.ndarray, is_target: np.ndarray, point: OperatingPo
     return np.where(is_target, miss * ~accepted, false_alarm * accepted)
 
 
-def _drawn(curve: DetCurve) -> dict[str, list[float]]:
+def _drawn(curve: DetCurve) -> dict[str, list[float | None]]:
     """As many points of the curve as can be told apart on the normal-deviate axes."""
-    inside = (curve.n_missed > 0) & (curve.n_accepted > 0) & (curve.n_missed < curve.n_targets)
-    inside &= curve.n_accepted < curve.n_nontargets
-    p_miss, p_fa, threshold = curve.p_miss[inside], curve.p_fa[inside], curve.thresholds[inside]
-    if not len(p_miss):  # the classes do not overlap: there is but the corner
-        return {"p_miss": [], "p_fa": [], "threshold": []}
+    p_miss, p_fa = (np.clip(rates, DET_EDGE, 1 - DET_EDGE) for rates in (curve.p_miss, curve.p_fa))
     cells = np.round(np.column_stack((ndtri(p_miss), ndtri(p_fa))) / DET_STEP)
     new = np.append(True, (np.diff(cells, axis=0) != 0).any(axis=1))
     new[-1] = True
-    kept = {"p_miss": p_miss[new], "p_fa": p_fa[new], "threshold": threshold[new]}
-    return {name: [float(f"{number:.6g}") for number in row] for name, row in kept.items()}
+    thresholds = curve.thresholds[new]
+    kept = {"p_miss": p_miss[new], "p_fa": p_fa[new], "threshold": thresholds[np.isfinite(thresholds)]}
+    found = {name: [float(f"{number:.6g}") for number in row] for name, row in kept.items()}
+    return found | {"threshold": found["threshold"] + [None] * (len(found["p_fa"]) - len(found["threshold"]))}
 
 
 def _marks(curve: DetCurve, points: list[OperatingPoint]) -> list[dict[str, Any]]:

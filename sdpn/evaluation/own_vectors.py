@@ -15,7 +15,7 @@ from sdpn.backend.plda import PLDA
 from sdpn.console import say
 from sdpn.errors import SdpnError
 from sdpn.evaluation.scoring import Cohort
-from sdpn.evaluation.trial_lists import read_map
+from sdpn.evaluation.trial_lists import read_speakers
 from sdpn.extraction.store import XVectors
 from sdpn.extraction.vector_files import read_vectors
 
@@ -114,8 +114,4 @@ def _classes(train: XVectors, learning: Learning) -> np.ndarray:
         found = PseudoSpeakers(learning.clusters, None, learning.min_cluster_size, learning.seed).fit(train.vectors)
         say(found.note_)
         return found.labels_
-    speakers = read_map(learning.utt2spk)
-    unknown = [name for name in train.ids if name not in speakers]
-    if unknown:
-        raise SdpnError(f"{learning.utt2spk}: {len(unknown)} of {len(train.ids)} training x-vectors have no speaker")
-    return np.unique([speakers[name] for name in train.ids], return_inverse=True)[1]
+    return read_speakers(learning.utt2spk, train.ids)

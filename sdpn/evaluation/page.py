@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -65,30 +66,37 @@ class Cell:
         text: what is read.
         small: what stands below it, smaller.
         key: what it is sorted by; None for the text.
-        swatch: colour and dash of a line before the text.
+        swatch: colour, dash and width of a line before the text.
         strong: whether it stands out.
+        name: whether it says what the row is, and stays in sight while the figures scroll.
         only: "wide" or "narrow": on which screens it is there; "" for all.
     """
 
     text: str
     small: str = ""
     key: float | None = None
-    swatch: dict[str, str] | None = None
+    swatch: dict[str, Any] | None = None
     strong: bool = False
     only: str = ""
+    name: bool = False
+
+    @property
+    def classes(self) -> str:
+        found = " ".join(filter(None, (self.only, "name" if self.name else "")))
+        return f' class="{found}"' if found else ""
 
     @property
     def html(self) -> str:
         sort = f' data-key="{self.key!r}"' if self.key is not None else ""
         text = f"<b>{escape(self.text)}</b>" if self.strong else escape(self.text)
         small = f"<small>{escape(self.small)}</small>" if self.small else ""
-        return f"<td{sort}{_only(self.only)}>{swatch(self.swatch) if self.swatch else ''}{text}{small}</td>"
+        return f"<td{sort}{self.classes}>{swatch(self.swatch) if self.swatch else ''}{text}{small}</td>"
 
 
 def table(head: list[str], rows: list[list[Cell]], label: str) -> str:
     """A table whose columns are sorted by a click (or Enter) on their heading; it has at least one row."""
     headings = "".join(
-        f'<th scope="col" tabindex="0"{_only(cell.only)}>{escape(heading)}</th>'
+        f'<th scope="col" tabindex="0"{cell.classes}>{escape(heading)}</th>'
         for heading, cell in zip(head, rows[0], strict=True)
     )
     body = "".join("<tr>" + "".join(cell.html for cell in cells) + "</tr>\n" for cells in rows)
@@ -109,27 +117,23 @@ def bullets(lines: list[str]) -> str:
     return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
 
 
-def _only(screens: str) -> str:
-    return f' class="{screens}"' if screens else ""
-
-
 def fold(summary: str, content: str, opened: bool = False) -> str:
     """Plain text that is shown when asked for."""
     state = " open" if opened else ""
     return f"<details{state}><summary>{escape(summary)}</summary><pre>{escape(content)}</pre></details>"
 
 
-def legend(entries: list[tuple[str, dict[str, str]]]) -> str:
+def legend(entries: list[tuple[str, dict[str, Any]]]) -> str:
     """The lines of a plot and their names, in flowing text, so that they take no room from the plot on a phone."""
     return (
         '<p class="legend">' + "".join(f"<span>{swatch(look)}{escape(name)}</span>" for name, look in entries) + "</p>"
     )
 
 
-def swatch(look: dict[str, str]) -> str:
+def swatch(look: dict[str, Any]) -> str:
     """A short piece of a line."""
     dash = {"solid": "", "dash": "6 3", "longdash": "9 3", "dot": "2 3", "dashdot": "6 3 2 3", "longdashdot": "9 3 2 3"}
     return (
         f'<svg class="swatch" viewBox="0 0 24 6" aria-hidden="true"><line x1="0" x2="24" y1="3" y2="3" '
-        f'stroke="{look["color"]}" stroke-width="3" stroke-dasharray="{dash[look["dash"]]}"/></svg>'
+        f'stroke="{look["color"]}" stroke-width="{look["width"] + 0.5}" stroke-dasharray="{dash[look["dash"]]}"/></svg>'
     )

@@ -1,39 +1,52 @@
 """The plots of the report, as plotly figures: DET curves, score histograms, the embedding map, training curves."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
 from scipy.special import ndtri
 
+from sdpn.evaluation.figures import DET_EDGE
 from sdpn.evaluation.pairs import name_of
 
 # Colours that can be told apart on a light and on a dark page
 COLOURS = ("#3b82c4", "#e07b39", "#3f9b5b", "#9a6cc8", "#d14b4b", "#1c9aa0", "#b0804f", "#d46fa8", "#8f8f1f")
 GREY = "#8a8f98"
 DASHES = {"none": "solid", "as": "dash", "s": "dashdot", "z": "dot", "t": "longdash", "as2": "longdashdot"}
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")
+SYMBOLS = {"circle": "circle", "diamond": "diamond", "square": "square", "triangle": "triangle-up", "star": "star"}
 RATES = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # ticks of the DET axes
 MARGIN = {"l": 56, "r": 16, "t": 16, "b": 48}
 
 
 def styles(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Colour and dash of each row: a colour for each back-end (baselines are grey), a dash for each normalization."""
+    """Colour, dash and width of the line of each row.
+
+    A back-end has a colour (baselines are grey), a normalization a dash; with quality measures the line is thin.
+    """
     kinds: dict[tuple, str] = {}
     greys: dict[tuple, str] = {}
     found = []
     for row in rows:
-        kind = (row.get("experiment"), row["system"], row["backend"], bool(row["quality"]))
+        kind = (row.get("experiment"), row["system"], row["backend"])
         if row["baseline"]:
             dash = greys.setdefault(kind, ("dot", "dash", "solid", "dashdot")[len(greys) % 4])
-            found.append({"color": GREY, "dash": dash})
+            found.append({"color": GREY, "dash": dash, "width": 1.5})
         else:
             colour = kinds.setdefault(kind, COLOURS[len(kinds) % len(COLOURS)])
-            found.append({"color": colour, "dash": DASHES[row["score_norm"]]})
+            found.append({"color": colour, "dash": DASHES[row["score_norm"]], "width": 1.25 if row["quality"] else 2.5})
     return found
 
 
-def det_plot(rows: list[dict[str, Any]], plots: list[dict[str, Any]], looks: list[dict[str, str]]) -> go.Figure:
+def symbols(plots: list[dict[str, Any]]) -> dict[str, str]:
+    """The shape of each operating point that is marked on some curve, as a word; the shapes are used again in turn."""
+    names = dict.fromkeys(mark["name"] for plot in plots for mark in plot["marks"])
+    return dict(zip(names, list(SYMBOLS) * len(names), strict=False))
+
+
+def det_plot(
+    rows: list[dict[str, Any]], plots: list[dict[str, Any]], looks: list[dict[str, Any]], shapes: dict[str, str]
+) -> go.Figure:
     """DET curves of one trial list on normal-deviate axes, with the EER and the minimum costs marked on each."""
     figure = go.Figure()
     figure.add_scatter(x=[-4, 2], y=[-4, 2], mode="lines", hoverinfo="skip", line={"color": GREY, "width": 1})
@@ -45,10 +58,10 @@ def det_plot(rows: list[dict[str, Any]], plots: list[dict[str, Any]], looks: lis
             customdata=_percent(det["p_miss"], det["p_fa"], det["threshold"]),
             mode="lines",
             name=name,
-            line={**look, "width": 1.5 if row["baseline"] else 2.5},
+            line=look,
             hovertemplate=f"{name}<br>{_HOVER}<extra></extra>",
         )
-        for mark, symbol in zip(plot["marks"], SYMBOLS, strict=False):
+        for mark in plot["marks"]:
             if 0 < mark["p_miss"] < 1 and 0 < mark["p_fa"] < 1:
                 threshold = mark["threshold"]
                 figure.add_scatter(
@@ -56,7 +69,7 @@ def det_plot(rows: list[dict[str, Any]], plots: list[dict[str, Any]], looks: lis
                     y=_deviates([mark["p_miss"]]),
                     customdata=_percent([mark["p_miss"]], [mark["p_fa"]], [threshold]),
                     mode="markers",
-                    marker={"color": look["color"], "symbol": symbol, "size": 9},
+                    marker={"color": look["color"], "symbol": SYMBOLS[shapes[mark["name"]]], "size": 9},
                     hovertemplate=f"{name}: {mark['name']}<br>{_HOVER}<extra></extra>",
                 )
     ticks = {"tickvals": [float(ndtri(rate)) for rate in RATES], "ticktext": [f"{100 * rate:g}" for rate in RATES]}
@@ -123,16 +136,21 @@ def map_plot(points: dict[str, Any]) -> go.Figure:
     return _laid_out(figure, 480)
 
 
-def training_plot(name: str, curves: dict[str, tuple[list[float], list[float]]]) -> go.Figure:
-    """One figure of the training log over the steps, a line for each experiment."""
+def colours(experiments: Iterable[str]) -> dict[str, str]:
+    """The colour of each experiment, by its name."""
+    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(experiments)}
+
+
+def training_plot(name: str, curves: dict[str, tuple[list[float], list[float]]], colours: dict[str, str]) -> go.Figure:
+    """One figure of the training log over the steps, a line for each experiment in its colour."""
     figure = go.Figure()
-    for colour, (experiment, (steps, values)) in zip(COLOURS * len(curves), curves.items(), strict=False):
+    for experiment, (steps, values) in curves.items():
         figure.add_scatter(
             x=steps,
             y=values,
             mode="lines",
             name=experiment,
-            line={"color": colour, "width": 2},
+            line={"color": colours[experiment], "width": 2},
             hovertemplate=f"{experiment + ', ' if experiment else ''}step %{{x}}<br>{name} %{{y:.5g}}<extra></extra>",
         )
     figure.update_layout(title={"text": name.replace("_", " "), "font": {"size": 14}, "x": 0.02, "y": 0.97})
@@ -141,7 +159,7 @@ def training_plot(name: str, curves: dict[str, tuple[list[float], list[float]]])
     return _laid_out(figure, 220, top=36, bottom=28)
 
 
-_HOVER = "misses %{customdata[0]:.3g} %, false alarms %{customdata[1]:.3g} %, threshold %{customdata[2]:.4g}"
+_HOVER = "misses %{customdata[0]:.3g} %<br>false alarms %{customdata[1]:.3g} %<br>threshold %{customdata[2]:.4g}"
 
 
 def _percent(p_miss: list[float], p_fa: list[float], thresholds: list[float | None]) -> list[list[float | None]]:
@@ -155,7 +173,8 @@ def _deviates(rates: list[float]) -> list[float]:
 
 def _det_range(plots: list[dict[str, Any]]) -> tuple[float, float]:
     """What both axes span: all the curves, but no more than from 0.05 % to 90 %."""
-    seen = [rate for plot in plots for side in ("p_miss", "p_fa") for rate in plot["det"][side]] or [0.5]
+    seen = [rate for plot in plots for side in ("p_miss", "p_fa") for rate in plot["det"][side]]
+    seen = [rate for rate in seen if DET_EDGE < rate < 1 - DET_EDGE] or [0.5]
     return float(ndtri(max(0.0005, min(min(seen), 0.02)))) - 0.05, float(ndtri(min(0.9, max(*seen, 0.5)))) + 0.05
 
 

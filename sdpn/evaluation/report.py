@@ -1,4 +1,4 @@
-"""The results of one experiment, or of several side by side: results.md, results.json and report.html."""
+"""The results of an experiment: results.md, results.json and report.html, whose page may hold several experiments."""
 
 import json
 import re
@@ -10,7 +10,6 @@ import yaml
 
 from sdpn.backend.config import BackendConfig
 from sdpn.config import to_dict
-from sdpn.errors import SdpnError
 from sdpn.evaluation import page as html
 from sdpn.evaluation import plots
 from sdpn.evaluation.pairs import compare_pairs, name_of
@@ -21,12 +20,10 @@ from sdpn.evaluation.results import (
     environment,
     legend,
     markdown,
-    plain_text,
-    sentences,
     write_texts,
 )
 
-MOST_PAIRS = 400  # comparisons in the page's table, those with the best rows first
+MOST_PAIRS = 400  # comparisons in the page's table, of each trial list those with the best rows first
 NOT_A_CURVE = re.compile(r"step|epoch|second|time|wait|memory|throughput|gpu|device|world|rank$")
 WITH_RANK = "effective_rank"
 
@@ -54,38 +51,6 @@ def write_results(
     return pairs, write_texts(exp_dir / "results", texts)
 
 
-def compare_experiments(folders: list[Path], out: Path) -> tuple[str, list[str], list[Path]]:
-    """Write the results of several experiments into `out`, as `write_results` does those of one.
-
-    Returns:
-        the table as text, the comparisons and the legend as sentences, and the paths.
-
-    Raises:
-        SdpnError: stage 6 has not been run on one of them, or one is given twice.
-    """
-    names = [folder.name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise SdpnError("an experiment is given twice")
-    rows, experiments = [], {}
-    for name, folder in zip(names, folders, strict=True):
-        tree = read_results(folder)
-        rows += [{**row, "experiment": name} for row in tree["rows"]]
-        points = folder / "results" / "map.json"
-        found = json.loads(points.read_text(encoding="utf-8")) if points.exists() else None
-        experiments[name] = (folder, found, tree["settings"])
-    order = list(dict.fromkeys(row["trials"] for row in rows))
-    rows.sort(key=lambda row: order.index(row["trials"]))
-    pairs, title = compare_pairs(rows), ", ".join(names)
-    texts = {
-        "results.md": markdown(title, rows, pairs),
-        "results.json": as_json(title, rows, pairs, {name: settings for name, (_, _, settings) in experiments.items()}),
-        "report.html": report(f"Results: {title}", rows, pairs, experiments),
-    }
-    return plain_text(rows), [*sentences(rows, pairs), *legend(rows)], write_texts(out, texts)
-
-
 def report(
     title: str,
     rows: list[dict[str, Any]],
@@ -101,7 +66,11 @@ def report(
     looks = plots.styles(rows)
     drawn = [json.loads((Path(row["directory"]) / "figures.json").read_text(encoding="utf-8")) for row in rows]
     page = html.Page(title, headline(rows, pairs))
-    page.section("results", "Results", [_table(rows, looks), html.bullets(legend(rows))])
+    said = html.text(
+        "Below each figure its 95 % interval. Bold: the lowest of its trial list, rows with oracle labels left aside. "
+        "A click on a heading sorts."
+    )
+    page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
     if pairs:
         page.section("better", "Which is better", _better(rows, pairs))
     page.section("det", "DET curves", _det(page, rows, drawn, looks))
@@ -122,12 +91,14 @@ def headline(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
     for trials in dict.fromkeys(row["trials"] for row in rows):
         mine = [row for row in rows if row["trials"] == trials]
         best = min((row for row in mine if not row["oracle"]), key=lambda row: row["eer_percent"], default=mine[0])
-        alike = sum(
-            not pair["differences"]["eer_percent"]["shown"]
-            for pair in pairs
-            if pair["trials"] == trials and best in (rows[pair["a"]], rows[pair["b"]])
-        )
-        others = f", not shown to be better than {alike} of the {len(mine) - 1} others" if alike else ""
+        own = [pair for pair in pairs if best in (rows[pair["a"]], rows[pair["b"]])]
+        rivals = [pair for pair in own if not (rows[pair["a"]]["oracle"] or rows[pair["b"]]["oracle"])]
+        alike = sum(not pair["differences"]["eer_percent"]["shown"] for pair in rivals)
+        n_others = sum(not row["oracle"] for row in mine) - (not best["oracle"])
+        oracle = "" if n_others == len(mine) - 1 else " without oracle labels"
+        others = f", not shown to be better than {alike} of the {n_others} others{oracle}" if alike else ""
+        if own and len(rivals) < n_others:
+            others += f", not compared with {n_others - len(rivals)} others, whose draws are not the same"
         parts.append(f"{trials}: lowest EER {cell(best, 'eer_percent', True)} % by {name_of(best)}{others}.")
     return " ".join(parts)
 
@@ -159,16 +130,17 @@ def _table(rows: list[dict[str, Any]], looks: list[dict[str, str]]) -> str:
     head = ["row", *(["experiment"] if several else []), "system", "back-end", "norm", "trials"]
     body = []
     for row, look in zip(rows, looks, strict=True):
-        mine = [other for other in rows if other["trials"] == row["trials"]]
+        mine = [other for other in rows if other["trials"] == row["trials"] and not other["oracle"]]
         trials = f"{row['targets']} / {row['nontargets']}"
         oracle = "oracle labels" if row["oracle"] else ""
         backend = row["backend"] + (" + quality" if row["quality"] else "")
         cells = [html.Cell(name_of(row), f"{row['trials']} {trials} {oracle}", swatch=look, only="narrow")]
-        cells += [html.Cell(row["experiment"], only="wide")] if several else []
-        cells += [html.Cell(row["system"], swatch=look, only="wide"), html.Cell(backend, oracle, only="wide")]
-        cells += [html.Cell(row["score_norm"], only="wide"), html.Cell(row["trials"], trials, only="wide")]
+        cells += [html.Cell(row["experiment"], only="wide", name=True)] if several else []
+        cells += [html.Cell(row["system"], swatch=look, only="wide", name=True)]
+        cells += [html.Cell(backend, oracle, only="wide", name=True)]
+        cells += [html.Cell(row["score_norm"], only="wide", name=True), html.Cell(row["trials"], trials, only="wide")]
         for _, key in figures:
-            best = key in row and row[key] == min(other[key] for other in mine if key in other)
+            best = row in mine and key in row and row[key] == min(other[key] for other in mine if key in other)
             interval = cell(row, key, True)[len(cell(row, key)) :].strip(" []").replace(", ", " - ")
             cells.append(html.Cell(cell(row, key), interval, row.get(key), strong=best))
         body.append(cells)
@@ -176,7 +148,12 @@ def _table(rows: list[dict[str, Any]], looks: list[dict[str, str]]) -> str:
 
 
 def _better(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
-    shown = pairs[:MOST_PAIRS]
+    lists = list(dict.fromkeys(pair["trials"] for pair in pairs))
+    shown = [
+        pair
+        for trials in lists
+        for pair in [pair for pair in pairs if pair["trials"] == trials][: max(1, MOST_PAIRS // len(lists))]
+    ]
     costs = [key for key in pairs[0]["differences"] if key.startswith("min_dcf")][:2]
     figures = {"eer_percent": "EER", **{key: f"minDCF({key.removeprefix('min_dcf_')})" for key in costs}}
     body = []
@@ -185,7 +162,9 @@ def _better(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str
         if pair["differences"]["eer_percent"]["shown"]:
             verdict = "is better than"
         cells = [html.Cell(b, f"{verdict} {a} ({pair['trials']})", only="narrow")]
-        cells += [html.Cell(text, only="wide") for text in (b, verdict, a, pair["trials"])]
+        marks = ["oracle labels" if rows[pair[side]]["oracle"] else "" for side in "ba"]
+        cells += [html.Cell(b, marks[0], only="wide", name=True), html.Cell(verdict, only="wide", name=True)]
+        cells += [html.Cell(a, marks[1], only="wide", name=True), html.Cell(pair["trials"], only="wide")]
         for key in figures:
             found, digits = pair["differences"][key], 2 if key == "eer_percent" else 4
             interval = f"{found['low']:+.{digits}f} to {found['high']:+.{digits}f}"
@@ -207,15 +186,17 @@ def _better(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str
 
 
 def _det(page: html.Page, rows: list, drawn: list, looks: list) -> list[str]:
-    marks = ", ".join(
-        f"{mark['name']} a {symbol}" for mark, symbol in zip(drawn[0]["marks"], plots.SYMBOLS, strict=False)
-    )
+    shapes = plots.symbols(drawn)
+    marks = ", ".join(f"{name} a {shape}" for name, shape in shapes.items())
     parts = [
         html.text(f"Misses against false alarms as the threshold moves, nearer to the lower left is better: {marks}.")
     ]
     for trials, places in _lists(rows).items():
         mine = [[things[place] for place in places] for things in (rows, drawn, looks)]
-        parts += [f"<h3>{html.escape(trials)}</h3>", page.plot(plots.det_plot(*mine), f"DET curves of {trials}")]
+        parts += [
+            f"<h3>{html.escape(trials)}</h3>",
+            page.plot(plots.det_plot(*mine, shapes), f"DET curves of {trials}"),
+        ]
         parts.append(html.legend([(name_of(row), look) for row, _, look in zip(*mine, strict=True)]))
     return parts
 
@@ -246,12 +227,19 @@ def _training(page: html.Page, folders: dict[str, Path]) -> list[str]:
     figures = dict.fromkeys(figure for found in curves.values() for figure in found)
     drawn = [
         page.plot(
-            plots.training_plot(figure, {name: found[figure] for name, found in curves.items() if figure in found}),
+            plots.training_plot(
+                figure,
+                {name: found[figure] for name, found in curves.items() if figure in found},
+                plots.colours(curves),
+            ),
             f"{figure} over the steps",
         )
         for figure in figures
     ]
-    return ['<div class="grid">', *drawn, "</div>"] if drawn else []
+    said = html.text("What the training log holds, over the steps.")
+    whose = [(name, {"color": colour, "dash": "solid", "width": 2}) for name, colour in plots.colours(curves).items()]
+    names = [html.legend(whose)] if len(whose) > 1 else []
+    return [said, *names, '<div class="grid">', *drawn, "</div>"] if drawn else []
 
 
 def _setup(experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]]) -> list[str]:
@@ -282,24 +270,3 @@ def _lists(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
     for place, row in enumerate(rows):
         lists.setdefault(row["trials"], []).append(place)
     return lists
-
-
-def read_results(exp_dir: Path) -> dict[str, Any]:
-    """What `write_results` left in an experiment, each row with the folder of its score file.
-
-    Raises:
-        SdpnError: stage 6 has not been run on it, or its files are damaged.
-    """
-    path = exp_dir / "results" / "results.json"
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        for row in tree["rows"]:
-            row["directory"] = str((exp_dir / row["scores"]).parent)
-    except FileNotFoundError:
-        raise SdpnError(f"{path} is missing: run stage 6 on {exp_dir} first") from None
-    except (ValueError, KeyError, TypeError):
-        raise SdpnError(f"{path} is damaged: run stage 6 on {exp_dir} again") from None
-    missing = [row["directory"] for row in tree["rows"] if not Path(row["directory"], "figures.json").exists()]
-    if missing:
-        raise SdpnError(f"{missing[0]} has lost its figures: run stage 6 on {exp_dir} again")
-    return tree

@@ -22,6 +22,11 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
     for scoring, work in scored:
         found = work.report()
         calibration = scoring.calibration.report() if scoring.calibration else {}
+        of_list = ("trial list", "enrollment", "utterances left out")
+        trials = digest(
+            [scoring.scores.fingerprint.get(part) for part in of_list], found["targets"], found["nontargets"]
+        )
+        made = {name: value for name, value in scoring.scores.report().items() if name != "digest"}
         rows.append(
             {
                 "trials": scoring.trials,
@@ -32,7 +37,7 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
                 "fused": scoring.fused,
                 "oracle": scoring.oracle,
                 "baseline": scoring.system.baseline,
-                **scoring.scores.report(),
+                **made,
                 **found["figures"],
                 "intervals": found["intervals"],
                 "calibration": found["calibration"],
@@ -40,11 +45,8 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
                 "not_calibrated": calibration.get("failure"),
                 "targets": found["targets"],
                 "nontargets": found["nontargets"],
-                "paired": digest(
-                    [scoring.scores.fingerprint.get(part) for part in ("trial list", "enrollment")]
-                    + [work.fingerprint[part] for part in ("bootstrap", "speakers")]
-                    + [found["targets"], found["nontargets"]]
-                ),
+                "trials_digest": trials,
+                "paired": digest(trials, [work.fingerprint[part] for part in ("bootstrap", "speakers")]),
                 "scores": str(scoring.scores_file.relative_to(exp_dir)),
                 "directory": str(scoring.directory),
             }
@@ -82,8 +84,9 @@ def as_json(name: str, rows: list[dict[str, Any]], pairs: list[dict[str, Any]], 
 
 def columns(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The heading and the key of every figure in the table, in order; those that no row has are left out."""
-    costs = [key.removeprefix("min_dcf_") for key in rows[0] if key.startswith("min_dcf_")]
-    tools = [key for key in rows[0] if key.startswith("eer_percent_")]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    costs = [key.removeprefix("min_dcf_") for key in keys if key.startswith("min_dcf_")]
+    tools = [key for key in keys if key.startswith("eer_percent_")]
     wanted = [("EER %", "eer_percent")]
     wanted += [(f"EER % ({key.removeprefix('eer_percent_')})", key) for key in tools]
     wanted += [(f"minDCF({cost})", f"min_dcf_{cost}") for cost in costs]
@@ -145,13 +148,18 @@ def plain_text(rows: list[dict[str, Any]]) -> str:
 
 
 def sentences(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
-    """For each trial list what is better than what; where there are many pairs, those with the best row alone."""
+    """For each trial list what is better than what; where there are many pairs, those with the best row alone.
+
+    Rows that have learned from oracle labels are not candidates for the best.
+    """
     lines = []
     for trials in dict.fromkeys(pair["trials"] for pair in pairs):
         mine = [pair for pair in pairs if pair["trials"] == trials]
         if len(mine) > MOST_SENTENCES:
-            best = min((row for row in rows if row["trials"] == trials), key=lambda row: row["eer_percent"])
-            mine = [pair for pair in mine if rows[pair["b"]] is best]
+            own = [row for row in rows if row["trials"] == trials]
+            candidates = [row for row in own if not row["oracle"]] or own
+            best = min(candidates, key=lambda row: row["eer_percent"])
+            mine = [pair for pair in mine if best is rows[pair["b"]] or best is rows[pair["a"]]]
         lines += [f"{trials}: {pair['sentence']}" for pair in mine[:MOST_SENTENCES]]
         if len(mine) > MOST_SENTENCES:
             lines.append(f"{trials}: {len(mine) - MOST_SENTENCES} rows further behind are in results.json")
@@ -166,7 +174,7 @@ def legend(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         if row["fused"]:
             weights = ", ".join(f"{weight:.3g} x {name}" for name, weight in row["weights"].items())
-            lines.append(f"{row['system']}, {row['backend']}: logistic regression, {weights} {row['offset']:+.3g}")
+            lines.append(f"{_of(row)}: logistic regression, {weights} {row['offset']:+.3g}")
             continue
         learned = ""
         if Chain(row["chain"]).needs_classes:
@@ -175,8 +183,7 @@ def legend(rows: list[dict[str, Any]]) -> list[str]:
                 learned = "; classes: oracle, the speaker labels that the corpus has"
         if row["adaptation_set"]:
             learned += f"; adapted to '{row['adaptation_set']}' without its labels"
-        name = f"{row['system']}, {row['backend']}"
-        lines.append(f"{name}: `{row['chain']}`{learned}")
+        lines.append(f"{_of(row)}: `{row['chain']}`{learned}")
         if row["quality"]:
             lines.append(f"quality: {', '.join(row['quality'])} of both sides beside the score, by logistic regression")
     for row in rows:
@@ -205,6 +212,12 @@ def _calibration_legend(rows: list[dict[str, Any]]) -> list[str]:
             lines.append(f"calibration: on {on}")
     lines += [f"{name_of(row)}: not calibrated: {row['not_calibrated']}" for row in rows if row["not_calibrated"]]
     return lines
+
+
+def _of(row: dict[str, Any]) -> str:
+    """System and back-end, after the experiment where there are several, which may differ in what they learned."""
+    experiment = f"{row['experiment']}: " if row.get("experiment") else ""
+    return f"{experiment}{row['system']}, {row['backend']}"
 
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:

@@ -1,14 +1,36 @@
 """Score files in Kaldi's form, `enroll test score` a line, with all digits of the scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sdpn.corpus.text import composed
+from sdpn.corpus.trials import trial_of
 from sdpn.errors import SdpnError
 from sdpn.evaluation.trials import TrialList
-from sdpn.files import atomic_path
+from sdpn.files import atomic_path, file_digest
+from sdpn.shards import Work
+
+
+class ScoreFile(Work):
+    """The score file of a row as a piece of work, which holds while its content is what was written, not its size
+    alone: a score changed by hand is no score of the back-end whose name it bears."""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.directory) / "scores.txt"
+
+    def stale_reason(self) -> str | None:
+        reason = super().stale_reason()
+        if reason is None and self.report().get("digest") != file_digest(self.path):
+            return f"{self.path.name} has been changed"
+        return reason
+
+    def finish(self, outputs: list[Path], **report: Any) -> None:
+        super().finish(outputs, digest=file_digest(self.path), **report)
 
 
 def write_scores(path: str | Path, trials: TrialList, scores: np.ndarray) -> None:
@@ -49,32 +71,38 @@ def read_chunks(trials: str | Path, scores: str | Path, size: int = 1 << 18) -> 
         scores (n,) float64 and whether each is of a target trial (n,) bool.
 
     Raises:
-        SdpnError: a file is missing, or a line of the one is not of the same trial as the line of the other.
+        SdpnError: a file is missing or no text in UTF-8, or a line of the one is not of the same trial as the line
+            of the other.
     """
     for path in (trials, scores):
         if not Path(path).is_file():
             raise SdpnError(f"{path}: there is no such file")
     with open(trials, encoding="utf-8-sig") as labelled, open(scores, encoding="utf-8") as scored:
-        pairs = enumerate(zip_longest(labelled, scored, fillvalue=""), start=1)
+        pairs = enumerate(zip_longest(_lines(labelled, trials), _lines(scored, scores), fillvalue=""), start=1)
         while block := list(islice(pairs, size)):
             found = [_score_and_label(number, *lines, trials, scores) for number, lines in block]
             yield np.array([score for score, _ in found]), np.array([label for _, label in found])
 
 
+def _lines(opened: Iterable[str], path: str | Path) -> Iterator[str]:
+    try:
+        yield from opened
+    except UnicodeDecodeError:
+        raise SdpnError(f"{path}: not a text file in UTF-8") from None
+
+
 def _score_and_label(
     number: int, trial: str, scored: str, trials: str | Path, scores: str | Path
 ) -> tuple[float, bool]:
-    fields, parts = trial.split(), scored.split()
-    if len(fields) == 3 and fields[0] in ("0", "1"):  # VoxCeleb's form
-        fields = [*fields[1:], "target" if fields[0] == "1" else "nontarget"]
-    if len(fields) != 3 or fields[2] not in ("target", "nontarget"):
+    named, parts = trial_of(trial), composed(scored).split()
+    if named is None:
         raise SdpnError(f"{trials}, line {number}: expected `enroll test target|nontarget`, got '{trial.strip()[:80]}'")
-    if len(parts) != 3 or parts[:2] != fields[:2]:
+    if len(parts) != 3 or tuple(parts[:2]) != named[:2]:
         raise SdpnError(
-            f"{scores}, line {number}: expected the score of {fields[0]} {fields[1]}, got '{scored.strip()[:80]}': "
-            f"the lines must be those of {trials}, in its order"
+            f"{scores}, line {number}: expected the score of {named.enroll} {named.test}, got "
+            f"'{scored.strip()[:80]}': the lines must be those of {trials}, in its order"
         )
     try:
-        return float(parts[2]), fields[2] == "target"
+        return float(parts[2]), named.target
     except ValueError:
         raise SdpnError(f"{scores}, line {number}: '{parts[2]}' is not a number") from None

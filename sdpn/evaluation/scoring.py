@@ -1,11 +1,12 @@
 """The scores of a trial list by a fitted chain, with any of the score normalizations, in one pass over the data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sdpn.backend.chain import Chain
 from sdpn.backend.score_norm import CohortStatistics, Side, cohort_statistics, normalize, normalize_as2
+from sdpn.errors import SdpnError
 from sdpn.evaluation.trials import TrialList
 
 
@@ -27,13 +28,15 @@ class Scored:
     """What `score_trials` found.
 
     Attributes:
-        scores: normalization -> (n_trials,).
+        scores: normalization -> (n_trials,); those that failed are not in it.
         enroll, test: the statistics of models and utterances against the cohort; None without a cohort.
+        failures: normalization -> why its scores cannot be made, a sentence.
     """
 
     scores: dict[str, np.ndarray]
     enroll: CohortStatistics | None = None
     test: CohortStatistics | None = None
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 def score_trials(
@@ -44,7 +47,7 @@ def score_trials(
     cohort: Cohort | None,
     training: bool = False,
 ) -> Scored:
-    """Score every trial once, and normalize the scores in every way asked for.
+    """Score every trial once, and normalize the scores in every way asked for; one that fails costs the others nothing.
 
     Args:
         chain: fitted.
@@ -54,7 +57,7 @@ def score_trials(
         training: whether the x-vectors are of the training set (see `Chain.transform`).
 
     Raises:
-        SdpnError: the x-vectors do not fit the chain, or a normalization has nothing to divide by.
+        SdpnError: the x-vectors do not fit the chain.
     """
     test = Side(chain.transform(xvectors, training))
     enroll = test
@@ -72,11 +75,14 @@ def score_trials(
         of_enroll = cohort_statistics(
             scorer, enroll.vectors, cohort.vectors, cohort.top_n, enroll.counts, nearest=nearest
         )
-    scores = {}
+    scores, failures = {}, {}
     for norm in norms:
-        if norm == "as2":
-            sides = (enroll, test, of_enroll.nearest, of_test.nearest)
-            scores[norm] = normalize_as2(raw, scorer, cohort.vectors, *sides, *places)
-        else:
-            scores[norm] = normalize(raw, norm, of_enroll, of_test, *places)
-    return Scored(scores, of_enroll, of_test)
+        try:
+            if norm == "as2":
+                sides = (enroll, test, of_enroll.nearest, of_test.nearest)
+                scores[norm] = normalize_as2(raw, scorer, cohort.vectors, *sides, *places)
+            else:
+                scores[norm] = normalize(raw, norm, of_enroll, of_test, *places)
+        except SdpnError as error:  # nothing to divide by
+            failures[norm] = str(error)
+    return Scored(scores, of_enroll, of_test, failures)

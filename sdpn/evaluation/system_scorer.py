@@ -18,7 +18,7 @@ from sdpn.evaluation.quality import quality_features
 from sdpn.evaluation.score_files import read_scores, write_scores
 from sdpn.evaluation.scoring import Cohort, Scored, score_trials
 from sdpn.evaluation.systems import Plan, Scoring, System, needs_clusters
-from sdpn.evaluation.trial_lists import TrialLists, read_map
+from sdpn.evaluation.trial_lists import TrialLists, read_speakers
 from sdpn.evaluation.trials import TrialList
 from sdpn.extraction.store import XVectors, read_checked
 from sdpn.files import atomic_path, remove_partial
@@ -45,9 +45,11 @@ class SystemScorer:
             mine = [row for row in rows if row.backend == backend]
             if mine:
                 try:
-                    self._run_chain(backend, Chain(text), mine)
+                    sentences = self._run_chain(backend, Chain(text), mine)
                 except SdpnError as error:
-                    failures.append(f"{self.system.name}, {backend}: {error}")
+                    sentences = [str(error)]
+                for sentence in sentences:
+                    failures.append(f"{self.system.name}, {backend}: {sentence}")
                     warn(failures[-1])
         for row in rows:
             if row.fused and row.scores.stale_reason() is not None:
@@ -58,8 +60,8 @@ class SystemScorer:
                     warn(failures[-1])
         return failures
 
-    def _run_chain(self, backend: str, chain: Chain, rows: list[Scoring]) -> None:
-        """Fit the chain and the cohort once, then score list by list; then its calibration trials."""
+    def _run_chain(self, backend: str, chain: Chain, rows: list[Scoring]) -> list[str]:
+        """Fit the chain and the cohort once, make its calibration trials, then score list by list; say what failed."""
         stale = [row for row in rows if row.scores.stale_reason() is not None]
         to_calibrate = [row for row in rows if row.calibration and row.calibration.stale_reason() is not None]
         learned = [row for row in stale if row.quality]
@@ -75,8 +77,10 @@ class SystemScorer:
             for row in to_calibrate:
                 calibration.write(row)
         cohort = self._cohort(chain, [row.norm for row in stale], bool(learned))
+        failures: list[str] = []
         for name, of_list in groupby(stale, key=lambda row: row.trials):
-            self._score_list(name, list(of_list), backend, chain, cohort, calibration)
+            failures += self._score_list(name, list(of_list), backend, chain, cohort, calibration)
+        return list(dict.fromkeys(failures))
 
     def _score_list(
         self,
@@ -86,7 +90,8 @@ class SystemScorer:
         chain: Chain,
         cohort: Cohort | None,
         calibration: "_Calibration | None",
-    ) -> None:
+    ) -> list[str]:
+        """Write the score files of `rows`, all of one list; return a sentence for each normalization that failed."""
         trials, found = self.lists.trials(name), self._set(self.corpus.trials[name])
         places = trials.rows(found.ids, self.system.xvectors / self.corpus.trials[name])
         norms = list(dict.fromkeys(row.norm for row in rows))
@@ -94,6 +99,8 @@ class SystemScorer:
         with timed(f"{name}: {len(trials.is_target)} trials scored{against}"):
             scored = score_trials(chain, found.vectors[places], trials, norms, cohort)
         for row in rows:
+            if row.norm in scored.failures:
+                continue
             scores = scored.scores[row.norm]
             if row.quality:
                 features = quality_features(row.quality, found, places, trials, scored)
@@ -101,12 +108,14 @@ class SystemScorer:
                     np.column_stack((scores, features))
                 )
             _finish(row, trials, scores, self._report(backend, chain, row, cohort))
+        return [f"{norm}: {sentence}" for norm, sentence in scored.failures.items()]
 
     def _fit(self, backend: str, chain: Chain, left_out: np.ndarray | None) -> None:
         """Fit the chain on the training x-vectors, or on those that are not `left_out`."""
         classes = None
         if chain.needs_classes:
-            classes = self._oracle() if backend.startswith(ORACLE) else self.clusters()
+            oracle = self.lists.data_dir / self.corpus.train / "utt2spk.oracle"
+            classes = read_speakers(oracle, self.train.ids) if backend.startswith(ORACLE) else self.clusters()
         adaptation = self._set(self.settings.adaptation_set).vectors if chain.needs_adaptation else None
         vectors = self.train.vectors
         with timed(f"{backend}: fitted" + ("" if left_out is None else ", without the clusters of calibration")):
@@ -132,15 +141,6 @@ class SystemScorer:
             say(f"  {work.report()['note']}")
             self.clusters_ = np.load(path)
         return self.clusters_
-
-    def _oracle(self) -> np.ndarray:
-        """The speaker of every training x-vector by the corpus's own labels."""
-        path = self.lists.data_dir / self.corpus.train / "utt2spk.oracle"
-        speakers = read_map(path)
-        unknown = [name for name in self.train.ids if name not in speakers]
-        if unknown:
-            raise SdpnError(f"{path}: {len(unknown)} of {len(self.train.ids)} training utterances have no label in it")
-        return np.unique([speakers[name] for name in self.train.ids], return_inverse=True)[1]
 
     def _cohort(
         self, chain: Chain, norms: list[str], with_quality: bool, left_out: np.ndarray | None = None
@@ -185,23 +185,26 @@ class SystemScorer:
                 scored = score_trials(chain, found.vectors[rows], trials, norms, cohort)
         except SdpnError as error:
             warn(f"{self.system.name}, {backend}: not calibrated: {error}")
-            return _Calibration(np.empty(0, dtype=bool), Scored(dict.fromkeys(norms, np.empty(0))), None, str(error))
+            return _Calibration(np.empty(0, dtype=bool), Scored({}), None, str(error))
         features = quality_features(measures, found, rows, trials, scored) if measures else None
         return _Calibration(trials.is_target, scored, features)
 
     def _fuse(self, row: Scoring) -> None:
         """Fuse the score files of a row's parts by what their calibration trials teach."""
         trials = self.lists.trials(row.trials)
-        parts = [row.directory.parent / name for name in row.fused]
-        missing = [part.name for part in parts if not (part / "calibration.npy").exists()]
-        if missing:
-            raise SdpnError(f"the scores or calibration trials of {', '.join(missing)} are missing")
-        taught = [np.load(part / "calibration.npy") for part in parts]
+        failed = [
+            part.row
+            for part in row.parts
+            if part.scores.stale_reason() is not None or part.calibration.stale_reason() is not None
+        ]
+        if failed:
+            raise SdpnError(f"there are no scores of {', '.join(failed)}")
+        taught = [np.load(part.calibration_file) for part in row.parts]
         if not taught[0].size:
             raise SdpnError("there are no calibration trials")
         fusion = Calibration(self.settings.calibration_prior)
         fusion.fit(np.column_stack([scores for scores, _ in taught]), taught[0][1] > 0)
-        scores = np.column_stack([read_scores(part / "scores.txt", len(trials.is_target)) for part in parts])
+        scores = np.column_stack([read_scores(part.scores_file, len(trials.is_target)) for part in row.parts])
         weights = {name: float(weight) for name, weight in zip(row.fused, fusion.weights_, strict=True)}
         _finish(row, trials, fusion.transform(scores), {"weights": weights, "offset": fusion.offset_})
 
@@ -238,17 +241,23 @@ class _Calibration:
     def __init__(self, is_target: np.ndarray, scored: Scored, features: np.ndarray | None, failure: str | None = None):
         self.is_target, self.scored, self.features, self.failure = is_target, scored, features, failure
 
+    def failure_of(self, norm: str) -> str | None:
+        """Why there are no calibration trials with this normalization."""
+        return self.failure or self.scored.failures.get(norm)
+
     def write(self, row: Scoring) -> None:
         """Write scores and labels of the trials beside the row's score file."""
+        failure = self.failure_of(row.norm)
+        taught = np.empty((2, 0)) if failure else np.stack((self.scored.scores[row.norm], self.is_target * 1.0))
         row.calibration.begin()
         with atomic_path(row.calibration_file) as temporary:
-            np.save(temporary, np.stack((self.scored.scores[row.norm], self.is_target.astype(np.float64))))
-        row.calibration.finish([row.calibration_file], failure=self.failure)
+            np.save(temporary, taught)
+        row.calibration.finish([row.calibration_file], failure=failure)
 
     def fit(self, norm: str, prior: float) -> Calibration:
         """Learn from score and quality measures."""
-        if self.features is None:
-            raise SdpnError(f"quality measures need calibration trials: {self.failure}")
+        if self.failure_of(norm):
+            raise SdpnError(f"quality measures need calibration trials: {self.failure_of(norm)}")
         return Calibration(prior).fit(np.column_stack((self.scored.scores[norm], self.features)), self.is_target)
 
 

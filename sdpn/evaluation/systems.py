@@ -9,6 +9,7 @@ from sdpn.backend.chain import Chain
 from sdpn.backend.config import ORACLE, BackendConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
+from sdpn.evaluation.score_files import ScoreFile
 from sdpn.extraction.store import vectors_file
 from sdpn.files import digest, file_digest
 from sdpn.shards import Work
@@ -21,7 +22,7 @@ BASELINES = {
     "untrained": ("untrained", "mean-subtract | length-norm | cosine"),
 }
 
-REVISION = 2  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
+REVISION = 3  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
@@ -57,16 +58,18 @@ class Scoring:
         calibration: the calibration trials of the row, as a piece of work; None where there is none to make.
         quality: the quality measures that are inputs beside the score.
         fused: the rows that are fused, as their labels within the list, e.g. ["cosine+as", "lda-plda"].
+        parts: these rows themselves.
     """
 
     trials: str
     system: System
     backend: str
     norm: str
-    scores: Work
+    scores: ScoreFile
     calibration: Work | None = None
     quality: list[str] = field(default_factory=list)
     fused: list[str] = field(default_factory=list)
+    parts: list["Scoring"] = field(default_factory=list)
 
     @property
     def row(self) -> str:
@@ -85,7 +88,7 @@ class Scoring:
 
     @property
     def scores_file(self) -> Path:
-        return self.directory / "scores.txt"
+        return self.scores.path
 
     @property
     def calibration_file(self) -> Path:
@@ -161,24 +164,24 @@ class Plan:
         fingerprint = self._of_scores(trials, system, backend, chain, norm)
         calibration = self.settings.calibration
         if system.baseline or calibration == "none":
-            return [
-                Scoring(trials, system, backend, norm, Work(self._folder(trials, system, name), "scores", fingerprint))
-            ]
+            scores = ScoreFile(self._folder(trials, system, name), "scores", fingerprint)
+            return [Scoring(trials, system, backend, norm, scores)]
         of_calibration = {name: part for name, part in fingerprint.items() if name != "trial list"}
         if calibration == "clusters":
             of_calibration |= self.of_clusters() | {"seed": self.seed}
             of_calibration.pop("evaluation x-vectors")
             of_calibration.pop("enrollment", None)
+            of_calibration.pop("utterances left out", None)
         else:
             of_calibration |= self._of_list(calibration, system)
         of_calibration["calibration"] = calibration
         directory = self._folder(trials, system, name)
-        scores, trials_work = Work(directory, "scores", fingerprint), Work(directory, "calibration", of_calibration)
-        rows = [Scoring(trials, system, backend, norm, scores, trials_work)]
+        scores = ScoreFile(directory, "scores", fingerprint)
+        rows = [Scoring(trials, system, backend, norm, scores, Work(directory, "calibration", of_calibration))]
         if self.settings.quality_names:
             quality = ", ".join(self.settings.quality_names)
             options = {"quality": quality, "prior": self.settings.calibration_prior, **self._of_cohort("as")}
-            work = Work(
+            work = ScoreFile(
                 self._folder(trials, system, f"{name}+quality"),
                 "scores",
                 {**fingerprint, **options, "calibration trials": digest(of_calibration)},
@@ -197,7 +200,9 @@ class Plan:
         fingerprint |= {"prior": self.settings.calibration_prior, "versions": self.versions}
         backend = f"fusion({', '.join(fused)})"
         directory = self._folder(trials, system, "fusion-" + "-".join(fused))
-        return Scoring(trials, system, backend, "none", Work(directory, "scores", fingerprint), fused=fused)
+        scores = ScoreFile(directory, "scores", fingerprint)
+        own = [parts[name] for name in fused]
+        return Scoring(trials, system, backend, "none", scores, fused=fused, parts=own)
 
     def _folder(self, trials: str, system: System, name: str) -> Path:
         return self.exp_dir / "scores" / trials / system.name.replace(" ", "-") / name
@@ -228,7 +233,11 @@ class Plan:
             "evaluation x-vectors": self._digest(vectors_file(system.xvectors / self.corpus.trials[trials]), 5),
         }
         models = self.data_dir / "trials" / f"{trials}.enroll.map"
-        return parts | ({"enrollment": self._digest(models, 0)} if models.exists() else {})
+        parts |= {"enrollment": self._digest(models, 0)} if models.exists() else {}
+        left_out = left_out_lists(self.data_dir / self.corpus.trials[trials])
+        return parts | (
+            {"utterances left out": digest([self._digest(path, 1) for path in left_out])} if left_out else {}
+        )
 
     def of_training(self, system: System) -> dict[str, Any]:
         """What everything learned from the training x-vectors depends on."""
@@ -255,6 +264,11 @@ class Plan:
                 raise SdpnError(f"{path} is missing: run stage {stage} first")
             self.digests[path] = file_digest(path)
         return self.digests[path]
+
+
+def left_out_lists(set_dir: Path) -> list[Path]:
+    """The files that name what stages 1 and 2 left out of a set, those of them that there are."""
+    return [path for path in (set_dir / "skipped.tsv", set_dir / "skipped_fbank.txt") if path.exists()]
 
 
 def refuse_mixed_models(system: System, sets: list[str]) -> None:

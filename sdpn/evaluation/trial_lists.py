@@ -7,7 +7,10 @@ import numpy as np
 
 from sdpn.console import warn
 from sdpn.corpus.layout import Corpus
+from sdpn.corpus.text import composed, lines_of
+from sdpn.corpus.trials import some
 from sdpn.errors import SdpnError
+from sdpn.evaluation.systems import left_out_lists
 from sdpn.evaluation.trials import TrialList
 from sdpn.files import file_digest
 
@@ -24,15 +27,14 @@ class TrialLists:
         """The list without the trials of utterances that stage 1 or 2 left out; how many these are is said."""
         path = self.data_dir / "trials" / f"{name}.txt"
         trials = TrialList.read(path, name, read_models(path.with_suffix(".enroll.map")))
-        evaluation_set = self.data_dir / self.corpus.trials[name]
-        lists = [evaluation_set / file for file in ("skipped.tsv", "skipped_fbank.txt")]
-        lines = [line for path in lists if path.exists() for line in path.read_text(encoding="utf-8").split("\n")]
-        left_out = {line.split("\t")[0] for line in lines if line} & set(trials.utterances)
+        lists = left_out_lists(self.data_dir / self.corpus.trials[name])
+        lines = [line for path in lists for line in path.read_text(encoding="utf-8").split("\n")]
+        left_out = {composed(line.split("\t")[0]) for line in lines if line} & set(trials.utterances)
         if not left_out:
             return trials
         usable = trials.without(left_out)
         lost = len(trials.is_target) - len(usable.is_target)
-        found = " and ".join(str(path) for path in lists if path.exists())
+        found = " and ".join(map(str, lists))
         warn(f"{name}: {lost} trials left out, of {len(left_out)} utterances that could not be used, listed in {found}")
         return usable
 
@@ -51,25 +53,35 @@ class TrialLists:
 
 
 def read_map(path: str | Path) -> dict[str, str]:
-    """Read `name value` lines, e.g. Kaldi's utt2spk.
+    """Read `name value` lines, e.g. Kaldi's utt2spk; the names in Unicode's composed form, as trial lists have them.
 
     Raises:
-        SdpnError: the file is missing, or a line has another form.
+        SdpnError: the file is missing, is not UTF-8, or a line has another form.
     """
     pairs = {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise SdpnError(f"{path}: there is no such file") from None
-    for number, line in enumerate(lines, start=1):
-        match line.split():
-            case []:
-                continue
+    for number, line in lines_of(path, "file"):
+        match composed(line).split():
             case [name, value]:
                 pairs[name] = value
             case _:
-                raise SdpnError(f"{path}, line {number}: expected `utterance speaker`, got '{line.strip()[:80]}'")
+                raise SdpnError(f"{path}, line {number}: expected `utterance speaker`, got '{line[:80]}'")
     return pairs
+
+
+def read_speakers(path: str | Path, ids: list[str]) -> np.ndarray:
+    """The speaker of each of the training utterances `ids` by the utt2spk in `path`: (n_utterances,) integers.
+
+    Raises:
+        SdpnError: see `read_map`; or it does not know some of them.
+    """
+    speakers = read_map(path)
+    names = [composed(name) for name in ids]
+    unknown = [name for name in names if name not in speakers]
+    if unknown:
+        raise SdpnError(
+            f"{path}: {len(unknown)} of {len(ids)} training utterances have no speaker in it: {some(unknown)}"
+        )
+    return np.unique([speakers[name] for name in names], return_inverse=True)[1]
 
 
 def read_models(path: str | Path) -> dict[str, list[str]]:
@@ -78,11 +90,10 @@ def read_models(path: str | Path) -> dict[str, list[str]]:
     if not path.exists():
         return {}
     models: dict[str, list[str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        model, *utterances = line.split() or [""]
-        if model and (not utterances or model in models):
+    for number, line in lines_of(path, "enrollment map"):
+        model, *utterances = composed(line).split()
+        if not utterances or model in models:
             what = "it has no utterances" if not utterances else "it stands there twice"
             raise SdpnError(f"{path}, line {number}: the model '{model}' cannot be enrolled: {what}")
-        if model:
-            models[model] = utterances
+        models[model] = utterances
     return models

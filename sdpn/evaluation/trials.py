@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sdpn.corpus.text import composed, lines_of
 from sdpn.corpus.trials import read_trials, some
 from sdpn.errors import SdpnError
 
@@ -109,10 +110,12 @@ class TrialList:
     def rows(self, ids: Iterable[str], where: str | Path) -> np.ndarray:
         """The row of every one of `utterances` among the x-vectors `ids` that lie in `where`.
 
+        Names are compared in Unicode's composed form: `ids` may have another, the lists are read into it.
+
         Raises:
             SdpnError: some have no x-vector; the sentence names them.
         """
-        row = {utterance: i for i, utterance in enumerate(ids)}
+        row = {composed(utterance): i for i, utterance in enumerate(ids)}
         unknown = [utterance for utterance in self.utterances if utterance not in row]
         if unknown:
             raise SdpnError(
@@ -151,11 +154,7 @@ def read_list(path: str | Path, models: Mapping[str, Sequence[str]]) -> tuple[Tr
         SdpnError: see `TrialList.read`; or some lines have labels and others do not.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):  # `TrialList.read` says what is wrong
-        return TrialList.read(path, path.stem, models), True
-    pairs = [fields for fields in map(str.split, lines) if fields]
+    pairs = [composed(line).split() for _, line in lines_of(path, "trial list")]
     if not pairs or any(len(fields) != 2 for fields in pairs):
         return TrialList.read(path, path.stem, models), True
     return TrialList.of(path.stem, [tuple(pair) for pair in pairs], np.zeros(len(pairs), dtype=bool), models), False

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sdpn.backend.chain import Chain
-from sdpn.backend.config import OperatingPoint, read_backends
+from sdpn.backend.config import BackendConfig, OperatingPoint, read_backends
 from sdpn.errors import SdpnError
 
 SHIPPED = Path(__file__).parents[2] / "conf" / "backend.yaml"
@@ -105,3 +105,13 @@ def test_settings_without_a_folder_of_chains_are_refused(tmp_path):
 def test_a_chain_learns_unless_it_needs_but_the_dimension():
     assert not Chain("length-norm | cosine").learns
     assert Chain("mean-subtract | cosine").learns and Chain("plda").learns
+
+
+def test_points_close_together_have_names_of_their_own():
+    points = BackendConfig(operating_points="0.01000001, 0.010").points
+    assert [point.name for point in points] == ["0.01", "0.05", "0.01000001"]
+
+
+def test_a_fusion_named_twice_is_one():
+    settings = BackendConfig(fusion="cosine, cosine+as; cosine,cosine+as; cosine+as, lda-plda;")
+    assert settings.fusions == [["cosine", "cosine+as"], ["cosine+as", "lda-plda"]]

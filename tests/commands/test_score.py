@@ -120,6 +120,30 @@ def test_the_error_rates_of_a_score_file_are_printed_without_x_vectors(folder, c
     assert len(streamed) == 6 and all(line in printed for line in streamed)
 
 
+def test_a_score_file_of_a_list_in_another_form_is_read_too(folder, capsys):
+    run("--out", "scores")
+    capsys.readouterr()
+    printed = []
+    lines = [line.split() for line in (folder / "trials").read_text().splitlines()]
+    for form in ("{0} {1} {2}\n", "{3} {0} {1}\n", "{0} {1} {3}\n"):  # Kaldi's, VoxCeleb's, CN-Celeb's
+        overwrite("other", "".join(form.format(*line, int(line[2] == "target")) for line in lines))
+        score.main(["--trials", "other", "--scores", "scores"], standalone_mode=False)
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] == printed[2] and "EER %" in printed[0]
+
+
+def test_names_may_be_written_in_either_of_unicodes_forms(folder, capsys):
+    data = np.load("eval.npz")
+    apart, whole = "Ame\u0301lie-", "Am\u00e9lie-"
+    np.savez("eval.npz", ids=np.array([apart + name for name in data["ids"]]), vectors=data["vectors"])
+    lines = [line.split() for line in (folder / "trials").read_text().splitlines()]
+    overwrite("trials", "".join(f"{apart}{a} {whole}{b} {label}\n" for a, b, label in lines))
+    overwrite("speakers", "".join(f"{apart}{name} {name[:4]}\n" for name in data["ids"]))
+    run("--out", "scores", "--speakers", "speakers")
+    score.main(["--trials", "trials", "--scores", "scores"], standalone_mode=False)
+    assert capsys.readouterr().out.count("EER %") == 2
+
+
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
@@ -154,6 +178,17 @@ def narrow(name):
     np.savez(name, ids=np.load(name)["ids"], vectors=np.load(name)["vectors"][:, :7])
 
 
+@pytest.mark.parametrize("option", ["--trials", "--scores", "--speakers", "--models", "--utt2spk"])
+def test_a_file_that_is_not_utf_8_is_refused_in_a_sentence(folder, option):
+    (folder / "latin").write_bytes("\u00e9 x target\n".encode("latin-1"))
+    run("--out", "scores", "--bootstrap", "0")
+    files = {"--trials": "trials", "--scores": "scores", "--xvectors": "eval.npz", option: "latin"}
+    files.pop("--scores" if option in ("--speakers", "--models", "--utt2spk") else "--xvectors")
+    rest = LDA_PLDA if option == "--utt2spk" else ()
+    with pytest.raises(SdpnError, match="latin: not a text file in UTF-8"):
+        score.main([word for pair in files.items() for word in pair] + list(rest), standalone_mode=False)
+
+
 @pytest.mark.parametrize(
     ("spoil", "options", "sentence"),
     [
@@ -180,7 +215,7 @@ def narrow(name):
         (
             lambda: overwrite("utt2spk", "tr00-0 a\n"),
             (*LDA_PLDA, "--utt2spk", "utt2spk"),
-            "179 of 180 .* no spe",
+            "179 of 180 .* no speaker in it: tr00-1",
         ),
         (
             lambda: overwrite("utt2spk", "".join(f"{name} a\n" for name in np.load("train.npz")["ids"])),

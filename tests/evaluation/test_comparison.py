@@ -278,6 +278,48 @@ def test_a_missing_score_file_is_made_again(root, capsys):
     assert path.read_bytes() == text
 
 
+def test_a_score_changed_by_hand_is_made_again_although_the_file_has_its_size(root, capsys):
+    score(root, "--backends", "cosine")
+    path = root / "exp/scores/eval/sdpn/cosine/scores.txt"
+    text, figures = path.read_bytes(), results(root)
+    last = text[-2:-1]
+    path.write_bytes(text[:-2] + (b"1" if last == b"2" else b"2") + b"\n")
+    capsys.readouterr()
+    score(root, "--backends", "cosine")
+    assert "eval: sdpn cosine: scores.txt has been changed: redone" in capsys.readouterr().out
+    assert path.read_bytes() == text and results(root) == figures
+
+
+def test_a_fusion_takes_no_scores_of_an_earlier_run(root):
+    fusion = ("--backends", "cosine,lda-plda", "--score-norm", "none", "--fusion", "cosine, lda-plda")
+    score(root, *fusion)
+    assert len(results(root)) == 12
+    with pytest.raises(SdpnError, match="999 clusters"):  # the score files of lda-plda are still there
+        score(root, *fusion, "--clusters", "999")
+    assert {row["backend"] for row in results(root)} == {"cosine"}
+
+
+def test_utterances_left_out_since_are_left_out(root, capsys):
+    score(root, "--backends", "cosine")
+    (root / "data/eval").mkdir()
+    (root / "data/eval/skipped.tsv").write_text("ev00-0\ttoo short\n")
+    capsys.readouterr()
+    score(root, "--backends", "cosine")
+    said = capsys.readouterr()
+    assert "eval: sdpn cosine: utterances left out changed: redone" in said.out
+    assert "eval: 39 trials left out, of 1 utterances that could not be used" in said.err
+    assert results(root)[0]["targets"] + results(root)[0]["nontargets"] == 780 - 39
+
+
+def test_the_map_knows_no_clusters_of_another_networks_x_vectors(root):
+    score(root, "--backends", "cosine", "--score-norm", "none")
+    tree = json.loads((root / "exp/results/map.json").read_text())
+    assert max(tree["cluster"]) >= 0
+    write_set(root / "exp/xvectors/train", "tr", 40, 8, 0.8, seed=6)
+    score(root, "--backends", "cosine", "--score-norm", "none", "--calibration", "none")
+    assert set(json.loads((root / "exp/results/map.json").read_text())["cluster"]) == {-1}
+
+
 def test_the_cohort_can_be_the_means_of_the_clusters(root):
     score(root, "--backends", "cosine", "--score-norm", "z,t,s,as", "--cohort", "clusters", "--clusters", "25")
     rows = results(root)[:4]
@@ -336,6 +378,11 @@ def append_trial(root, line):
         (broken_nan, (), r"2 of 40 x-vectors hold NaN or infinity: ev00-1, ev00-3"),
         (lambda root: rewrite(root, "eval", lambda v: v[:, :9]), (), "have 9 dimensions, those of 'train' 24"),
         (lambda root: rewrite(root, "train", np.ones_like), (), "all 240 x-vectors are the same"),
+        (
+            lambda root: rewrite(root, "eval", lambda v: v * (np.arange(len(v)) > 1)[:, None]),
+            ("--backends", "cosine-raw"),
+            "length-norm: 2 of 40 vectors have length zero",
+        ),
         (lambda root: None, ("--backends", "gmm"), "'backends' is unknown: gmm; allowed"),
         (lambda root: None, ("--score-norm", "zz"), "'score_norm' is unknown: zz"),
         (lambda root: None, ("--clusters", "999"), "999 clusters asked for, but at most 240"),
@@ -352,7 +399,7 @@ def test_bad_input_is_one_sentence(root, spoil, options, sentence):
 
 def test_a_back_end_that_cannot_be_fitted_costs_its_own_rows_alone(root, capsys):
     with pytest.raises(
-        SdpnError, match=r"1 back-ends have rows missing above; the first: sdpn, lda-plda: .*999 clusters"
+        SdpnError, match=r"rows are missing above, and 1 warnings say why; the first: sdpn, lda-plda: .*999 clusters"
     ):
         score(root, "--clusters", "999")
     rows = {(row["system"], row["backend"]) for row in results(root)}
@@ -374,6 +421,17 @@ def test_two_runs_at_once_do_not_mix(root):
 
     with exclusive(root / "exp" / "scores"), pytest.raises(SdpnError, match="another run is writing"):
         score(root)
+
+
+def test_a_normalization_that_fails_costs_its_own_rows_alone(root, capsys):
+    def twice(vectors):  # the two largest cohort scores are those of one vector
+        vectors[1::2] = vectors[::2]
+        return vectors
+
+    rewrite(root, "train", twice)
+    with pytest.raises(SdpnError, match=r"rows are missing above, .*sdpn, cosine: as: .* are all equal"):
+        score(root, "--backends", "cosine", "--score-norm", "none,s,as", "--top-n", "2")
+    assert [row["score_norm"] for row in results(root) if row["system"] == "sdpn"] == 2 * ["none", "s"]
 
 
 def test_oracle_labels_are_used_when_asked_for_and_marked(root):

@@ -3,21 +3,27 @@
 import json
 import re
 import shutil
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sdpn.backend.config import ALWAYS, BackendConfig
+from sdpn.backend.config import ALWAYS, BackendConfig, OperatingPoint
 from sdpn.errors import SdpnError
-from sdpn.evaluation.figures import Wanted, evaluate
-from sdpn.evaluation.report import compare_experiments, training_curves, write_results
+from sdpn.evaluation import report
+from sdpn.evaluation.experiments import compare_experiments
+from sdpn.evaluation.figures import Wanted, _drawn, evaluate
+from sdpn.evaluation.metrics import det_curve
+from sdpn.evaluation.report import training_curves, write_results
+from sdpn.evaluation.results import sentences
 from sdpn.evaluation.trials import TrialList
 
 FIGURES_OF_A_ROW = {"chain": "mean-subtract | length-norm | cosine", "pseudo_speakers": None, "adaptation_set": None}
 
 
-def write_experiment(exp: Path, seed: int) -> list[dict]:
+def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = ALWAYS) -> list[dict]:
     """An experiment after stage 6: three rows of one list, a training log, a map."""
     rng = np.random.default_rng(seed)
     enroll, test = rng.integers(40, size=(2, 1500))
@@ -30,7 +36,7 @@ def write_experiment(exp: Path, seed: int) -> list[dict]:
     ):
         scores = separation * is_target + np.random.default_rng(0).normal(size=1500)
         taught = np.stack((scores[:300], is_target[:300].astype(float)))
-        found = evaluate(trials, scores, (enroll // 4, test // 4), Wanted([*ALWAYS], draws=100), taught)
+        found = evaluate(trials, scores, (enroll // 4, test // 4), Wanted([*points], draws=100), taught)
         directory = exp / "scores" / "eval" / "sdpn" / str(place)
         directory.mkdir(parents=True)
         (directory / "figures.json").write_text(json.dumps(found.plots))
@@ -133,7 +139,16 @@ def test_curves_say_their_numbers_on_hover(browser, experiment):
         "const plot = plots[0]; plot.scrollIntoView(); Plotly.Fx.hover(plot, [{curveNumber: 1, pointNumber: 20}]);"
         "return plot.querySelector('.hovertext').textContent"
     )
-    assert re.search(r"sdpn cosine.*misses [\d.]+ %, false alarms [\d.]+ %, threshold -?[\d.]+", said)
+    assert re.search(r"sdpn cosine.*misses [\d.]+ %.*false alarms [\d.]+ %.*threshold -?[\d.]+", said)
+
+
+def test_what_a_curve_says_fits_on_a_phone(browser, experiment):
+    open_report(browser, experiment, width=390)
+    left, right = browser.execute_script(
+        "const plot = plots[0]; plot.scrollIntoView(); Plotly.Fx.hover(plot, [{curveNumber: 1, pointNumber: 20}]);"
+        "const box = plot.querySelector('.hovertext').getBoundingClientRect(); return [box.left, box.right]"
+    )
+    assert 0 <= left < right <= 390
 
 
 def test_tables_sort_by_a_click_on_a_heading_and_back(browser, experiment):
@@ -169,6 +184,89 @@ def test_page_and_plots_follow_light_and_dark(browser, experiment):
     assert inks[0][0] > inks[1][0]
 
 
+def test_the_names_of_the_rows_stay_in_sight_while_the_figures_scroll(browser, experiment):
+    open_report(browser, experiment, width=1000)
+    places = browser.execute_script(
+        "document.querySelector('.scroll').scrollLeft = 400;"
+        "const box = cell => cell.getBoundingClientRect();"
+        "return [...document.querySelector('table').tBodies[0].rows[0].cells].filter(cell => cell.offsetParent)"
+        ".map(cell => [cell.textContent, box(cell).left, box(cell).right])"
+    )
+    (system, left, right), (backend, second, after), (norm, third, _) = places[:3]
+    assert (system, backend, norm) == ("sdpn", "cosine", "none")
+    assert left >= 0 and second < right <= second + 4 and third < after <= third + 4 < 1000  # no gap between them
+
+
+def test_the_menu_of_the_histograms_can_be_read_in_the_dark(browser, experiment):
+    from selenium.webdriver import ActionChains
+
+    open_report(browser, experiment, dark=True)
+    header = browser.find_element("css selector", "#scores .updatemenu-header")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", header)
+    ActionChains(browser).move_to_element(header).click().perform()
+    colours = browser.execute_script(
+        "return [...document.querySelectorAll('#scores .updatemenu-header, #scores .updatemenu-dropdown-button')]"
+        ".map(button => ['rect', 'text'].map(part => getComputedStyle(button.querySelector(part)).fill))"
+    )
+    assert len(colours) == 4  # what is chosen, and the three rows
+    for rectangle, ink in colours:
+        back, front = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (rectangle, ink))
+        assert front - back > 300
+
+
+def test_the_best_figure_is_that_of_a_row_without_oracle_labels(experiment):
+    page = (experiment / "results" / "report.html").read_text()
+    rows = re.findall(r"<tr>.*?</tr>", page[page.index('aria-label="error rates"') :])[1:4]
+    best = [re.findall(r"<b>([\d.]+)</b>", row) for row in rows]
+    assert best[1] and not best[2]  # the oracle's are the lowest
+
+
+def test_the_headline_counts_the_rows_that_the_best_is_compared_with():
+    names = {"trials": "eval", "system": "sdpn", "score_norm": "none", "intervals": {}}
+    rates = {"plda": 2.0, "cosine": 3.0, "raw": 4.0, "oracle-plda": 1.0}
+    rows = [{**names, "backend": name, "eer_percent": rate, "oracle": "oracle" in name} for name, rate in rates.items()]
+
+    def pair(b, a, shown):
+        return {"trials": "eval", "a": a, "b": b, "differences": {"eer_percent": {"shown": shown}}}
+
+    pairs = [pair(3, 0, True), pair(0, 1, False), pair(0, 2, True), pair(1, 2, True)]
+    said = "eval: lowest EER 2.00 % by sdpn plda"
+    assert (
+        report.headline(rows, pairs) == f"{said}, not shown to be better than 1 of the 2 others without oracle labels."
+    )
+    assert report.headline(rows, pairs[:2] + pairs[3:]).endswith(
+        "not compared with 1 others, whose draws are not the same."
+    )
+    assert report.headline(rows, []) == f"{said}."
+
+
+def test_det_curves_run_to_the_edges_of_the_plot():
+    curve = _drawn(det_curve(np.array([0.0, 2.0, 3.0]), np.array([-1.0, 1.0])))
+    assert curve["p_miss"][0] == pytest.approx(1e-6) and curve["p_miss"][-1] == pytest.approx(1 - 1e-6)
+    assert curve["p_fa"][0] == pytest.approx(1 - 1e-6) and curve["p_fa"][-1] == pytest.approx(1e-6)
+    assert curve["threshold"][-1] is None and None not in curve["threshold"][:-1]
+
+
+def test_where_there_are_many_comparisons_those_of_the_best_row_without_oracle_labels_are_spelled_out():
+    names = ["best", "oracle-plda", *map(str, range(8))]
+    rows = [{"trials": "eval", "eer_percent": 2.0 + place, "oracle": False} for place in range(len(names))]
+    rows[1] = {"trials": "eval", "eer_percent": 1.0, "oracle": True}
+    pairs = [
+        {"trials": "eval", "a": a, "b": b, "sentence": f"{names[b]} and {names[a]}"}
+        for b, a in combinations([1, 0, *range(2, 10)], 2)
+    ]
+    others = [f"eval: best and {name}" for name in names[2:]]
+    assert sentences(rows, pairs) == ["eval: oracle-plda and best", *others]
+
+
+def test_every_list_has_its_share_of_the_comparisons(experiment, monkeypatch):
+    monkeypatch.setattr(report, "MOST_PAIRS", 4)
+    tree = json.loads((experiment / "results" / "results.json").read_text())
+    pairs = [*tree["comparisons"], *({**pair, "trials": "other"} for pair in tree["comparisons"])]
+    _, table, more = report._better(tree["rows"], pairs)
+    assert table.count(">eval</td>") == table.count(">other</td>") == 2 and "2 more stand in results.json" in more
+
+
 def test_oracle_rows_are_marked_and_what_they_are_better_than_is_said(experiment):
     page = (experiment / "results" / "report.html").read_text()
     assert "oracle labels" in page and "is better than" in page
@@ -184,14 +282,31 @@ def test_training_curves_leave_clocks_out_and_bear_a_broken_line(experiment, tmp
 
 
 def test_several_experiments_stand_on_one_page_and_are_compared(experiment, tmp_path):
-    write_experiment(tmp_path / "other", 1)
-    table, sentences, written = compare_experiments([experiment, tmp_path / "other"], tmp_path / "out")
+    write_experiment(tmp_path / "other", 1, [*ALWAYS, OperatingPoint(0.001)])
+    table, said, written = compare_experiments([experiment, tmp_path / "other"], tmp_path / "out")
     assert [path.name for path in written] == ["results.md", "results.json", "report.html"]
     tree = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [row["experiment"] for row in tree["rows"]] == ["exp"] * 3 + ["other"] * 3
     assert len(tree["comparisons"]) == 15
     assert table.splitlines()[0].startswith("experiment  system")
-    assert any("between exp: sdpn oracle-plda and other: sdpn oracle-plda" in line for line in sentences)
+    assert any("between exp: sdpn oracle-plda and other: sdpn oracle-plda" in line for line in said)
+    assert "exp: sdpn, cosine: `mean-subtract | length-norm | cosine`" in said
+    assert "minDCF(0.001)" in (tmp_path / "out" / "results.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "minDCF(0.001) a triangle" in page
+    training = page[page.index("What the training log holds") : page.index("effective_rank over the steps")]
+    assert re.findall(r"</svg>(\w+)</span>", training) == ["exp", "other"]
+
+
+def test_other_trials_by_the_same_name_are_another_list(experiment, tmp_path):
+    write_experiment(tmp_path / "other", 2)
+    path = tmp_path / "other" / "results" / "results.json"
+    tree = json.loads(path.read_text())
+    tree["rows"] = [{**row, "trials_digest": "other", "paired": "other"} for row in tree["rows"]]
+    path.write_text(json.dumps(tree))
+    compare_experiments([experiment, tmp_path / "other"], tmp_path / "out")
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [row["trials"] for row in rows] == 3 * ["eval of exp"] + 3 * ["eval of other"]
 
 
 @pytest.mark.parametrize(
