@@ -12,7 +12,7 @@ from sdpn.errors import SdpnError
 from sdpn.evaluation.figures import Wanted, evaluate
 from sdpn.evaluation.score_files import read_scores
 from sdpn.evaluation.system_scorer import SystemScorer
-from sdpn.evaluation.systems import LIBRARIES, Plan, Scoring, systems_of, versions_of
+from sdpn.evaluation.systems import LIBRARIES, Plan, Scoring, fitted_file, systems_of, versions_of
 from sdpn.evaluation.trial_lists import TrialLists
 from sdpn.files import atomic_path, digest, write_text
 from sdpn.shards import Work
@@ -35,7 +35,11 @@ def compare(
     systems = systems_of(exp_dir, settings, chains)
     plan = Plan(data_dir, exp_dir, corpus, settings, seed)
     rows = plan.rows(systems)
-    stale = [row for row in rows if _is_stale(row)]
+    stale = [
+        row
+        for row in rows
+        if _is_stale(row) or not (row.fused or fitted_file(exp_dir, row.system, row.backend).exists())
+    ]
     n_done = sum(row.scores.stale_reason() is None for row in rows)
     say(f"  {len(rows)} score files, {n_done} of them done already")
     lists = TrialLists(data_dir, corpus)

@@ -17,7 +17,7 @@ from sdpn.evaluation.calibration_trials import pseudo_trials
 from sdpn.evaluation.quality import quality_features
 from sdpn.evaluation.score_files import read_scores, write_scores
 from sdpn.evaluation.scoring import Cohort, Scored, score_trials
-from sdpn.evaluation.systems import Plan, Scoring, System, needs_clusters
+from sdpn.evaluation.systems import Plan, Scoring, System, fitted_file, needs_clusters
 from sdpn.evaluation.trial_lists import TrialLists, read_speakers
 from sdpn.evaluation.trials import TrialList
 from sdpn.extraction.store import XVectors, read_checked
@@ -31,7 +31,8 @@ class SystemScorer:
     def __init__(self, system: System, lists: TrialLists, plan: Plan):
         self.system, self.lists = system, lists
         self.settings, self.seed, self.corpus = plan.settings, plan.seed, plan.corpus
-        self.folder = plan.exp_dir / "backends" / system.name.replace(" ", "-")
+        self.exp_dir = plan.exp_dir
+        self.folder = fitted_file(plan.exp_dir, system, "").parent
         self.clusters_depend_on = plan.of_training(system) | plan.of_clusters()
         self.train = read_checked(system.xvectors / self.corpus.train)
         self.sets: dict[str, XVectors] = {self.corpus.train: self.train}
@@ -65,11 +66,12 @@ class SystemScorer:
         stale = [row for row in rows if row.scores.stale_reason() is not None]
         to_calibrate = [row for row in rows if row.calibration and row.calibration.stale_reason() is not None]
         learned = [row for row in stale if row.quality]
-        if stale or self.settings.calibration in self.corpus.trials:
+        fitted = fitted_file(self.exp_dir, self.system, backend)
+        if stale or self.settings.calibration in self.corpus.trials or not fitted.exists():
             self._fit(backend, chain, None)
             for note in chain.notes_:
                 say(f"  {note}")
-            save_chain(self.folder / f"{backend}.h5", chain)
+            save_chain(fitted, chain)
         calibration: _Calibration | None = None
         if to_calibrate or learned:
             norms = list(dict.fromkeys(row.norm for row in [*to_calibrate, *learned]))

@@ -120,6 +120,11 @@ def systems_of(exp_dir: Path, settings: BackendConfig, chains: dict[str, str]) -
     return systems
 
 
+def fitted_file(exp_dir: Path, system: System, backend: str) -> Path:
+    """Where a fitted back-end lies, for whoever scores other recordings with it."""
+    return exp_dir / "backends" / system.name.replace(" ", "-") / f"{backend}.h5"
+
+
 class Plan:
     """Every score file of a comparison, in the order of the table, with the fingerprint of what it depends on."""
 

@@ -113,6 +113,15 @@ def test_every_list_system_back_end_and_normalization_is_a_row(scored):
     assert [row["trials"] for row in results(scored)] == 7 * ["eval"] + 7 * ["eval_short"]
 
 
+def test_a_fitted_back_end_that_is_gone_is_made_again_and_no_score_with_it(scored, tmp_path):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    before = everything(root)
+    (root / "exp" / "backends" / "sdpn" / "lda-plda.h5").unlink()
+    score(root)
+    assert everything(root) == before
+
+
 def test_cosine_scores_are_those_of_the_definition(scored):
     train, found = (read_xvectors(scored / "exp" / "xvectors" / name) for name in ("train", "eval"))
     centred = dict(zip(found.ids, found.vectors - train.vectors.mean(axis=0, dtype=np.float64), strict=True))
