@@ -97,7 +97,8 @@ def fit(
                 }
                 if log:
                     examined = _examine(examine, trainer.teacher.encoder) if epoch_ends else {}
-                    log.write({"step": step, "epoch": batch.epoch + 1, **schedules, **figures, **examined})
+                    place = {"step": step, "total_steps": trainer.total_steps, "epoch": batch.epoch + 1}
+                    log.write({**place, **schedules, **figures, **examined})
                     interval.restart_clock()
                 watch.look(step, figures)
             if time_to_save and ranks.first:
