@@ -190,8 +190,8 @@ def joined(place: Place | None, device: torch.device) -> Iterator[Ranks]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error) and "NCCL" not in str(error):
             raise
         raise SdpnError(
-            f"rank {place.rank} of {place.count} lost the others ({' '.join(str(error).split())[:200]}): what ended one "
-            "of them stands in its own output; the same command goes on from the newest checkpoint"
+            f"rank {place.rank} of {place.count} lost the others ({' '.join(str(error).split())[:200]}): what ended "
+            "one of them stands in its own output; the same command goes on from the newest checkpoint"
         ) from error
     finally:
         dist.destroy_process_group()

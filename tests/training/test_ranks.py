@@ -126,7 +126,7 @@ def test_what_fails_on_a_rank_alone_keeps_its_traceback():
     def act(ranks):
         raise RuntimeError("a bug")
 
-    with pytest.raises(RuntimeError, match="^a bug$"):
+    with pytest.raises(RuntimeError, match=r"^a bug$"):
         in_ranks(2, act)
 
 
