@@ -117,6 +117,7 @@ def _train(
             claim(exp, resolved)
             return work.stale_reason() is not None
 
+        ranks.check_alike(resolved)
         if not ranks.on_first(begin):
             if ranks.first:
                 say(f"{exp}: trained already, {exp}/model is up to date")

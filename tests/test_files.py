@@ -68,6 +68,14 @@ def test_leftovers_of_a_killed_run_are_removed_but_not_from_folders_locked_on_th
         assert other.exists()
 
 
+def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path):
+    (tmp_path / "exp").write_text("")
+    with pytest.raises(SdpnError, match="a file of that name is there already"), exclusive(tmp_path / "exp"):
+        pass
+    with pytest.raises(SdpnError, match="a file stands where a folder should be"), exclusive(tmp_path / "exp" / "toy"):
+        pass
+
+
 def test_digests_tell_the_parts_apart():
     assert digest("ab", "c") != digest("a", "bc")
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})

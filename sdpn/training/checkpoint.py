@@ -1,6 +1,8 @@
 """Checkpoints: whole files or none, the newest and some old ones kept, the newest whole one found."""
 
 import zipfile
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +38,24 @@ class Checkpoints:
 
     def newest(self, device: torch.device) -> dict[str, Any] | None:
         """The newest state that is whole, with its file as `path`, None where there is none; broken ones are named."""
-        for path in self._paths():
-            try:
-                return self._read(path, device)
-            except Exception as error:  # torch raises RuntimeError, EOFError, ValueError, pickle's and zip's errors
-                warn(f"{path} cannot be read ({type(error).__name__}): using the one before it")
-        return None
+        return next(self._whole(self._paths(), device), None)
 
     def last(self, count: int) -> list[dict[str, Any]]:
-        """Up to `count` states: the newest, and the regular ones before it. Newest first."""
+        """Up to `count` whole states: the newest, and the regular ones before it. Newest first."""
         newest, *before = self._paths()
-        return [
-            self._read(path, torch.device("cpu"))
-            for path in [newest, *(path for path in before if _step(path) % self.every == 0)][:count]
-        ]
+        paths = [newest, *(path for path in before if _step(path) % self.every == 0)]
+        return list(islice(self._whole(paths, torch.device("cpu")), count))
 
     def newest_path(self) -> Path | None:
         """The newest file, None where there is none."""
         return next(iter(self._paths()), None)
+
+    def _whole(self, paths: list[Path], device: torch.device) -> Iterator[dict[str, Any]]:
+        for path in paths:
+            try:
+                yield self._read(path, device)
+            except Exception as error:  # torch raises RuntimeError, EOFError, ValueError, pickle's and zip's errors
+                warn(f"{path} cannot be read ({type(error).__name__}): using the one before it")
 
     @staticmethod
     def _read(path: Path, device: torch.device) -> dict[str, Any]:

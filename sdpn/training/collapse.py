@@ -3,13 +3,27 @@
 from sdpn.training.config import TrainConfig
 
 
-def collapse(figures: dict[str, float], config: TrainConfig) -> str | None:
-    """Why the figures of a log line speak of a collapse, in words; None where they do not."""
+def usage_window(config: TrainConfig, epoch_steps: int) -> int:
+    """The teacher's last assignments in which prototypes in use are counted.
+
+    Two utterances to a prototype, of which equal use takes 86 % of the prototypes; but never more than half an epoch,
+    nor less than a step: a network that has collapsed in the first half of an epoch is to be seen at its end.
+    """
+    step_assignments = config.batch_size * config.teacher_views
+    return max(step_assignments, min(2 * config.prototypes, epoch_steps * step_assignments // 2))
+
+
+def collapse(line: dict[str, float], config: TrainConfig, epoch_steps: int) -> str | None:
+    """Why a log line speaks of a collapse, in words; None where it does not.
+
+    Prototypes are judged once the window in which they are counted is full: a few utterances cannot use many.
+    """
     reasons = []
-    if figures["prototypes_in_use"] < max(2, config.min_prototypes_in_use * config.prototypes):
-        reasons.append(f"{figures['prototypes_in_use']:.0f} of {config.prototypes} prototypes in use")
-    if figures["effective_rank"] < config.min_effective_rank:
-        reasons.append(f"effective rank {figures['effective_rank']:.2f}")
-    if figures["neighbour_distance"] < config.min_neighbour_distance:
-        reasons.append(f"embeddings {figures['neighbour_distance']:.3f} from their nearest neighbour")
+    counted = line["step"] * config.batch_size * config.teacher_views >= usage_window(config, epoch_steps)
+    if counted and line["prototypes_in_use"] < max(2, config.min_prototypes_in_use * config.prototypes):
+        reasons.append(f"{line['prototypes_in_use']:.0f} of {config.prototypes} prototypes in use")
+    if line["effective_rank"] < min(config.min_effective_rank, (1 + config.batch_size) / 2):  # that of 2 is at most 2
+        reasons.append(f"effective rank {line['effective_rank']:.2f}")
+    if line["neighbour_distance"] < config.min_neighbour_distance:
+        reasons.append(f"embeddings {line['neighbour_distance']:.3f} from their nearest neighbour")
     return ", ".join(reasons) or None

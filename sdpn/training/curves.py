@@ -44,7 +44,7 @@ def draw_curves(exp_dir: Path) -> Path | None:
             axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-        if len(figures) > 1:
+        if len(figures) > 1 or title == "equal error rate":  # of halves or of trials: quite another thing
             axes.legend()
     with atomic_path(exp_dir / "training.png") as temporary:
         figure.savefig(temporary, dpi=80, format="png")

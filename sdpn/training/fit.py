@@ -65,7 +65,7 @@ def fit(
     # Utterances and views of a step follow from the step and these: the sampler's place and the augmentation's key
     draws = {"seed": config.seed, "steps_per_epoch": epoch_steps, "features": index.fingerprint}
     step = _go_on(trainer, interval, checkpoints, draws, ranks)
-    watch = CollapseWatch(config, speaking=ranks.first)
+    watch = CollapseWatch(config, epoch_steps, speaking=ranks.first)
 
     with ExitStack() as stack:
         stop = stack.enter_context(stop_signals())
@@ -97,7 +97,8 @@ def fit(
                 }
                 if log:
                     examined = _examine(examine, trainer.teacher.encoder) if epoch_ends else {}
-                    log.write({"step": step, "epoch": batch.epoch + 1, **schedules, **figures, **examined})
+                    place = {"step": step, "total_steps": trainer.total_steps, "epoch": batch.epoch + 1}
+                    log.write({**place, **schedules, **figures, **examined})
                     interval.restart_clock()
                 watch.look(step, figures)
             if time_to_save and ranks.first:

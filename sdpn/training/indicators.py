@@ -47,9 +47,12 @@ class Usage:
         return {"chosen": self.chosen, "mean": self.mean, "seen": self.seen}
 
     def load_state_dict(self, state: dict) -> None:
-        self.chosen.copy_(state["chosen"])
+        chosen, self.seen = state["chosen"], state["seen"]
+        if len(chosen) != len(self.chosen):  # of a version that looked back upon another number: take the latest
+            chosen = chosen.roll(-(self.seen % len(chosen)))[-len(self.chosen) :]
+            self.seen = len(chosen)
+        self.chosen[: len(chosen)] = chosen
         self.mean.copy_(state["mean"])
-        self.seen = state["seen"]
 
 
 def entropy(assignments: Tensor) -> Tensor:

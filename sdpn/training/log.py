@@ -28,7 +28,7 @@ class TrainLog:
     """
 
     def __init__(self, directory: Path, step: int, total_steps: int, epochs: int):
-        self.total_steps, self.epochs = total_steps, epochs
+        self.epochs = epochs
         path = directory / "train.jsonl"
         if path.exists():
             write_text(path, "".join(json.dumps(line) + "\n" for line in read_log(path) if line["step"] <= step))
@@ -45,16 +45,16 @@ class TrainLog:
         self._progress.advance()
 
     def write(self, line: dict[str, float]) -> None:
-        """Record a line; `step` in it counts the steps done."""
+        """Record a line; `step` in it counts the steps done, `total_steps` those of the whole training."""
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, figure in line.items():
-            if name not in ("step", "epoch"):
+            if name not in ("step", "total_steps", "epoch"):
                 self._board.add_scalar(name, figure, line["step"])
-        left = timedelta(seconds=round((self.total_steps - line["step"]) * line["seconds_per_step"]))
+        left = timedelta(seconds=round((line["total_steps"] - line["step"]) * line["seconds_per_step"]))
         self._progress.advance(
             0,
-            f"epoch {line['epoch']}/{self.epochs} step {line['step']}/{self.total_steps}"
+            f"epoch {line['epoch']}/{self.epochs} step {line['step']}/{line['total_steps']}"
             f"  loss {line['loss']:.3f}  lr {line['lr']:.3g}  prototypes {line['prototypes_in_use']:.0f}"
             f"  rank {line['effective_rank']:.1f}"
             + "".join(f"  {name.removesuffix('_eer')} EER {line[name]:.2%}" for name in EXAMINED if name in line)

@@ -1,13 +1,15 @@
 """The processes that train one network together, and what they tell each other."""
 
 import os
+import queue
 import re
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sdpn.errors import SdpnError
+from sdpn.files import digest
 
 T = TypeVar("T")
 
@@ -72,6 +75,15 @@ class Ranks:
         dist.all_reduce(agreed, dist.ReduceOp.MAX)
         return int(agreed)
 
+    def check_alike(self, settings: Any) -> None:
+        """Raise CommonError on all ranks where `settings`, a plain dictionary, are others on one of them."""
+        expected = self.on_first(lambda: digest(settings))
+        if self.largest(digest(settings) != expected):
+            raise CommonError(
+                "the processes that are to train together have different settings or data: give all the same "
+                "arguments, and look whether all see the same files"
+            )
+
     def on_first(self, act: Callable[[], T]) -> T:
         """What `act` returns on the first rank; its SdpnError there is raised on all, as a CommonError."""
         if self.count == 1:
@@ -104,20 +116,33 @@ def place_from_environment(environment: Mapping[str, str] = os.environ) -> Place
 
     torchrun and `launch` set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. Under `srun` the rank is
     SLURM_PROCID, and the ranks meet on the first node of the step, at a port that follows from the job's number.
+
+    Raises:
+        SdpnError: what stands there cannot be.
     """
     env = environment
     if "RANK" in env and "WORLD_SIZE" in env:
-        rank, count, local = int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", env["RANK"]))
+        rank, count = _number(env, "RANK"), _number(env, "WORLD_SIZE")
+        local = _number(env, "LOCAL_RANK", rank)
     elif "SLURM_STEP_NUM_TASKS" in env and "SLURM_PROCID" in env:  # the first is set by srun, not in batch scripts
-        rank, count = int(env["SLURM_PROCID"]), int(env["SLURM_STEP_NUM_TASKS"])
-        local = int(env.get("SLURM_LOCALID", 0))
+        rank, count = _number(env, "SLURM_PROCID"), _number(env, "SLURM_STEP_NUM_TASKS")
+        local = _number(env, "SLURM_LOCALID")
     else:
         return None
     if count == 1:
         return None
+    if rank >= count:
+        raise SdpnError(f"the environment calls this process rank {rank} of {count}; ranks count from 0")
     address = env.get("MASTER_ADDR") or _first_node(env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST"))
-    port = int(env.get("MASTER_PORT") or 20000 + int(env.get("SLURM_JOB_ID", 9500)) % 20000)
+    port = _number(env, "MASTER_PORT") or 20000 + _number(env, "SLURM_JOB_ID", 9500) % 20000
     return Place(rank, count, local, address, port)
+
+
+def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal():
+        raise SdpnError(f"{name} is '{text}' in the environment, where a launcher sets a whole number: unset it")
+    return int(text)
 
 
 def _first_node(nodes: str | None) -> str:
@@ -138,14 +163,15 @@ def joined(place: Place | None, device: torch.device) -> Iterator[Ranks]:
     """Meet the other ranks, and part at the end of the block.
 
     Raises:
-        SdpnError: they did not come.
+        SdpnError: they did not come, or one of them was lost on the way.
     """
     if place is None:
         yield Ranks()
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(
+        _while_signals_are_heard(
+            dist.init_process_group,
             backend,
             init_method=f"tcp://{place.address}:{place.port}",
             rank=place.rank,
@@ -160,5 +186,28 @@ def joined(place: Place | None, device: torch.device) -> Iterator[Ranks]:
         ) from error
     try:
         yield Ranks(place.rank, place.count, place.local)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error) and "NCCL" not in str(error):
+            raise
+        raise SdpnError(
+            f"rank {place.rank} of {place.count} lost the others ({' '.join(str(error).split())[:200]}): what ended "
+            "one of them stands in its own output; the same command goes on from the newest checkpoint"
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _while_signals_are_heard(act: Callable, *args: Any, **settings: Any) -> None:
+    """Call `act` in a thread: Python's signal handlers run between two steps of the main one, which it would block."""
+    outcome: queue.SimpleQueue = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            outcome.put(act(*args, **settings))
+        except BaseException as error:  # raised again below
+            outcome.put(error)
+
+    threading.Thread(target=work, name="meeting", daemon=True).start()
+    ended = outcome.get()
+    if isinstance(ended, BaseException):
+        raise ended

@@ -3,7 +3,6 @@
 import fcntl
 import time
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -32,7 +31,7 @@ def describe(exp_dir: Path) -> list[str]:
         f"state: {_state(exp_dir, last)}",
     ]
     if last is not None:
-        total = _total_steps(lines, config)
+        total = last.get("total_steps") or round(last["step"] / last["epoch"] * config.epochs)  # older logs lack it
         age = time.time() - (exp_dir / "train.jsonl").stat().st_mtime
         text.append(f"progress: step {last['step']} of {total}, epoch {last['epoch']} of {config.epochs} ({_ago(age)})")
         left = timedelta(seconds=round((total - last["step"]) * last["seconds_per_step"]))
@@ -49,7 +48,7 @@ def describe(exp_dir: Path) -> list[str]:
             f"embeddings: effective rank {last['effective_rank']:.1f} of {config.embedding_size}, "
             f"{last['neighbour_distance']:.2f} from their nearest neighbour"
         )
-        reason = collapse(last, config)
+        reason = collapse(last, config, total // config.epochs)
         text.append(f"health: looks collapsed: {reason}" if reason else "health: no sign of a collapse")
         for name, meaning in _EER.items():
             figures = [line[name] for line in lines if name in line]
@@ -81,6 +80,8 @@ def _state(exp_dir: Path, last: dict | None) -> str:
         return "running" if last else "running, no line of train.jsonl yet"
     if (exp_dir / "done" / "train.json").exists():
         return "finished"
+    if not any((exp_dir / "checkpoints").glob("step-*.pt")):
+        return "not running, nothing saved yet; the command that began it begins anew"
     return "not running; the command that began it goes on from the newest checkpoint"
 
 
@@ -94,13 +95,6 @@ def _running(exp_dir: Path) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _total_steps(lines: list[dict], config: TrainConfig) -> int:
-    """Steps of the whole training: known from a line that ends an epoch, else from where the epochs lie so far."""
-    ends = [before for before, after in pairwise(lines) if after["epoch"] > before["epoch"]]
-    line = ends[-1] if ends else lines[-1]
-    return round(line["step"] / line["epoch"] * config.epochs)
 
 
 def _trend(lines: list[dict]) -> str:

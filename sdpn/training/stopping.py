@@ -62,18 +62,19 @@ class CollapseWatch:
     """Warns when the figures begin to speak of a collapse, or stops the training.
 
     Args:
+        epoch_steps: steps of an epoch.
         speaking: whether this process warns.
     """
 
-    def __init__(self, config: TrainConfig, speaking: bool):
-        self.config, self.speaking = config, speaking
+    def __init__(self, config: TrainConfig, epoch_steps: int, speaking: bool):
+        self.config, self.epoch_steps, self.speaking = config, epoch_steps, speaking
         self._collapsed = False
 
     def look(self, step: int, figures: dict[str, float]) -> None:
         """Raises:
         CommonError: training has collapsed and `abort_on_collapse` is set.
         """
-        reason = collapse(figures, self.config)
+        reason = collapse({"step": step, **figures}, self.config, self.epoch_steps)
         advice = "try a lower lr, a larger batch_size or a larger diversity_weight"
         if reason and self.config.abort_on_collapse:
             raise CommonError(f"training has collapsed at step {step}: {reason}: {advice}")

@@ -14,6 +14,7 @@ from sdpn.models.head import Learner, ProjectedEncoder, ProjectionHead, Prototyp
 from sdpn.models.norm import norms_over_ranks
 from sdpn.models.registry import build_encoder
 from sdpn.training import indicators, losses
+from sdpn.training.collapse import usage_window
 from sdpn.training.config import TrainConfig
 from sdpn.training.ranks import Ranks
 from sdpn.training.schedules import learning_rate, teacher_momentum
@@ -61,9 +62,7 @@ class Trainer:
             self.student.encoder.compile()
             self.teacher.encoder.compile()
         self.optimizer = torch.optim.SGD(self._groups(), lr=0.0, momentum=config.momentum, foreach=True)
-        # Four utterances to a prototype, but never more than an epoch: a collapse is to be seen within one
-        window = min(4 * config.prototypes, steps_per_epoch * config.batch_size * config.teacher_views)
-        self.usage = indicators.Usage(config.prototypes, window, device)
+        self.usage = indicators.Usage(config.prototypes, usage_window(config, steps_per_epoch), device)
         self._learner: nn.Module | None = None
 
     def _groups(self) -> list[dict]:

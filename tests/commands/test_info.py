@@ -12,9 +12,9 @@ from sdpn.shards import Work
 from tests.voices import write_small_model
 
 LINE = {
-    "step": 40, "epoch": 2, "lr": 0.1, "loss": 3.5, "prototypes_in_use": 200.0, "assignment_perplexity": 150.0,
-    "effective_rank": 25.0, "neighbour_distance": 0.7, "utterances_per_second": 50.0, "seconds_per_step": 1.5,
-    "waiting_share": 0.02,
+    "step": 40, "total_steps": 200, "epoch": 2, "lr": 0.1, "loss": 3.5, "prototypes_in_use": 200.0,
+    "assignment_perplexity": 150.0, "effective_rank": 25.0, "neighbour_distance": 0.7, "utterances_per_second": 50.0,
+    "seconds_per_step": 1.5, "waiting_share": 0.02,
 }  # fmt: skip
 
 
@@ -49,8 +49,18 @@ def test_a_training_that_runs(exp):
     assert "waiting for data" not in text
 
 
+def test_in_the_first_epoch_the_way_to_go_is_known(exp):
+    text = info(exp({"step": 5, "epoch": 1}))
+    assert "step 5 of 200, epoch 1 of 10" in text
+    assert "0:04:52 left" in text
+
+
 def test_a_training_that_was_killed(exp):
-    assert "state: not running; the command that began it goes on" in info(exp({}))
+    folder = exp({})
+    assert "state: not running, nothing saved yet; the command that began it begins anew" in info(folder)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "step-000000020.pt").write_bytes(b"")
+    assert "state: not running; the command that began it goes on from the newest checkpoint" in info(folder)
 
 
 def test_a_training_that_is_finished(exp):

@@ -55,6 +55,14 @@ def test_the_last_ones_are_the_newest_and_the_regular_ones_before_it(tmp_path):
     assert [state["step"] for state in checkpoints.last(9)] == [25, 20, 10]
 
 
+def test_the_last_ones_are_whole(tmp_path, capsys):
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    _, broken, _ = (checkpoints.save(step, {}) for step in (1, 2, 3))
+    broken.write_bytes(broken.read_bytes()[:100])
+    assert [state["step"] for state in checkpoints.last(2)] == [3, 1]
+    assert "step-000000002.pt cannot be read" in capsys.readouterr().err
+
+
 def test_a_file_that_is_cut_off_anywhere_is_passed_over(tmp_path, capsys):
     checkpoints = Checkpoints(tmp_path, keep=3)
     checkpoints.save(1, {"weights": torch.arange(1000.0)})

@@ -22,3 +22,13 @@ def test_without_matplotlib_a_line_says_so(tmp_path, monkeypatch, capsys):
     (tmp_path / "train.jsonl").write_text(json.dumps(LINE) + "\n")
     assert draw_curves(tmp_path) is None
     assert "training.png is not drawn: matplotlib is not installed" in capsys.readouterr().err
+
+
+def test_an_error_rate_says_which_one_it_is(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    named = []
+    monkeypatch.setattr(Axes, "legend", lambda axes: named.append(axes.get_title()))
+    (tmp_path / "train.jsonl").write_text(json.dumps(LINE | {"probe_eer": 0.2}) + "\n")
+    draw_curves(tmp_path)
+    assert "equal error rate" in named

@@ -73,10 +73,10 @@ def test_a_training_writes_its_model_checkpoints_and_figures(undisturbed):
 
 def test_every_line_carries_the_indicators(undisturbed):
     expected = {
-        "step", "epoch", "lr", "teacher_momentum", "loss", "assignment_loss", "mean_entropy_loss", "diversity_loss",
-        "gradient_norm", "prototypes_in_use", "assignment_perplexity", "target_entropy", "neighbour_distance",
-        "effective_rank", "living_dimensions", "agreement", "utterances_per_second", "seconds_per_step",
-        "waiting_share",
+        "step", "total_steps", "epoch", "lr", "teacher_momentum", "loss", "assignment_loss", "mean_entropy_loss",
+        "diversity_loss", "gradient_norm", "prototypes_in_use", "assignment_perplexity", "target_entropy",
+        "neighbour_distance", "effective_rank", "living_dimensions", "agreement", "utterances_per_second",
+        "seconds_per_step", "waiting_share",
     }  # fmt: skip
     for line in lines(undisturbed):
         assert set(line) == expected

@@ -47,6 +47,16 @@ def test_usage_goes_on_from_its_state():
     assert first.perplexity() == second.perplexity()
 
 
+def test_usage_takes_the_latest_of_a_longer_window():
+    longer, shorter = Usage(prototypes=4, window=5, device=CPU), Usage(prototypes=4, window=2, device=CPU)
+    longer.update(chosen(0, 0, 1, 1, 2))
+    longer.update(chosen(3))
+    shorter.load_state_dict(longer.state_dict())
+    assert sorted(shorter.chosen.tolist()) == [2, 3]
+    shorter.update(chosen(1))
+    assert sorted(shorter.chosen.tolist()) == [1, 3]
+
+
 def test_entropy_is_the_mean_over_rows():
     q = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
     np.testing.assert_allclose(entropy(q), np.log(2) / 2, rtol=1e-6)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sdpn.errors import SdpnError
-from sdpn.training.ranks import Ranks, place_from_environment
+from sdpn.training.ranks import CommonError, Ranks, place_from_environment
 from sdpn.training.trainer import Trainer
 from tests.training.ranks import in_ranks
 
@@ -100,6 +100,47 @@ def test_what_fails_on_the_first_rank_fails_on_all():
         return ranks.on_first(lambda: f"said by {ranks.number}"), ranks.largest(ranks.number)
 
     assert in_ranks(2, act) == [("said by 0", 1), ("said by 0", 1)]
+
+
+def test_ranks_with_different_settings_do_not_train():
+    def act(ranks):
+        ranks.check_alike({"lr": 0.1})
+        with pytest.raises(CommonError, match="have different settings or data"):
+            ranks.check_alike({"lr": 0.1 + ranks.number})
+        return True
+
+    assert in_ranks(2, act) == [True, True]
+
+
+def test_a_lost_rank_is_a_sentence_on_the_others():
+    def act(ranks):
+        if ranks.number == 1:
+            return None  # leaves while the first one waits for it
+        return ranks.largest(1)
+
+    with pytest.raises(SdpnError, match=r"rank 0 of 2 lost the others \(.*goes on from the newest checkpoint"):
+        in_ranks(2, act)
+
+
+def test_what_fails_on_a_rank_alone_keeps_its_traceback():
+    def act(ranks):
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match=r"^a bug$"):
+        in_ranks(2, act)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK is 'x' in the environment"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "rank 2 of 2; ranks count from 0"),
+        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "-1"}, "MASTER_PORT is '-1'"),
+    ],
+)
+def test_a_place_that_cannot_be_is_a_sentence(environment, sentence):
+    with pytest.raises(SdpnError, match=sentence):
+        place_from_environment(environment)
 
 
 def test_shares_are_the_batch_in_order():

@@ -83,6 +83,40 @@ def test_two_processes_train_one_model_and_a_mistake_of_both_is_one_sentence(com
     assert "trained already" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_it_with_status_85_and_the_same_command_goes_on(number, command, tmp_path):
+    options, log = ("--epochs", "400", "--checkpoint-every", "100000", "--keep-every-epochs", "0"), tmp_path / "log"
+    with open(log, "w") as output:
+        training = subprocess.Popen(command("exp", *options), stdout=output)
+        while not (tmp_path / "exp" / "train.jsonl").exists() or not (tmp_path / "exp" / "train.jsonl").stat().st_size:
+            assert training.poll() is None
+            time.sleep(0.01)
+        training.send_signal(number)
+        assert training.wait() == 85
+    assert f"stopped by {number.name} after step" in log.read_text()
+    [saved] = (tmp_path / "exp" / "checkpoints").iterdir()
+    with open(log, "w") as output:
+        training = subprocess.Popen(command("exp", *options), stdout=output)
+        while "going on after" not in log.read_text():
+            assert training.poll() is None
+            time.sleep(0.01)
+        training.kill()
+        training.wait()
+    assert f"going on after step {int(saved.stem.removeprefix('step-'))} of" in log.read_text()
+
+
+def test_a_signal_is_heard_while_the_other_ranks_are_waited_for(command):
+    environment = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}  # nobody is there
+    code = (
+        "import os, signal, threading, torch\n"
+        "from sdpn.training.ranks import joined, place_from_environment\n"
+        "signal.signal(signal.SIGTERM, lambda *_: os._exit(85))\n"
+        "threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "with joined(place_from_environment(), torch.device('cpu')): pass\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ | environment, timeout=120).returncode == 85
+
+
 def test_an_unknown_key_is_one_sentence(command, tmp_path):
     (tmp_path / "wrong.yaml").write_text("chanels: 8\n")
     done = train(command("exp", "--config", tmp_path / "wrong.yaml"))

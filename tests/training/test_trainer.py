@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdpn.training.trainer import Trainer, use_bfloat16
 
@@ -24,6 +25,24 @@ def start(tiny):
         return trainer, teacher, student
 
     return make
+
+
+class Waiting(TorchDispatchMode):
+    """Notes the operations, those of the backward pass included, whose result or its size a CPU must know."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2", "unique_dim")
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        places = args[1] if name in ("index", "index_put", "index_put_") else ()
+        by_mask = any(place is not None and place.dtype in (torch.bool, torch.uint8) for place in places)
+        if name in self.NAMES or by_mask:
+            self.operations.append(name)
+        return function(*args, **(kwargs or {}))
 
 
 def weights_of(trainer):
@@ -236,6 +255,24 @@ def test_a_trainer_goes_on_from_its_state(start):
         trainer.step(1, teacher_views, student_views)
     for found, expected in zip(weights_of(second), weights_of(first), strict=True):
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"accumulate": 3}, {"clip": "tensor", "padding": "reflect"}, {"network": "resnet34"}, {"network": "xvector"}],
+    ids=lambda settings: "-".join(map(str, settings.values())) or "usual",
+)
+def test_a_step_asks_for_no_number(settings, tiny):
+    """On a GPU each would wait for all that was asked of it before."""
+    config = tiny(dimension_weight=0.1, **settings)
+    trainer = Trainer(config, num_bins=20, steps_per_epoch=3, device=CPU)
+    teacher_views, student_views = torch.randn(1, 6, 24, 20), torch.randn(2, 6, 12, 20)
+    with Waiting() as seen:
+        for step in range(2):
+            outcome = trainer.step(step, teacher_views, student_views)
+        assert seen.operations == []
+        float(outcome["terms"]["loss"])
+        assert seen.operations == ["_local_scalar_dense"]
 
 
 def test_a_loss_with_weight_zero_is_left_out(start):
