@@ -21,10 +21,10 @@ def compare_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         b - a of every figure that both have, and a sentence. Sorted by trial list, then by the EER of b and of a.
     """
     replicates = [load_replicates(row) for row in rows]
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, str], list[int]] = {}  # two sets may have utterances, and so trials, of the same names
     for place, row in enumerate(rows):
         if replicates[place]:
-            groups.setdefault(row["paired"], []).append(place)
+            groups.setdefault((row["trials"], row["paired"]), []).append(place)
     pairs = []
     for group in groups.values():
         for b, a in combinations(sorted(group, key=lambda place: rows[place]["eer_percent"]), 2):

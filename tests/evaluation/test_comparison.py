@@ -122,6 +122,16 @@ def test_a_fitted_back_end_that_is_gone_is_made_again_and_no_score_with_it(score
     assert everything(root) == before
 
 
+def test_rows_of_two_lists_are_not_compared_though_their_trials_have_the_same_names(root):
+    shutil.copy(root / "data/trials/eval.txt", root / "data/trials/eval_short.txt")
+    score(root)
+    tree = json.loads((root / "exp/results/results.json").read_text())
+    assert len({row["paired"] for row in tree["rows"]}) == 1
+    for pair in tree["comparisons"]:
+        assert {tree["rows"][pair[side]]["trials"] for side in "ab"} == {pair["trials"]}
+    assert len(tree["comparisons"]) == 2 * 7 * 6 / 2
+
+
 def test_cosine_scores_are_those_of_the_definition(scored):
     train, found = (read_xvectors(scored / "exp" / "xvectors" / name) for name in ("train", "eval"))
     centred = dict(zip(found.ids, found.vectors - train.vectors.mean(axis=0, dtype=np.float64), strict=True))
