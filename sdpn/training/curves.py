@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from sdpn.console import warn
 from sdpn.files import atomic_path
 from sdpn.training.log import read_log
 
@@ -16,23 +15,22 @@ PANELS = {
     "gradient norm": ("gradient_norm",),
     "learning rate": ("lr",),
     "utterances a second": ("utterances_per_second",),
-    "equal error rate": ("probe_eer", "dev_eer"),
+    "equal error rate, %": ("probe_eer", "dev_eer"),
 }
+_PERCENT = ("probe_eer", "dev_eer")
 
 
 def draw_curves(exp_dir: Path) -> Path | None:
-    """Draw `exp_dir`/train.jsonl as `exp_dir`/training.png; None where matplotlib is not installed or nothing is there.
+    """Draw `exp_dir`/train.jsonl as `exp_dir`/training.png; None where nothing is there.
 
     A panel for each of PANELS whose figures are there, over epochs.
     """
     lines = read_log(exp_dir / "train.jsonl")
     if not lines:
         return None
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        warn(f"{exp_dir}/training.png is not drawn: matplotlib is not installed (pip install matplotlib)")
-        return None
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     names = set().union(*lines)
     panels = {title: [f for f in figures if f in names] for title, figures in PANELS.items() if names & set(figures)}
     steps_per_epoch = max(line["step"] for line in lines) / max(line["epoch"] for line in lines)
@@ -40,12 +38,15 @@ def draw_curves(exp_dir: Path) -> Path | None:
     for number, (title, figures) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(-(-len(panels) // 3), 3, number)
         for name in figures:
-            points = [(line["step"] / steps_per_epoch, line[name]) for line in lines if name in line]
-            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
+            scale = 100 if name in _PERCENT else 1
+            points = [(line["step"] / steps_per_epoch, scale * line[name]) for line in lines if name in line]
+            words = name.replace("_", " ").replace("eer", "EER")
+            axes.plot(*zip(*points, strict=True), label=words, marker="." if len(points) < 30 else None)
         axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        if len(figures) > 1 or title == "equal error rate":  # of halves or of trials: quite another thing
+        if len(figures) > 1 or figures[0] in _PERCENT:  # of halves or of trials: quite another thing
             axes.legend()
     with atomic_path(exp_dir / "training.png") as temporary:
-        figure.savefig(temporary, dpi=80, format="png")
+        figure.savefig(temporary, dpi=100, format="png")
     return exp_dir / "training.png"
