@@ -57,9 +57,9 @@ class ViewConfig:
         1 / 4, "where it is one of them: reverberation rather than noise", at_least=0, at_most=1
     )
     noise_weights: tuple[float, float, float] = value((1.0, 1.0, 1.0), "how often noise, music, babble", at_least=0)
-    noise_snr: tuple[float, float] = value((0.0, 15.0), "dB")
-    music_snr: tuple[float, float] = value((5.0, 15.0), "dB")
-    babble_snr: tuple[float, float] = value((13.0, 20.0), "dB")
+    noise_snr: tuple[float, float] = value((0.0, 15.0), "dB", at_least=-50, at_most=100)
+    music_snr: tuple[float, float] = value((5.0, 15.0), "dB", at_least=-50, at_most=100)
+    babble_snr: tuple[float, float] = value((13.0, 20.0), "dB", at_least=-50, at_most=100)
 
     cross_term: tuple[float, ...] = value(
         (0.577, 0.554, 0.515, 0.484, 0.454, 0.41, 0.366, 0.326, 0.285),
@@ -77,7 +77,7 @@ class ViewConfig:
     band_limit_high: tuple[float, float] = value((3000.0, 3800.0), "Hz, where it ends", at_least=0)
     band_limit_loss: float = value(40.0, "dB, attenuation outside it", at_least=0)
     p_codec: float = value(0.0, "share of student views with the noise of a codec", at_least=0, at_most=1)
-    codec_snr: tuple[float, float] = value((10.0, 25.0), "dB in every band, uniform")
+    codec_snr: tuple[float, float] = value((10.0, 25.0), "dB in every band, uniform", at_least=-50, at_most=100)
 
     def check(self) -> None:
         """Raise ValueError where settings do not fit together."""

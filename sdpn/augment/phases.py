@@ -18,7 +18,7 @@ from sdpn.augment.random import NORMALS
 from sdpn.augment.sources import Noise
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
-from sdpn.features.fbank import Fbank, energy_weights
+from sdpn.features.fbank import Fbank, energy_weights, floor_of
 
 DECIBEL = 10 / np.log(10)
 """dB in one unit of a natural-log energy."""
@@ -116,7 +116,7 @@ class Agreement:
 
 def compare(pairs: Sequence[Pair], fbank: Fbank, deviations: np.ndarray, snr: float) -> Agreement:
     """Mix all pairs at an SNR (dB), as waveforms and as fbanks; `deviations` are the phase term's, (bins,)."""
-    weights = energy_weights(fbank.config)
+    weights, floor = energy_weights(fbank.config), np.float32(floor_of(fbank.config))
     ours, others, snr_errors = [], [], []
     for number, pair in enumerate(pairs):
         gain = pair.gain(snr)
@@ -125,8 +125,9 @@ def compare(pairs: Sequence[Pair], fbank: Fbank, deviations: np.ndarray, snr: fl
         speech, noise = fbank(pair.speech), fbank(pair.noise)
         effective = np.float32(snr - 10 * np.log10(pair.speech_ratio / pair.noise_ratio))
         mixed, plain = speech.copy(), speech.copy()
-        mix(mixed, noise.copy(), effective, weights, deviations.astype(np.float32), np.uint64(number), NORMALS)
-        mix(plain, noise.copy(), effective, weights, np.zeros_like(weights), np.uint64(number), NORMALS)
+        key = np.uint64(number)
+        mix(mixed, noise.copy(), effective, weights, deviations.astype(np.float32), key, NORMALS, floor)
+        mix(plain, noise.copy(), effective, weights, np.zeros_like(weights), key, NORMALS, floor)
         clean, noise_power, total = (np.exp(one.astype(np.float64)) for one in (speech, noise, plain))
         heard = total > 2 * clean  # where float32 keeps enough digits of what was added
         if heard.any():

@@ -35,7 +35,7 @@ class WaveformViewSampler(ViewSampler):
             if view["noise"]:
                 add_at_snr(samples, _read(view, "noise", length), float(view["snr"]))
             crop[:] = self._normalized(self._fbank(samples)[: len(crop)])
-        finish_all(views, self._deviations, NORMALS, out)
+        finish_all(views, self._deviations, NORMALS, self._floor, out)
 
     def _reverberated(self, view: np.void, number: int, length: int) -> np.ndarray:
         rir, direct = self._room(number)
