@@ -10,7 +10,7 @@ from sdpn.console import say
 from sdpn.errors import SdpnError
 from sdpn.features.cache import list_items
 from sdpn.features.config import FbankConfig
-from sdpn.features.index import StoredFile, write_index
+from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.storage import BY_COLUMNS, STEPS, Extent, stored_size
 from sdpn.files import digest, exclusive
 from sdpn.shards import Work
@@ -43,7 +43,7 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
     stamps = [[path, *_stamp(path, scp)] for path in files]
     fingerprint = digest([[name, path, offset] for name, path, offset in places], stamps, config.spectral(), lacking)
     with exclusive(directory):
-        work = Work(directory, "index", {"features given": fingerprint})
+        work = Work(directory, "index", {"features given": fingerprint, "format of the index": FORMAT})
         if work.stale_reason() is None:
             return False
         work.begin()
