@@ -20,7 +20,7 @@ class BankConfig:
     speeds: str = value(
         "1.0", "speeds at which stage 3 caches the training set, separated by commas; an epoch takes one an utterance"
     )
-    max_rir_seconds: float = value(2.0, "longer room impulse responses are cut off there", above=0)
+    max_rir_seconds: float = value(2.0, "longer room impulse responses are cut off there", at_least=0.05)
     babble_clips: int = value(200, "babble clips that stage 3 makes of training utterances", at_least=0)
     babble_seconds: float = value(6.0, "length of a babble clip", above=0)
     babble_talkers: tuple[int, int] = value((3, 7), "fewest and most talkers in a babble clip", at_least=1)
@@ -33,7 +33,8 @@ class BankConfig:
             speeds = self.speed_factors
         except ValueError:
             speeds = ()
-        if not speeds or len(set(speeds)) < len(speeds) or not all(0.5 <= speed <= 2 for speed in speeds):
+        names = {f"{speed:g}" for speed in speeds}  # of the folders that they are cached in
+        if not speeds or len(names) < len(speeds) or not all(0.5 <= speed <= 2 for speed in speeds):
             raise ValueError(
                 f"speeds is {self.speeds!r}; expected different numbers between 0.5 and 2, as in '0.9, 1.0, 1.1'"
             )

@@ -87,8 +87,10 @@ def fill(
         Whether anything was made.
 
     Raises:
-        SdpnError: no item is usable, the disk is full, or another run is writing here.
+        SdpnError: there is no item or none is usable, the disk is full, or another run is writing here.
     """
+    if not items:
+        raise SdpnError(f"{directory}: there is nothing to make features of: the set is empty")
     with exclusive(directory):
         items = sorted(items, key=lambda item: item.id.encode())
         shards = list(_plan(directory, items, load, config, depends))
