@@ -163,13 +163,16 @@ class FeatureIndex:
         )
 
     def verify(self, utterance: int) -> None:
-        """Compare an utterance's bytes with their checksum.
+        """Compare an utterance's bytes with their checksum; given features, which have none, must be finite.
 
         Raises:
             SdpnError: the file is missing or cut off, or the bytes are others than were written.
         """
         data = self._bytes(utterance)
         crc = int(self.crcs[utterance])
+        stored = KINDS.get(self.stored[self.files[utterance]].kind)
+        if not crc and stored is not None and stored.kind == "f" and not np.isfinite(data.view(stored)).all():
+            raise SdpnError(f"{self.path(utterance)}: the features of {self.ids[utterance]} are NaN or infinite")
         if crc and zlib.crc32(data) != crc:
             raise SdpnError(
                 f"{self.path(utterance)} is damaged (the features of {self.ids[utterance]} are not what was written): "

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from sdpn.console import say
 from sdpn.errors import SdpnError
 from sdpn.features.cache import list_items
@@ -115,6 +117,6 @@ def _extent(path: str, offset: int, name: str, scp: Path) -> tuple[int, Extent, 
         begin = offset + (21 if kind == BY_COLUMNS else 22)
         minimum, spread, rows, bins = struct.unpack("<ffii", head[begin - offset - 16 : begin - offset])
         step = spread / STEPS.get(kind, 65535)
-    if rows <= 0 or bins <= 0 or begin + stored_size(rows, bins, kind) > size:
+    if not np.isfinite([minimum, step]).all() or rows <= 0 or bins <= 0 or begin + stored_size(rows, bins, kind) > size:
         raise SdpnError(f"{scp}: {path} is cut off or damaged at {name}")
     return kind, Extent(begin, rows, minimum, step, kind, crc=0), bins
