@@ -92,11 +92,12 @@ def estimate(pairs: Sequence[Pair], fbank: Fbank) -> np.ndarray:
 
 
 def knots(deviations: np.ndarray, count: int) -> list[float]:
-    """`count` evenly spaced values that deviations may be interpolated between, the least squares fit."""
+    """`count` evenly spaced values from 0 to 1 that deviations may be interpolated between, the least squares fit."""
     bands = np.arange(len(deviations))
     places = np.linspace(0, len(deviations) - 1, count)
     shapes = np.stack([np.interp(bands, places, one) for one in np.eye(count)], axis=1)
-    return [round(float(one), 3) for one in np.linalg.lstsq(shapes, deviations, rcond=None)[0]]
+    fitted = np.linalg.lstsq(shapes, deviations, rcond=None)[0]
+    return [round(float(one), 3) for one in fitted.clip(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,9 @@ def compare(pairs: Sequence[Pair], fbank: Fbank, deviations: np.ndarray, snr: fl
             snr_errors.append(10 * np.log10(gain**2 / obtained))
         ours.append(DECIBEL * (mixed - true))
         others.append(DECIBEL * (other - true))
-    difference, independent = (
-        np.concatenate(each).reshape(-1, NUM_GROUPS, len(weights) // NUM_GROUPS) for each in (ours, others)
-    )
+    difference, independent = (np.array_split(np.concatenate(each), NUM_GROUPS, axis=1) for each in (ours, others))
     return Agreement(
-        difference.mean(axis=(0, 2)),
-        difference.std(axis=(0, 2)) / independent.std(axis=(0, 2)),
+        np.array([group.mean() for group in difference]),
+        np.array([ours.std() / other.std() for ours, other in zip(difference, independent, strict=True)]),
         float(np.mean(snr_errors)),
     )

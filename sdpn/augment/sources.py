@@ -95,8 +95,8 @@ class Reverberated:
             rir = load_samples(room)[: self.max_taps]
         except SdpnError as error:
             raise SdpnError(f"room {room.id}: {error}") from None
-        if not np.any(rir):
-            raise SdpnError(f"room {room.id} is silent")
+        if not np.isfinite(rir).all() or not rir.any():
+            raise SdpnError(f"room {room.id} is silent, NaN or infinite")
         return reverberate(load_utterance(cut), rir)
 
 
