@@ -190,7 +190,7 @@ def floor_of(config: FbankConfig) -> float:
 
 def check_samples(samples: np.ndarray, config: FbankConfig) -> None:
     """Raise SdpnError where samples (full scale at 1) are NaN, infinite, or too large for energies in float32."""
-    peak = float(np.abs(samples).max(initial=0))
+    peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))  # NaN where there is one
     if not np.isfinite(peak):
         raise SdpnError("samples are NaN or infinite")
     if peak * config.sample_scale > _LOUDEST:

@@ -218,7 +218,8 @@ class FeatureIndex:
         if file not in self._maps:
             _allow_many_files()
             try:
-                self._maps[file] = np.asarray(np.memmap(self._path(file), dtype=np.uint8, mode="r"))
+                mapped = np.asarray(np.memmap(self._path(file), dtype=np.uint8, mode="r"))
+                self._maps.setdefault(file, mapped)  # of two threads one wins: its address may be in use already
             except (FileNotFoundError, ValueError):
                 raise SdpnError(f"{self._path(file)} is missing or empty: run its stage again") from None
             self._addresses[file] = self._maps[file].ctypes.data
