@@ -6,6 +6,7 @@ into command-line options (`batch_size` becomes `--batch-size`), Kaldi's way of 
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -169,7 +170,7 @@ def _convert(raw: Any, hint: Any, field: dataclasses.Field, file: str, key: str,
         refuse()
     if isinstance(raw, (int, float)) and not isinstance(raw, bool):
         inside = (
-            raw == raw
+            math.isfinite(raw)
             and raw >= limits.get("at_least", raw)
             and raw <= limits.get("at_most", raw)
             and ("above" not in limits or raw > limits["above"])

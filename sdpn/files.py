@@ -111,8 +111,13 @@ def remove_partial(directory: str | Path) -> None:
 
 
 @contextmanager
-def exclusive(directory: str | Path) -> Iterator[None]:
+def exclusive(directory: str | Path, work: str = "") -> Iterator[None]:
     """Hold `directory` for this process alone; the lock goes with the process, also when it is killed.
+
+    Args:
+        directory: the folder, made where it is missing; what a killed run left in it is removed.
+        work: with a name, only others of that name are kept out, and nothing is removed: for work on several folders
+            below, which it holds one after another.
 
     Raises:
         SdpnError: another process holds it, or the folder may not be written.
@@ -120,7 +125,7 @@ def exclusive(directory: str | Path) -> Iterator[None]:
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / ".lock", "w")  # noqa: SIM115  (held over the yield below)
+        lock = open(directory / f".{work}{'.' if work else ''}lock", "w")  # noqa: SIM115  (held over the yield below)
     except OSError as error:
         reason = sentence(error)
         if reason is None:
@@ -131,7 +136,8 @@ def exclusive(directory: str | Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SdpnError(f"another run is writing into {directory}: wait for it or stop it first") from None
-        remove_partial(directory)
+        if not work:
+            remove_partial(directory)
         yield
 
 

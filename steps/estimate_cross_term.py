@@ -40,6 +40,7 @@ def main(data: Path, pairs: int, values: int, seed: int, write: Path | None) -> 
     fbank = Fbank(config)
     noises = [cut for name in corpus.noises.values() for cut in read_cuts(data / name)]
     drawn = list(draw_pairs(read_cuts(data / corpus.train), noises, fbank, 2 * pairs, seed))
+    values = min(values, config.num_mel_bins)
     fitted = knots(estimate(drawn[:pairs], fbank), values)
     line = f"cross_term: [{', '.join(f'{one:g}' for one in fitted)}]"
     say(line)

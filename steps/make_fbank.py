@@ -20,6 +20,7 @@ from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.pipes import pipes_option
 from sdpn.features.config import FbankConfig
+from sdpn.files import exclusive
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
@@ -43,7 +44,7 @@ def main(data: Path, config_file: str, nj: int, ngpu: int, verifying: bool, **ov
     sets = [corpus.train, *corpus.evals]
     form = f"{settings.feats_type}, compression: {settings.compress}"
     say(f"fbank of {', '.join(sets)}: {settings.num_mel_bins} bins, {settings.sampling_rate} Hz, {form}, {nj} jobs")
-    with timed(f"fbank of {len(sets)} sets cached in {data}"):
+    with exclusive(data, "fbank"), timed(f"fbank of {len(sets)} sets cached in {data}"):
         for name in sets:
             if verifying and (data / name / "index" / "index.json").exists():
                 damaged = verify(data / name)

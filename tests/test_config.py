@@ -47,6 +47,7 @@ def test_values_come_from_the_file_then_from_the_command_line(tmp_path):
         ("epochs: true", "'epochs' is True; expected a whole number"),
         ("epochs: 0", "'epochs' is 0; expected a whole number at least 1"),
         ("rate: .nan", "'rate' is nan; expected a number above 0 and at most 1"),
+        ("snr: [-.inf, 1]", "'snr[0]' is -inf; expected"),
         ("rate: fast", "'rate' is 'fast'; expected a number"),
         ("kind: c", "'kind' is 'c'; allowed: a, b"),
         ("snr: [1]", "'snr' is [1]; expected a list of 2 values, each a number"),

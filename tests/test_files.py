@@ -57,6 +57,17 @@ def test_a_second_run_in_the_same_folder_says_so_and_stops(tmp_path):
         pass
 
 
+def test_work_on_several_folders_keeps_out_its_like_alone(tmp_path):
+    half = tmp_path / ".feats.partial-123.ark"
+    half.write_text("half")
+    with exclusive(tmp_path, "fbank"):
+        with pytest.raises(SdpnError, match="another run is writing into"), exclusive(tmp_path, "fbank"):
+            pass
+        assert half.exists()
+        with exclusive(tmp_path), exclusive(tmp_path, "xvectors"):
+            assert not half.exists()
+
+
 def test_leftovers_of_a_killed_run_are_removed_but_not_from_folders_locked_on_their_own(tmp_path):
     leftovers = [tmp_path / ".feats.partial-123.0001.ark", tmp_path / "done" / ".feats.partial-123.0001.json"]
     other = tmp_path / "train" / ".feats.partial-7.ark"

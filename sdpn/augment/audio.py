@@ -8,6 +8,7 @@ import numpy as np
 from sdpn.errors import SdpnError
 from sdpn.features.cache import Item, Shard, checked_blocks, write_shard
 from sdpn.features.config import FbankConfig
+from sdpn.features.fbank import check_samples
 from sdpn.features.frontend import Utterance
 from sdpn.features.storage import Matrix
 
@@ -26,8 +27,7 @@ def _results(shard: Shard) -> Iterator[tuple[Item, Utterance | SdpnError]]:
     for item in shard.items:
         try:
             samples = np.concatenate(list(checked_blocks(shard.load(item), item)))
-            if not np.isfinite(samples).all():
-                raise SdpnError("samples are NaN or infinite")
+            check_samples(samples, shard.config)
             if not samples.any():
                 raise SdpnError("it is silent: all its samples are equal")
             yield item, Utterance(Matrix.of(samples[:, None]))

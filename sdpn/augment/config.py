@@ -20,7 +20,7 @@ class BankConfig:
     speeds: str = value(
         "1.0", "speeds at which stage 3 caches the training set, separated by commas; an epoch takes one an utterance"
     )
-    max_rir_seconds: float = value(2.0, "longer room impulse responses are cut off there", above=0)
+    max_rir_seconds: float = value(2.0, "longer room impulse responses are cut off there", at_least=0.05)
     babble_clips: int = value(200, "babble clips that stage 3 makes of training utterances", at_least=0)
     babble_seconds: float = value(6.0, "length of a babble clip", above=0)
     babble_talkers: tuple[int, int] = value((3, 7), "fewest and most talkers in a babble clip", at_least=1)
@@ -33,7 +33,8 @@ class BankConfig:
             speeds = self.speed_factors
         except ValueError:
             speeds = ()
-        if not speeds or len(set(speeds)) < len(speeds) or not all(0.5 <= speed <= 2 for speed in speeds):
+        names = {f"{speed:g}" for speed in speeds}  # of the folders that they are cached in
+        if not speeds or len(names) < len(speeds) or not all(0.5 <= speed <= 2 for speed in speeds):
             raise ValueError(
                 f"speeds is {self.speeds!r}; expected different numbers between 0.5 and 2, as in '0.9, 1.0, 1.1'"
             )
@@ -57,9 +58,9 @@ class ViewConfig:
         1 / 4, "where it is one of them: reverberation rather than noise", at_least=0, at_most=1
     )
     noise_weights: tuple[float, float, float] = value((1.0, 1.0, 1.0), "how often noise, music, babble", at_least=0)
-    noise_snr: tuple[float, float] = value((0.0, 15.0), "dB")
-    music_snr: tuple[float, float] = value((5.0, 15.0), "dB")
-    babble_snr: tuple[float, float] = value((13.0, 20.0), "dB")
+    noise_snr: tuple[float, float] = value((0.0, 15.0), "dB", at_least=-50, at_most=100)
+    music_snr: tuple[float, float] = value((5.0, 15.0), "dB", at_least=-50, at_most=100)
+    babble_snr: tuple[float, float] = value((13.0, 20.0), "dB", at_least=-50, at_most=100)
 
     cross_term: tuple[float, ...] = value(
         (0.577, 0.554, 0.515, 0.484, 0.454, 0.41, 0.366, 0.326, 0.285),
@@ -77,7 +78,7 @@ class ViewConfig:
     band_limit_high: tuple[float, float] = value((3000.0, 3800.0), "Hz, where it ends", at_least=0)
     band_limit_loss: float = value(40.0, "dB, attenuation outside it", at_least=0)
     p_codec: float = value(0.0, "share of student views with the noise of a codec", at_least=0, at_most=1)
-    codec_snr: tuple[float, float] = value((10.0, 25.0), "dB in every band, uniform")
+    codec_snr: tuple[float, float] = value((10.0, 25.0), "dB in every band, uniform", at_least=-50, at_most=100)
 
     def check(self) -> None:
         """Raise ValueError where settings do not fit together."""

@@ -46,7 +46,10 @@ VIEW = np.dtype(
 )
 """What is decided about one view before it is rendered."""
 
-_FLOOR = np.float32(np.finfo(np.float32).eps)  # of a band's energy, as in fbank itself
+FLOORS_OF_SILENCE = 1.5
+"""A bin of noise is heard by what it has above so many floors: rounding lifts silence above one."""
+
+_LEAST = np.float32(np.finfo(np.float32).eps)  # of a power over another, before the logarithm
 _TO_HALF = np.float32(2.0**112)  # between the exponents of float16 and float32
 _fast = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 
@@ -167,7 +170,7 @@ def _draw_phases(key, position, deviations, normals, phases):
 
 
 @_fast
-def mix(speech, noise, snr, weights, deviations, key, normals):
+def mix(speech, noise, snr, weights, deviations, key, normals, floor):
     """Add noise to speech at an SNR, as power spectra with a random phase term, in place.
 
     Per band m: E = Ex + g En + 2 alpha sqrt(Ex g En), alpha ~ N(0, deviations[m]^2) clipped to [-1, 1]
@@ -183,11 +186,15 @@ def mix(speech, noise, snr, weights, deviations, key, normals):
         deviations: (bins,) float32.
         key: uint64 key of the view's random stream.
         normals: the table `random.NORMALS`.
+        floor: float32 energy of silence in a bin, see `fbank.floor_of`; noise that does not rise above it is none.
     """
     frames, bins = speech.shape
     signal = _to_power(speech, weights, np.float32(0))
-    disturbance = _to_power(noise, weights, _FLOOR)  # a gain must not turn up the floor where there is no sound
-    gain = np.float32(signal / max(disturbance, 1e-30) * exp(np.float32(-snr * np.log(10.0) / 10)))
+    # a gain must not turn up the floor where there is no sound
+    disturbance = _to_power(noise, weights, np.float32(FLOORS_OF_SILENCE) * floor)
+    gain = np.float32(0)
+    if disturbance > 0:
+        gain = np.float32(signal / disturbance * exp(np.float32(-snr * np.log(10.0) / 10)))
     phases = np.empty(bins, dtype=np.float32)
     position = np.uint64(FIRST_NORMAL)
     for i in range(frames):
@@ -197,7 +204,7 @@ def mix(speech, noise, snr, weights, deviations, key, normals):
             clean, added = row[j], gain * noise_row[j]
             total = clean + added + np.float32(2) * phases[j] * np.sqrt(clean * added)
             # opposite phases cancel at most down to the floor that fbank itself has
-            row[j] = log(max(total, _FLOOR))
+            row[j] = log(max(total, floor))
 
 
 @_fast
@@ -218,7 +225,7 @@ def add_codec_noise(crop, snr, deviations, key, normals):
         position = _draw_phases(key, position, deviations, normals, phases)
         row = crop[i]
         for j in range(bins):
-            row[j] += log(max(np.float32(1) + gain + np.float32(2) * phases[j] * root, _FLOOR))
+            row[j] += log(max(np.float32(1) + gain + np.float32(2) * phases[j] * root, _LEAST))
 
 
 @_fast
@@ -256,18 +263,18 @@ def mask(crop, first_frame, num_frames, first_bin, num_bins):
 
 
 @_fast
-def finish(view, crop, deviations, normals):
+def finish(view, crop, deviations, normals, floor):
     """Do to a crop, in place, all that its plan says but noise: codec, band, level, masks.
 
     Args:
         view: record of `VIEW`.
         crop: (frames, bins) float32 natural-log mel energies.
-        deviations, normals: as for `mix`.
+        deviations, normals, floor: as for `mix`.
     """
     if view.codec_snr == view.codec_snr:
         add_codec_noise(crop, view.codec_snr, deviations, view.key, normals)
     if view.lowest_bin > 0 or view.highest_bin < crop.shape[1]:
-        limit_band(crop, view.lowest_bin, view.highest_bin, view.loss, np.float32(np.log(_FLOOR)))
+        limit_band(crop, view.lowest_bin, view.highest_bin, view.loss, log(floor))
     if view.level != 0:
         for i in range(crop.shape[0]):
             for j in range(crop.shape[1]):
@@ -277,14 +284,14 @@ def finish(view, crop, deviations, normals):
 
 
 @_fast
-def finish_all(views, deviations, normals, out):
+def finish_all(views, deviations, normals, floor, out):
     """`finish` each of the crops (n, frames, bins) by its record of `views`."""
     for number in range(len(views)):
-        finish(views[number], out[number], deviations, normals)
+        finish(views[number], out[number], deviations, normals, floor)
 
 
 @_fast
-def render(views, weights, deviations, normals, out):
+def render(views, weights, deviations, normals, floor, out):
     """Render planned views.
 
     It holds no lock of the interpreter, and a view depends on its plan alone: any number of threads may share a batch.
@@ -294,6 +301,7 @@ def render(views, weights, deviations, normals, out):
         weights: (bins,) float32, see `mix`.
         deviations: (bins,) float32 deviation of the phase term.
         normals: the table `random.NORMALS`.
+        floor: float32, see `mix`.
         out: (n, frames, bins) float32, written: log-mel.
     """
     noise = np.empty(out.shape[1:], dtype=np.float32)
@@ -318,5 +326,5 @@ def render(views, weights, deviations, normals, out):
                 view.noise_step,
                 noise,
             )
-            mix(crop, noise, view.snr - view.balance, weights, deviations, view.key, normals)
-        finish(view, crop, deviations, normals)
+            mix(crop, noise, view.snr - view.balance, weights, deviations, view.key, normals, floor)
+        finish(view, crop, deviations, normals, floor)

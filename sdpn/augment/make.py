@@ -29,15 +29,20 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
     `features.cache.fill` for `run`.
 
     Raises:
-        SdpnError: stage 1 or 2 has not been run; a bank has no usable clip; the disk is full; the training set's
-            features are of a kind that the mode cannot augment.
+        SdpnError: stage 1 or 2 has not been run; a bank has no usable clip; the disk is full; another run is at it;
+            the training set's features are of a kind that the mode cannot augment.
     """
     if config.augment == "off":
         say("  augmentation is off: there is nothing to make")
         return
-    folder = data / "augment"
     train = open_features(data / corpus.train)
     _check_mode(train, config.augment)
+    with exclusive(data / "augment"):
+        _make(data, corpus, config, seed, train, run)
+
+
+def _make(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, train: FeatureIndex, run: Callable) -> None:
+    folder = data / "augment"
     depends = {"options": digest(config.part(BankConfig)), "seed": seed, "train": train.fingerprint, "version": VERSION}
     whole = Work(folder, "augment", depends)
     if whole.stale_reason() is not None:  # banks made by halves are not to be trained on
@@ -81,15 +86,14 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
     has_rooms = in_audio and bool(rirs) and config.reverb_copies > 0
     if has_rooms:
         planned.append(cache("rooms", rirs, stream_samples, {}, of_noise))
-    with exclusive(folder):
-        if whole.stale_reason() is None:
-            return
-        for old in folder.iterdir():
-            if old.is_dir() and old.name not in {*planned, "done"}:
-                shutil.rmtree(old)
-        outputs = [folder / name / "index" / "index.json" for name in planned]
-        made = {"mode": config.augment, "noises": noises, "copies": list(copies.items())}
-        whole.finish(outputs, **made, rooms=has_rooms, max_taps=max_taps)
+    if whole.stale_reason() is None:
+        return
+    for old in folder.iterdir():
+        if old.is_dir() and old.name not in {*planned, "done"}:
+            shutil.rmtree(old)
+    outputs = [folder / name / "index" / "index.json" for name in planned]
+    made = {"mode": config.augment, "noises": noises, "copies": list(copies.items())}
+    whole.finish(outputs, **made, rooms=has_rooms, max_taps=max_taps)
 
 
 def _check_mode(train: FeatureIndex, mode: str) -> None:

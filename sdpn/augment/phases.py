@@ -18,7 +18,7 @@ from sdpn.augment.random import NORMALS
 from sdpn.augment.sources import Noise
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
-from sdpn.features.fbank import Fbank, energy_weights
+from sdpn.features.fbank import Fbank, energy_weights, floor_of
 
 DECIBEL = 10 / np.log(10)
 """dB in one unit of a natural-log energy."""
@@ -92,11 +92,12 @@ def estimate(pairs: Sequence[Pair], fbank: Fbank) -> np.ndarray:
 
 
 def knots(deviations: np.ndarray, count: int) -> list[float]:
-    """`count` evenly spaced values that deviations may be interpolated between, the least squares fit."""
+    """`count` evenly spaced values from 0 to 1 that deviations may be interpolated between, the least squares fit."""
     bands = np.arange(len(deviations))
     places = np.linspace(0, len(deviations) - 1, count)
     shapes = np.stack([np.interp(bands, places, one) for one in np.eye(count)], axis=1)
-    return [round(float(one), 3) for one in np.linalg.lstsq(shapes, deviations, rcond=None)[0]]
+    fitted = np.linalg.lstsq(shapes, deviations, rcond=None)[0]
+    return [round(float(one), 3) for one in fitted.clip(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Agreement:
 
 def compare(pairs: Sequence[Pair], fbank: Fbank, deviations: np.ndarray, snr: float) -> Agreement:
     """Mix all pairs at an SNR (dB), as waveforms and as fbanks; `deviations` are the phase term's, (bins,)."""
-    weights = energy_weights(fbank.config)
+    weights, floor = energy_weights(fbank.config), np.float32(floor_of(fbank.config))
     ours, others, snr_errors = [], [], []
     for number, pair in enumerate(pairs):
         gain = pair.gain(snr)
@@ -125,8 +126,9 @@ def compare(pairs: Sequence[Pair], fbank: Fbank, deviations: np.ndarray, snr: fl
         speech, noise = fbank(pair.speech), fbank(pair.noise)
         effective = np.float32(snr - 10 * np.log10(pair.speech_ratio / pair.noise_ratio))
         mixed, plain = speech.copy(), speech.copy()
-        mix(mixed, noise.copy(), effective, weights, deviations.astype(np.float32), np.uint64(number), NORMALS)
-        mix(plain, noise.copy(), effective, weights, np.zeros_like(weights), np.uint64(number), NORMALS)
+        key = np.uint64(number)
+        mix(mixed, noise.copy(), effective, weights, deviations.astype(np.float32), key, NORMALS, floor)
+        mix(plain, noise.copy(), effective, weights, np.zeros_like(weights), key, NORMALS, floor)
         clean, noise_power, total = (np.exp(one.astype(np.float64)) for one in (speech, noise, plain))
         heard = total > 2 * clean  # where float32 keeps enough digits of what was added
         if heard.any():
@@ -134,11 +136,9 @@ def compare(pairs: Sequence[Pair], fbank: Fbank, deviations: np.ndarray, snr: fl
             snr_errors.append(10 * np.log10(gain**2 / obtained))
         ours.append(DECIBEL * (mixed - true))
         others.append(DECIBEL * (other - true))
-    difference, independent = (
-        np.concatenate(each).reshape(-1, NUM_GROUPS, len(weights) // NUM_GROUPS) for each in (ours, others)
-    )
+    difference, independent = (np.array_split(np.concatenate(each), NUM_GROUPS, axis=1) for each in (ours, others))
     return Agreement(
-        difference.mean(axis=(0, 2)),
-        difference.std(axis=(0, 2)) / independent.std(axis=(0, 2)),
+        np.array([group.mean() for group in difference]),
+        np.array([ours.std() / other.std() for ours, other in zip(difference, independent, strict=True)]),
         float(np.mean(snr_errors)),
     )

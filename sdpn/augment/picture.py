@@ -94,6 +94,13 @@ def describe(plan: Plan, kinds: list[str], view: int) -> str:
     return ", ".join(words) or "clean"
 
 
+def cut_at(plan: Plan, view: int, length: float, whole: float) -> tuple[float, float]:
+    """Where in an utterance of `whole` seconds a view of `length` seconds begins, and how much of it follows, in s."""
+    record = plan.views[view, 0]
+    begin = whole * float(record["speech_start"]) / float(record["speech_frames"])
+    return begin, min(length * float(plan.speeds[0]), whole - begin)
+
+
 def _figure(
     title: str,
     samples: np.ndarray | None,
@@ -125,20 +132,22 @@ def _figure(
     figure.suptitle(title, fontsize=12)
     grid = figure.add_gridspec(3, NUM_VIEWS, height_ratios=[0.8, 1.2, 1.2])
     wave = figure.add_subplot(grid[0, :])
+    title, there = "waveform", seconds
     if samples is not None:
-        samples = samples[: round(seconds * config.sampling_rate)]
+        if config.vad != "none":
+            title, there = "waveform; its pauses are not in the fbank", len(samples) / config.sampling_rate
+        samples = samples[: round(min(there, _MOST_SECONDS) * config.sampling_rate)]
         wave.plot(np.arange(len(samples)) / config.sampling_rate, samples, linewidth=0.4, color="#30587f")
-    wave.set(xlim=(0, seconds), ylabel="amplitude", title="waveform")
+    wave.set(xlim=(0, min(there, _MOST_SECONDS)), ylabel="amplitude", title=title)
 
     whole = figure.add_subplot(grid[1, :])
     shown = whole.imshow(features.T, extent=(0, seconds, 0, index.num_bins), **image)
     whole.set(ylabel="mel bin", xlabel="s", title="cached fbank; the bars mark where each view is cut")
+    whole.autoscale(False)
     figure.colorbar(shown, ax=whole, label="ln energy", pad=0.01)
     for view in range(NUM_VIEWS):
-        record = plan.views[view, 0]
         colour = f"C{view}"
-        begin = record["speech_start"] * shift * (seconds / (record["speech_frames"] * shift))
-        span = min(rendered.shape[1] * shift, seconds - begin)
+        begin, span = cut_at(plan, view, rendered.shape[1] * shift, int(index.frames[row]) * shift)
         whole.barh(index.num_bins - 2.5 - 4 * view, span, height=3, left=begin, color=colour, edgecolor="white")
         axes = figure.add_subplot(grid[2, view])
         axes.imshow(rendered[view].T, extent=(0, rendered.shape[1] * shift, 0, index.num_bins), **image)

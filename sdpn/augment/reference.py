@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sdpn.augment.kernels import FIRST_CODEC_NORMAL, FIRST_NORMAL
+from sdpn.augment.kernels import FIRST_CODEC_NORMAL, FIRST_NORMAL, FLOORS_OF_SILENCE
 from sdpn.augment.random import NORMALS, bits
 
 
@@ -13,6 +13,7 @@ def render_view(
     frames: int,
     weights: np.ndarray,
     deviations: np.ndarray,
+    floor: float,
 ) -> np.ndarray:
     """One view as `kernels.render` renders it.
 
@@ -20,7 +21,7 @@ def render_view(
         view: its record of `kernels.VIEW`.
         speech, noise: (n_frames, bins) the whole utterance and the whole clip, log-mel; no noise: None.
         frames: in the view.
-        weights, deviations: as for `kernels.mix`.
+        weights, deviations, floor: as for `kernels.mix`.
 
     Returns:
         (frames, bins) float64.
@@ -28,15 +29,14 @@ def render_view(
     crop = crop_of(speech, view["speech_start"], frames)
     if noise is not None:
         snr = view["snr"] - view["balance"]
-        crop = mix(crop, crop_of(noise, view["noise_start"], frames), snr, weights, deviations, view["key"])
+        crop = mix(crop, crop_of(noise, view["noise_start"], frames), snr, weights, deviations, view["key"], floor)
     if np.isfinite(view["codec_snr"]):
         gain = 10 ** (-float(view["codec_snr"]) / 10)
         alpha = phases(view["key"], FIRST_CODEC_NORMAL, crop.shape, deviations)
         crop = crop + np.log(np.maximum(1 + gain + 2 * alpha * np.sqrt(gain), np.finfo(np.float32).eps))
     band = np.arange(crop.shape[1])
     outside = (band < view["lowest_bin"]) | (band >= view["highest_bin"])
-    floor = np.log(np.finfo(np.float32).eps)
-    crop[:, outside] = np.maximum(crop[:, outside] - view["loss"], np.minimum(crop[:, outside], floor))
+    crop[:, outside] = np.maximum(crop[:, outside] - view["loss"], np.minimum(crop[:, outside], np.log(floor)))
     crop = crop + view["level"]
     means = crop.mean(axis=0)
     first, count = view["mask_frame"], view["mask_frames"]
@@ -52,14 +52,21 @@ def crop_of(whole: np.ndarray, start: int, frames: int) -> np.ndarray:
 
 
 def mix(
-    speech: np.ndarray, noise: np.ndarray, snr: float, weights: np.ndarray, deviations: np.ndarray, key: int
+    speech: np.ndarray,
+    noise: np.ndarray,
+    snr: float,
+    weights: np.ndarray,
+    deviations: np.ndarray,
+    key: int,
+    floor: float,
 ) -> np.ndarray:
     """Speech and noise, (frames, bins) log-mel, mixed as `kernels.mix` does."""
-    clean, added = np.exp(speech), np.maximum(np.exp(noise) - np.finfo(np.float32).eps, 0)
-    gain = (clean @ weights).sum() / max((added @ weights).sum(), 1e-30) * 10 ** (-float(snr) / 10)
+    clean, added = np.exp(speech), np.maximum(np.exp(noise) - FLOORS_OF_SILENCE * floor, 0)
+    disturbance = (added @ weights).sum()
+    gain = (clean @ weights).sum() / disturbance * 10 ** (-float(snr) / 10) if disturbance > 0 else 0.0
     alpha = phases(key, FIRST_NORMAL, speech.shape, deviations)
     total = clean + gain * added + 2 * alpha * np.sqrt(clean * gain * added)
-    return np.log(np.maximum(total, np.finfo(np.float32).eps))
+    return np.log(np.maximum(total, floor))
 
 
 def phases(key: int, first: int, shape: tuple[int, int], deviations: np.ndarray) -> np.ndarray:

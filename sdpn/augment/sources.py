@@ -12,7 +12,7 @@ from sdpn.augment.config import BankConfig
 from sdpn.errors import SdpnError
 from sdpn.features.audio import AudioCut, load_samples
 from sdpn.features.config import FbankConfig
-from sdpn.features.index import utterance_key
+from sdpn.features.index_files import utterance_key
 
 NOISE_PEAK = 0.9
 _SILENCE = 1e-4  # a peak of which 16 bits hold little but their own rounding
@@ -95,8 +95,8 @@ class Reverberated:
             rir = load_samples(room)[: self.max_taps]
         except SdpnError as error:
             raise SdpnError(f"room {room.id}: {error}") from None
-        if not np.any(rir):
-            raise SdpnError(f"room {room.id} is silent")
+        if not np.isfinite(rir).all() or not rir.any():
+            raise SdpnError(f"room {room.id} is silent, NaN or infinite")
         return reverberate(load_utterance(cut), rir)
 
 

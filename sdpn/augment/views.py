@@ -15,7 +15,7 @@ from sdpn.augment.config import ViewConfig
 from sdpn.augment.kernels import render
 from sdpn.augment.plan import Plan, Planner
 from sdpn.augment.random import NORMALS
-from sdpn.features.fbank import energy_weights
+from sdpn.features.fbank import energy_weights, floor_of
 from sdpn.features.index import FeatureIndex
 
 
@@ -66,6 +66,7 @@ class ViewSampler:
         self._threads = threads
         self._weights = energy_weights(index.config)
         self._deviations = deviations(config, index.num_bins)
+        self._floor = np.float32(floor_of(index.config))
 
     def empty(self, batch: int) -> Views:
         """Views of a batch of utterances with nothing in them yet, to be filled any number of times."""
@@ -113,7 +114,7 @@ class ViewSampler:
 
     def _render(self, views: np.ndarray, rooms: np.ndarray, out: np.ndarray) -> None:
         """Render views (n,) into `out` (n, frames, bins); `rooms` are for audio alone."""
-        render(views, self._weights, self._deviations, NORMALS, out)
+        render(views, self._weights, self._deviations, NORMALS, self._floor, out)
 
     def _in_threads(self, plan: Plan, out: np.ndarray) -> None:
         views, rooms, flat = plan.views.reshape(-1), plan.rooms.reshape(-1), out.reshape(-1, *out.shape[2:])

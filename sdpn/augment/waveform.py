@@ -23,7 +23,6 @@ class WaveformViewSampler(ViewSampler):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._fbank = Fbank(self.index.config)
-        self._rooms: dict[int, tuple[np.ndarray, int]] = {}
 
     def _length(self, frames: int) -> int:
         return self._fbank.num_samples(frames)
@@ -35,7 +34,7 @@ class WaveformViewSampler(ViewSampler):
             if view["noise"]:
                 add_at_snr(samples, _read(view, "noise", length), float(view["snr"]))
             crop[:] = self._normalized(self._fbank(samples)[: len(crop)])
-        finish_all(views, self._deviations, NORMALS, out)
+        finish_all(views, self._deviations, NORMALS, self._floor, out)
 
     def _reverberated(self, view: np.void, number: int, length: int) -> np.ndarray:
         rir, direct = self._room(number)
@@ -56,11 +55,9 @@ class WaveformViewSampler(ViewSampler):
         return wet
 
     def _room(self, number: int) -> tuple[np.ndarray, int]:
-        """A room impulse response and the place of its direct path."""
-        if number not in self._rooms:
-            rir = self.banks.rooms.read(number, 0, self.banks.max_taps)[:, 0]
-            self._rooms[number] = rir, int(np.argmax(np.abs(rir)))
-        return self._rooms[number]
+        """A room impulse response and the place of its direct path; read anew, since rooms may be many thousands."""
+        rir = self.banks.rooms.read(number, 0, self.banks.max_taps)[:, 0]
+        return rir, int(np.argmax(np.abs(rir)))
 
     def _normalized(self, matrix: np.ndarray) -> np.ndarray:
         """What stage 2 does to the features of an utterance, done to those of a view."""

@@ -14,7 +14,8 @@ from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import Utterance, features_of
-from sdpn.features.index import FeatureIndex, StoredFile, write_index
+from sdpn.features.index import FeatureIndex
+from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, WRITERS, Extent
 from sdpn.files import atomic_path, digest, exclusive, write_text
 from sdpn.shards import Work
@@ -86,8 +87,10 @@ def fill(
         Whether anything was made.
 
     Raises:
-        SdpnError: no item is usable, the disk is full, or another run is writing here.
+        SdpnError: there is no item or none is usable, the disk is full, or another run is writing here.
     """
+    if not items:
+        raise SdpnError(f"{directory}: there is nothing to make features of: the set is empty")
     with exclusive(directory):
         items = sorted(items, key=lambda item: item.id.encode())
         shards = list(_plan(directory, items, load, config, depends))
@@ -96,10 +99,14 @@ def fill(
             again = sum(one == reason for _, one in todo)
             say(f"  {directory}: {again} of {len(shards)} shards are made again: {reason}")
         done = len(shards) - len(todo)
-        whole = Work(directory, "index", {"shards": digest([_identity(shard) for shard in shards])})
-        if not todo and not (reason := whole.stale_reason()):
+        shards_digest = digest([_identity(shard) for shard in shards])
+        whole = Work(directory, "index", {"shards": shards_digest, "format of the index": FORMAT})
+        reason = whole.stale_reason()
+        if not todo and reason is None:
             say(f"  {directory}: nothing to do, all {len(shards)} shards are done")
             return False
+        if not todo and not whole.is_new():
+            say(f"  {directory}: the index is made again: {reason}")
         whole.begin()
         (directory / "index" / "index.json").unlink(missing_ok=True)  # no one may read new files by the old index
         if done:

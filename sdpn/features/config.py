@@ -35,7 +35,9 @@ class FbankConfig:
     remove_dc_offset: bool = value(True, "subtract each frame's mean")
     window_type: str = value("povey", "", one_of=("povey", "hanning", "hamming", "blackman", "rectangular"))
     snip_edges: bool = value(False, "only frames that lie wholly inside the utterance")
-    sample_scale: float = value(1.0, "amplitude of full scale; 32768 gives Kaldi's 16-bit integers", above=0)
+    sample_scale: float = value(
+        1.0, "amplitude of full scale; 32768 gives Kaldi's 16-bit integers", at_least=1, at_most=65536
+    )
 
     vad: str = value("none", "energy: keep speech frames alone, as Kaldi's compute-vad", one_of=("none", "energy"))
     vad_energy_threshold: float = value(5.0, "log-energy of 16-bit samples; see compute-vad")
@@ -47,7 +49,7 @@ class FbankConfig:
         "cepstral normalization, as of Kaldi's apply-cmvn and apply-cmvn-sliding",
         one_of=("none", "mean", "mean-variance", "sliding"),
     )
-    cmvn_window: int = value(300, "frames that the sliding mean is taken over", at_least=1)
+    cmvn_window: int = value(300, "frames that the sliding mean is taken over", at_least=2)
 
     feats_type: str = value("ark", "how the cache is written: Kaldi ark or HDF5", one_of=("ark", "hdf5"))
     compress: str = value(
@@ -69,6 +71,12 @@ class FbankConfig:
             )
         if self.frame_shift > self.frame_length:
             raise ValueError(f"frame_shift is {self.frame_shift:g}; expected at most frame_length")
+        for name, fewest in (("frame_length", 2), ("frame_shift", 1)):
+            milliseconds = getattr(self, name)
+            if int(self.sampling_rate * 0.001 * milliseconds) < fewest:
+                raise ValueError(
+                    f"{name} is {milliseconds:g} ms; expected at least {fewest} samples of {self.sampling_rate} Hz"
+                )
         if self.profile == "mel_3dspeaker":
             for name, fixed in _FIXED_BY_3DSPEAKER.items():
                 if getattr(self, name) != fixed:

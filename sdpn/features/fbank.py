@@ -12,6 +12,7 @@ ENERGY_FLOOR = float(np.finfo(np.float32).eps)
 """The floor under a band's energy before the logarithm, as in Kaldi."""
 
 _OFFSET_3DSPEAKER = 1e-6  # log(x + this), in place of a floor
+_LOUDEST = 4e6  # a sample at the configured scale; float32 holds the product of two energies of such up to here
 _FRAMES_AT_ONCE = 128  # their windowed samples and spectra stay in the processor's second-level cache
 
 
@@ -51,13 +52,13 @@ class Fbank:
         self.fft_size = 1 << (self.length - 1).bit_length()
         self.window = window(config.window_type, self.length)
         self.edge = 1
-        self.floor, self.offset = ENERGY_FLOOR, 0.0
+        self.floor, self.offset = floor_of(config), 0.0
         if config.profile == "mel_3dspeaker":  # torch.stft centres a periodic window in its frame of fft_size samples
             periodic = window("hanning", self.length + 1)[:-1]
             before = (self.fft_size - self.length) // 2
             self.window = np.pad(periodic, (before, self.fft_size - self.length - before))
             self.edge = 0
-            self.floor, self.offset = 0.0, _OFFSET_3DSPEAKER
+            self.floor, self.offset = 0.0, floor_of(config)
         # Samples from the middle of a frame's window (its beginning with snip_edges) back to its beginning
         span = len(self.window)
         self.lead = 0 if config.snip_edges else span // 2 - (self.shift // 2 if config.profile == "kaldi" else 0)
@@ -97,7 +98,7 @@ class Fbank:
             (n_frames, num_mel_bins) float32, natural logarithm.
 
         Raises:
-            SdpnError: samples are NaN or infinite, or make up less than one frame.
+            SdpnError: samples are NaN, infinite or beyond all scale, or make up less than one frame.
         """
         return np.concatenate([frames.fbank for frames in self.stream([samples])])
 
@@ -108,14 +109,13 @@ class Fbank:
             blocks: (n,) float arrays of consecutive samples, full scale at 1.
 
         Raises:
-            SdpnError: samples are NaN or infinite, or make up less than one frame.
+            SdpnError: samples are NaN, infinite or beyond all scale, or make up less than one frame.
         """
         held = np.empty(0, dtype=np.float32)  # samples from number `base` on, those that later frames need
         base, seen, done = 0, 0, 0
         span = len(self.window)
         for block in blocks:
-            if not np.isfinite(block).all():
-                raise SdpnError("samples are NaN or infinite")
+            check_samples(block, self.config)
             scaled = np.asarray(block, dtype=np.float32)
             if self.config.sample_scale != 1:
                 scaled = scaled * np.float32(self.config.sample_scale)
@@ -133,8 +133,7 @@ class Fbank:
 
     def check(self, samples: np.ndarray) -> None:
         """Raise SdpnError for samples that no fbank is computed of."""
-        if not np.isfinite(samples).all():
-            raise SdpnError("samples are NaN or infinite")
+        check_samples(samples, self.config)
         self._check_length(len(samples))
 
     def _check_length(self, num_samples: int) -> None:
@@ -182,6 +181,20 @@ class Fbank:
             )
         if last > first:
             yield Frames(fbank, energy, power)
+
+
+def floor_of(config: FbankConfig) -> float:
+    """The energy that digital silence has in every band: Kaldi's floor, or what 3D-Speaker adds to each."""
+    return _OFFSET_3DSPEAKER if config.profile == "mel_3dspeaker" else ENERGY_FLOOR
+
+
+def check_samples(samples: np.ndarray, config: FbankConfig) -> None:
+    """Raise SdpnError where samples (full scale at 1) are NaN, infinite, or too large for energies in float32."""
+    peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))  # NaN where there is one
+    if not np.isfinite(peak):
+        raise SdpnError("samples are NaN or infinite")
+    if peak * config.sample_scale > _LOUDEST:
+        raise SdpnError(f"samples reach {peak:.3g} where full scale is 1")
 
 
 def window(kind: str, length: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from sdpn.errors import SdpnError
 from sdpn.features.cmvn import sliding_mean, utterance_statistics
 from sdpn.features.config import FbankConfig
-from sdpn.features.fbank import Fbank, Frames
+from sdpn.features.fbank import Fbank, Frames, floor_of
 from sdpn.features.storage import Matrix
 from sdpn.features.vad import speech_frames
 
@@ -18,6 +18,7 @@ _FRAMES_IN_MEMORY = 120_000  # 20 minutes; what is longer goes through a file
 _FRAMES_AT_ONCE = 8192
 _FULL_SCALE = 0.999
 _CLIPPED_SHARE = 0.01
+_BARELY = 1e-3  # above the floor, as a logarithm: rounding
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> 
         directory: where a long utterance's features may be kept meanwhile.
 
     Raises:
-        SdpnError: the samples are not finite, do not make up a frame, or are silence.
+        SdpnError: the samples are not finite, do not make up a frame, or are silence to the fbank.
     """
     samples = Samples()
     frames = fbank.stream(samples.watch(blocks))
@@ -99,14 +100,17 @@ def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> 
 def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, directory: Path) -> Utterance:
     """The utterance that consecutive frames make up; see `features_of`."""
     store = FrameStore(config.num_mel_bins, directory)
-    energies, told = [], 0.0
+    energies, told, loudest = [], 0.0, -np.inf
     for some in frames:
         store.append(some.fbank)
         energies.append(some.energy)
         told += float(some.power.sum(dtype=np.float64))
+        loudest = max(loudest, float(some.fbank.max()))
     energy = np.concatenate(energies) if energies else np.zeros(0, dtype=np.float32)
     if not energy.any():
         raise SdpnError("it is silent: all its samples are equal")
+    if loudest < np.log(floor_of(config)) + _BARELY or told <= 0:
+        raise SdpnError("it is silent: no band rises above the floor of the fbank")
     speech = speech_frames(energy, config) if config.vad == "energy" else None
     if speech is not None and not speech.any():
         raise SdpnError("the voice activity detection finds no speech in it")
@@ -125,7 +129,8 @@ class Samples:
         for block in blocks:
             self.clipped += int(np.count_nonzero(block >= _FULL_SCALE) + np.count_nonzero(block <= -_FULL_SCALE))
             self.seen += len(block)
-            self._squares += float(np.dot(block, block))
+            with np.errstate(over="ignore", invalid="ignore"):  # such samples are refused by who is given them
+                self._squares += float(np.dot(block, block))
             yield block
 
     @property

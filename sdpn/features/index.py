@@ -11,36 +11,10 @@ import numpy as np
 
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
+from sdpn.features.index_files import COLUMNS, FORMAT, StoredFile, crc_of
 from sdpn.features.storage import KINDS, Extent, decode_columns, dequantize, stored_size
-from sdpn.files import atomic_path, digest, file_digest, write_json, write_text
+from sdpn.files import file_digest
 from sdpn.shards import Work
-
-FORMAT = 3
-"""Of the index; one of another format is made anew by its stage."""
-
-COLUMNS = {
-    "offset": "<i8",  # byte at which the utterance's first row begins
-    "key": "<u8",  # 64-bit digest of the utterance id: what random numbers are keyed by
-    "frames": "<i4",
-    "file": "<i4",  # number of the file
-    "minimum": "<f4",
-    "step": "<f4",
-    "crc": "<u4",  # CRC-32 of the stored bytes; 0: unknown
-    "power_ratio": "<f4",  # mean square of the samples over what the bands tell of it
-}
-"""What is kept of an utterance: 40 bytes, each column in one piece."""
-
-
-def utterance_key(utterance: str) -> int:
-    """A 64-bit number for an utterance id, the same in every run and on every machine."""
-    return int(digest(utterance)[:16], 16)
-
-
-class StoredFile(NamedTuple):
-    """A feature file: its path, relative to the set's folder, and the form of its values (storage.KINDS)."""
-
-    name: str
-    kind: int
 
 
 class Places(NamedTuple):
@@ -82,6 +56,7 @@ class FeatureIndex:
         self.fingerprint: str = header["fingerprint"]
         self.stored = [StoredFile(*entry) for entry in header["files"]]
         self._count: int = header["num_utterances"]
+        self._ids_crc: int = header["ids_crc"]
         self._ids: list[str] | None = None
         self._map_table()
 
@@ -114,19 +89,25 @@ class FeatureIndex:
             raise SdpnError(f"{directory} has no cached features: run {made_by} first")
         try:
             header = json.loads(path.read_text(encoding="utf-8"))
-            size = (directory / "index" / "table.bin").stat().st_size if header.get("format") == FORMAT else 0
-            whole = size == header["num_utterances"] * row_bytes()
-        except (OSError, ValueError, KeyError):
-            whole = False
-        if not whole:
-            raise SdpnError(f"{directory}/index is damaged or of another version: remove it and run {made_by} again")
-        return FeatureIndex(directory, header)
+            whole = header.get("format") == FORMAT and crc_of(directory / "index" / "table.bin") == header["table_crc"]
+            if whole:
+                return FeatureIndex(directory, header)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise SdpnError(f"{directory}/index is damaged or of another version: remove it and run {made_by} again")
 
     @property
     def ids(self) -> list[str]:
-        """Utterance ids, sorted by their UTF-8 bytes (Kaldi's C locale)."""
+        """Utterance ids, sorted by their UTF-8 bytes (Kaldi's C locale).
+
+        Raises:
+            SdpnError: their file is missing, or holds other bytes than were written.
+        """
         if self._ids is None:
-            self._ids = (self.directory / "index" / "ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
+            path = self.directory / "index" / "ids.txt"
+            if not path.exists() or crc_of(path) != self._ids_crc:
+                raise SdpnError(f"{path} is missing or damaged: remove {path.parent} and run its stage again")
+            self._ids = path.read_text(encoding="utf-8").split("\n")[:-1]
         return self._ids
 
     def number_of(self, utterance: str) -> int | None:
@@ -182,13 +163,16 @@ class FeatureIndex:
         )
 
     def verify(self, utterance: int) -> None:
-        """Compare an utterance's bytes with their checksum.
+        """Compare an utterance's bytes with their checksum; given features, which have none, must be finite.
 
         Raises:
             SdpnError: the file is missing or cut off, or the bytes are others than were written.
         """
         data = self._bytes(utterance)
         crc = int(self.crcs[utterance])
+        stored = KINDS.get(self.stored[self.files[utterance]].kind)
+        if not crc and stored is not None and stored.kind == "f" and not np.isfinite(data.view(stored)).all():
+            raise SdpnError(f"{self.path(utterance)}: the features of {self.ids[utterance]} are NaN or infinite")
         if crc and zlib.crc32(data) != crc:
             raise SdpnError(
                 f"{self.path(utterance)} is damaged (the features of {self.ids[utterance]} are not what was written): "
@@ -234,25 +218,21 @@ class FeatureIndex:
         if file not in self._maps:
             _allow_many_files()
             try:
-                self._maps[file] = np.asarray(np.memmap(self._path(file), dtype=np.uint8, mode="r"))
+                mapped = np.asarray(np.memmap(self._path(file), dtype=np.uint8, mode="r"))
+                self._maps.setdefault(file, mapped)  # of two threads one wins: its address may be in use already
             except (FileNotFoundError, ValueError):
                 raise SdpnError(f"{self._path(file)} is missing or empty: run its stage again") from None
             self._addresses[file] = self._maps[file].ctypes.data
         return self._maps[file]
 
     def __getstate__(self) -> dict:
-        kept = ("directory", "num_bins", "config", "fingerprint", "stored", "_count")
+        kept = ("directory", "num_bins", "config", "fingerprint", "stored", "_count", "_ids_crc")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._ids = None
         self._map_table()
-
-
-def row_bytes() -> int:
-    """Bytes that the index keeps of an utterance, its id apart."""
-    return sum(np.dtype(kind).itemsize for kind in COLUMNS.values())
 
 
 def _allow_many_files() -> None:
@@ -275,50 +255,3 @@ def open_features(directory: Path) -> FeatureIndex:
     if made and cuts.exists() and made.fingerprint.get("cuts") != file_digest(cuts):
         raise SdpnError(f"{cuts} has changed since its features were made: run stage 2 again")
     return index
-
-
-def write_index(
-    directory: Path,
-    files: list[StoredFile],
-    entries: list[tuple[str, int, Extent]],
-    config: FbankConfig,
-    fingerprint: str,
-    num_bins: int | None = None,
-) -> list[Path]:
-    """Write the index of a set; return its files.
-
-    Args:
-        directory: the folder of the set.
-        files: the feature files below it.
-        entries: (utterance id, file number, Extent), in any order.
-        config: how the features were made.
-        fingerprint: digest of everything they depend on.
-        num_bins: of every utterance, where it is not the configuration's.
-    """
-    entries = sorted(entries, key=lambda entry: entry[0].encode())
-    columns = {
-        "offset": [extent.offset for _, _, extent in entries],
-        "key": [utterance_key(name) for name, _, _ in entries],
-        "frames": [extent.frames for _, _, extent in entries],
-        "file": [file for _, file, _ in entries],
-        "minimum": [extent.minimum for _, _, extent in entries],
-        "step": [extent.step for _, _, extent in entries],
-        "crc": [extent.crc for _, _, extent in entries],
-        "power_ratio": [extent.power_ratio for _, _, extent in entries],
-    }
-    folder = directory / "index"
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "table.bin") as temporary, open(temporary, "wb") as opened:
-        for name, kind in COLUMNS.items():
-            opened.write(np.array(columns[name], dtype=kind).tobytes())
-    write_text(folder / "ids.txt", "".join(f"{name}\n" for name, _, _ in entries))
-    header = {
-        "format": FORMAT,
-        "num_utterances": len(entries),
-        "num_bins": num_bins or config.num_mel_bins,
-        "files": files,
-        "fingerprint": fingerprint,
-        "config": vars(config),
-    }
-    write_json(folder / "index.json", header)
-    return [folder / name for name in ("table.bin", "ids.txt", "index.json")]

@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from sdpn.console import say
 from sdpn.errors import SdpnError
 from sdpn.features.cache import list_items
 from sdpn.features.config import FbankConfig
-from sdpn.features.index import StoredFile, write_index
+from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.storage import BY_COLUMNS, STEPS, Extent, stored_size
 from sdpn.files import digest, exclusive
 from sdpn.shards import Work
@@ -43,7 +45,7 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
     stamps = [[path, *_stamp(path, scp)] for path in files]
     fingerprint = digest([[name, path, offset] for name, path, offset in places], stamps, config.spectral(), lacking)
     with exclusive(directory):
-        work = Work(directory, "index", {"features given": fingerprint})
+        work = Work(directory, "index", {"features given": fingerprint, "format of the index": FORMAT})
         if work.stale_reason() is None:
             return False
         work.begin()
@@ -115,6 +117,6 @@ def _extent(path: str, offset: int, name: str, scp: Path) -> tuple[int, Extent, 
         begin = offset + (21 if kind == BY_COLUMNS else 22)
         minimum, spread, rows, bins = struct.unpack("<ffii", head[begin - offset - 16 : begin - offset])
         step = spread / STEPS.get(kind, 65535)
-    if rows <= 0 or bins <= 0 or begin + stored_size(rows, bins, kind) > size:
+    if not np.isfinite([minimum, step]).all() or rows <= 0 or bins <= 0 or begin + stored_size(rows, bins, kind) > size:
         raise SdpnError(f"{scp}: {path} is cut off or damaged at {name}")
     return kind, Extent(begin, rows, minimum, step, kind, crc=0), bins

@@ -28,4 +28,6 @@ def speech_frames(energy: np.ndarray, config: FbankConfig) -> np.ndarray:
     frames = np.arange(len(energy))
     first = np.maximum(frames - config.vad_frames_context, 0)
     last = np.minimum(frames + config.vad_frames_context + 1, len(energy))
-    return loud[last] - loud[first] >= (last - first) * config.vad_proportion_threshold
+    # in float32, as Kaldi has it: 0.6 of 25 frames is then more than 15
+    wanted = (last - first).astype(np.float32) * np.float32(config.vad_proportion_threshold)
+    return loud[last] - loud[first] >= wanted

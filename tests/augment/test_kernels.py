@@ -10,12 +10,13 @@ from sdpn.augment.phases import Pair, estimate
 from sdpn.augment.random import NORMALS
 from sdpn.augment.sources import NOISE_PEAK
 from sdpn.features.config import FbankConfig
-from sdpn.features.fbank import Fbank, energy_weights
+from sdpn.features.fbank import Fbank, energy_weights, floor_of
 from sdpn.features.frontend import features_of
 from sdpn.features.storage import BY_COLUMNS, KINDS, decode_columns, dequantize, quantize, scale
 
 WEIGHTS = energy_weights(FbankConfig())
 DEVIATIONS = np.linspace(0.63, 0.27, 80, dtype=np.float32)
+FLOOR = np.float32(floor_of(FbankConfig()))
 
 
 def speech_like(seed, seconds=8.0):
@@ -28,7 +29,7 @@ def speech_like(seed, seconds=8.0):
 
 def run_mix(speech, noise, snr, spread=DEVIATIONS, key=7):
     mixed = speech.copy()
-    mix(mixed, noise.copy(), snr, WEIGHTS, spread, np.uint64(key), NORMALS)
+    mix(mixed, noise.copy(), snr, WEIGHTS, spread, np.uint64(key), NORMALS, FLOOR)
     return mixed
 
 
@@ -44,8 +45,8 @@ def test_mixing_is_its_plain_reference(snr, bins):
     rng = np.random.default_rng(0)
     speech, noise = rng.uniform(-12, 2, (2, 57, bins)).astype(np.float32)
     mixed = speech.copy()
-    mix(mixed, noise.copy(), snr, WEIGHTS[:bins], DEVIATIONS[:bins], np.uint64(3), NORMALS)
-    agree(mixed, reference.mix(speech.astype(np.float64), noise, snr, WEIGHTS[:bins], DEVIATIONS[:bins], 3))
+    mix(mixed, noise.copy(), snr, WEIGHTS[:bins], DEVIATIONS[:bins], np.uint64(3), NORMALS, FLOOR)
+    agree(mixed, reference.mix(speech.astype(np.float64), noise, snr, WEIGHTS[:bins], DEVIATIONS[:bins], 3, FLOOR))
 
 
 def stored_forms(matrix):
@@ -93,11 +94,23 @@ def test_a_view_is_its_plain_reference_from_every_stored_form(effects):
             view[name] = value
         view["key"] = 77 + kind
     out = np.empty((len(forms), 50, 38), dtype=np.float32)
-    render(views, WEIGHTS[:38], DEVIATIONS[:38], NORMALS, out)
+    render(views, WEIGHTS[:38], DEVIATIONS[:38], NORMALS, FLOOR, out)
     for view, rendered, form in zip(views, out, forms, strict=True):
         (*_, values), (*_, noise_values) = form
         added = noise_values if "snr" in effects else None
-        agree(rendered, reference.render_view(view, values, added, 50, WEIGHTS[:38], DEVIATIONS[:38]))
+        agree(rendered, reference.render_view(view, values, added, 50, WEIGHTS[:38], DEVIATIONS[:38], FLOOR))
+
+
+@pytest.mark.parametrize("profile", [FbankConfig(sample_scale=32768.0), FbankConfig.of_3dspeaker()])
+@pytest.mark.parametrize("kind", [0, 1, 2, 3])
+def test_a_silent_noise_adds_nothing_however_it_is_stored(profile, kind):
+    floor = np.float32(floor_of(profile))
+    speech = Fbank(profile)(speech_like(1))
+    silence = np.full_like(speech, np.log(floor))
+    mixed, stored = speech.copy(), quantize(silence, *scale(silence.min(), silence.max(), kind), kind)
+    noise = dequantize(stored, *scale(silence.min(), silence.max(), kind))
+    mix(mixed, noise, -5.0, WEIGHTS, DEVIATIONS, np.uint64(3), NORMALS, floor)
+    assert np.abs(mixed - speech).max() < 1e-5
 
 
 @pytest.mark.parametrize("snr", [0.0, 10.0])

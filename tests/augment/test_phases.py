@@ -39,6 +39,17 @@ def test_what_a_clips_bands_do_not_tell_counts_in_its_snr(pairs):
 def test_knots_are_the_least_squares_fit():
     line = np.linspace(0.6, 0.2, 80)
     np.testing.assert_allclose(knots(line, 3), [0.6, 0.4, 0.2], atol=1e-3)
+    steep = np.r_[np.ones(70), np.zeros(10)]
+    assert min(knots(steep, 9)) >= 0 and max(knots(steep, 9)) <= 1  # as conf/augment.yaml wants them
+
+
+@pytest.mark.parametrize("config", [FbankConfig(num_mel_bins=30), FbankConfig.of_3dspeaker(78)])
+def test_any_number_of_bands_is_compared_in_groups(pairs, config):
+    fbank = Fbank(config)
+    made = [Pair(one.speech, one.speech[::-1] * np.float32(0.9)) for one in pairs[:4]]
+    found = compare(made, fbank, estimate(made, fbank), 5.0)
+    assert found.bias.shape == found.spread.shape == (4,)
+    assert (np.abs(found.bias) < 0.3).all() and (np.abs(found.spread - 1) < 0.3).all()
 
 
 def test_white_noise_is_told_whole():

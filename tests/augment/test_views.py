@@ -194,6 +194,7 @@ def test_a_kind_with_weight_zero_is_never_drawn(caches):
         ({"speeds": "0.9,fast"}, "speeds is"),
         ({"speeds": "1.0,1.0"}, "speeds is"),
         ({"speeds": "3"}, "speeds is"),
+        ({"speeds": "0.9,0.90000001"}, "speeds is"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(settings, sentence):

@@ -1,3 +1,6 @@
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -137,6 +140,33 @@ def test_a_mode_other_than_stage_3s_is_refused_and_off_needs_none(prepared, tmp_
     off = make_sampler(index, open_banks(tmp_path, index, "off"), ViewConfig(augment="off"), 1, **SIZES)
     whole = {frame.tobytes() for row in range(4) for frame in index.read(row)}
     assert all(frame.tobytes() in whole for frame in off.views(0, np.arange(4)).student.reshape(-1, 80))
+
+
+def test_a_second_run_of_stage_3_with_other_options_stops_before_it_touches_a_bank(prepared, tmp_path):
+    data, corpus, *_ = prepared
+    shutil.copytree(data, tmp_path / "data")
+    folder = tmp_path / "data" / "augment"
+    other = dataclasses.replace(CONFIG, augment="mel", babble_clips=2)
+    before = sorted(path.name for path in folder.iterdir())
+
+    def run(function, jobs):  # while a bank of the first run is made, the second one comes
+        with pytest.raises(SdpnError, match="augment: wait for it or stop it first"):
+            make_banks(tmp_path / "data", corpus, other, 1, run_here)
+        return run_here(function, jobs)
+
+    make_banks(tmp_path / "data", corpus, dataclasses.replace(CONFIG, babble_clips=4), 1, run)
+    index = open_features(tmp_path / "data" / "train")
+    banks = open_banks(tmp_path / "data", index, "waveform")
+    assert len(banks.noises["babble"]) == 4
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_an_empty_bank_is_a_sentence(prepared, tmp_path):
+    data, corpus, *_ = prepared
+    shutil.copytree(data, tmp_path / "data")
+    write_jsonl_gz(tmp_path / "data" / "noise" / "cuts.jsonl.gz", [])
+    with pytest.raises(SdpnError, match="augment/noise: there is nothing to make features of: the set is empty"):
+        make_banks(tmp_path / "data", corpus, CONFIG, 1, run_here)
 
 
 def test_a_second_run_of_stage_3_makes_nothing(prepared, capsys):

@@ -33,7 +33,8 @@ from sdpn.features.audio import AudioCut, load_samples, stream_samples
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import ENERGY_FLOOR, Fbank
-from sdpn.features.index import FeatureIndex, StoredFile, write_index
+from sdpn.features.index import FeatureIndex
+from sdpn.features.index_files import StoredFile, write_index
 from sdpn.features.storage import Extent
 from sdpn.files import write_jsonl_gz
 

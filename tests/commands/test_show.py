@@ -4,6 +4,9 @@ import soundfile
 from click.testing import CliRunner
 from lhotse import Recording
 
+from sdpn.augment.kernels import VIEW
+from sdpn.augment.picture import cut_at
+from sdpn.augment.plan import Plan
 from sdpn.cli import cli
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
@@ -40,6 +43,29 @@ def test_an_utterance_is_drawn_from_the_set_that_has_it(data, tmp_path, utteranc
 
     image = imread(tmp_path / "picture.png")
     assert image.shape[0] > 800 and np.unique(image.reshape(-1, image.shape[2]), axis=0).shape[0] > 500
+
+
+@pytest.mark.parametrize(
+    ("start", "rows", "speed", "where"),
+    [
+        (9000, 12000, 1.0, (90.0, 2.0)),  # of two minutes, of which a picture shows one
+        (11900, 12000, 1.0, (119.0, 1.0)),
+        (5000, 10000, 1.2, (60.0, 2.4)),  # a faster copy is shorter
+        (960000, 1920000, 1.0, (60.0, 2.0)),  # audio has a row for every sample
+    ],
+)
+def test_a_view_is_marked_where_it_was_cut(start, rows, speed, where):
+    views = np.zeros((1, 1), dtype=VIEW)
+    views["speech_start"], views["speech_frames"] = start, rows
+    plan = Plan(views, *np.full((3, 1, 1), -1), np.array([speed]))
+    assert cut_at(plan, 0, 2.0, 120.0) == pytest.approx(where)
+
+
+def test_with_pauses_taken_out_the_waveform_is_drawn_whole(data, tmp_path):
+    make_set(data / "train", FbankConfig(vad="energy", vad_energy_mean_scale=1.0, vad_energy_threshold=0.0), run_here)
+    result = show("one", "--data", data, "-o", tmp_path / "picture.svg")
+    assert result.exit_code == 0
+    assert "its pauses are not in the fbank" in (tmp_path / "picture.svg").read_text()
 
 
 def test_the_same_epoch_and_seed_give_the_same_picture(data, tmp_path):

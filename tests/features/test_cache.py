@@ -144,6 +144,9 @@ def test_a_large_set_has_at_most_500_files():
         (np.r_[np.ones(7999), np.inf], "samples are NaN or infinite"),
         (np.zeros(8000), "it is silent: all its samples are equal"),
         (np.full(8000, 0.5), "it is silent: all its samples are equal"),
+        (1e-22 * np.sin(np.arange(8000)), "it is silent: no band rises above the floor of the fbank"),
+        (1e-10 * np.sin(np.arange(8000)), "it is silent: no band rises above the floor of the fbank"),
+        (1e20 * np.sin(np.arange(8000)), "samples reach 1e+20 where full scale is 1"),
         (np.ones(4000), "4000 samples where the manifest says 8000"),
     ],
 )

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import kaldi_native_fbank as knf
@@ -179,3 +180,16 @@ def test_band_centres_answer_to_tones():
 def test_impossible_band_edges_are_refused():
     with pytest.raises(ValueError, match="high_freq"):
         FbankConfig(high_freq=9000.0).check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"frame_shift": 0.01}, "frame_shift is 0.01 ms; expected at least 1 samples of 16000 Hz"),
+        ({"frame_length": 0.07, "frame_shift": 0.07}, "frame_length is 0.07 ms; expected at least 2 samples"),
+        ({"sample_scale": 1e20}, "'sample_scale' is 1e+20; expected a number at least 1 and at most 65536"),
+    ],
+)
+def test_settings_of_which_no_fbank_comes_are_refused(settings, sentence):
+    with pytest.raises(SdpnError, match=re.escape(sentence)):
+        read(None, FbankConfig, settings)

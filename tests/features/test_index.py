@@ -86,6 +86,36 @@ def test_a_damaged_index_is_a_sentence(make_cache):
         FeatureIndex.open(directory)
 
 
+@pytest.mark.parametrize("at", [3, -3, -43, -90])
+def test_a_flipped_byte_of_the_index_is_never_taken_for_a_place_or_a_scale(make_cache, at):
+    directory = make_cache(FbankConfig())
+    flip_a_byte(directory / "index" / "table.bin", at)
+    with pytest.raises(SdpnError, match="index is damaged or of another version: remove it and run stage 2 again"):
+        FeatureIndex.open(directory)
+
+
+def test_damaged_or_missing_ids_are_a_sentence(make_cache):
+    directory = make_cache(FbankConfig())
+    ids = directory / "index" / "ids.txt"
+    for change in (lambda: flip_a_byte(ids, 4), lambda: os.truncate(ids, 12), ids.unlink):
+        change()
+        with pytest.raises(SdpnError, match=r"ids.txt is missing or damaged: remove .*index and run its stage again"):
+            FeatureIndex.open(directory).number_of("utt03")
+
+
+def test_an_index_of_another_format_is_made_anew_and_no_feature_is(make_cache, monkeypatch, capsys):
+    directory = make_cache(FbankConfig())
+    made = (directory / "feats.0001.ark").stat().st_mtime_ns
+    for module in ("index", "index_files", "cache"):
+        monkeypatch.setattr(f"sdpn.features.{module}.FORMAT", 99)
+    with pytest.raises(SdpnError, match="of another version"):
+        FeatureIndex.open(directory)
+    make_cache(FbankConfig())
+    assert "the index is made again: format of the index changed" in capsys.readouterr().out
+    assert len(FeatureIndex.open(directory)) == 10
+    assert (directory / "feats.0001.ark").stat().st_mtime_ns == made
+
+
 def test_missing_and_cut_off_feature_files_are_sentences(make_cache):
     directory = make_cache(FbankConfig())
     ark = directory / "feats.0001.ark"

@@ -81,6 +81,27 @@ def test_what_is_wrong_with_an_scp_is_a_sentence(tmp_path, matrices, line, sente
         index_scp(tmp_path, scp, CONFIG)
 
 
+@pytest.mark.parametrize("form", ["FM", "DM"])
+def test_given_features_that_are_not_finite_are_a_sentence(tmp_path, matrices, form):
+    matrices["utt1"][7, 3] = np.nan
+    write(tmp_path, matrices, form)
+    index_scp(tmp_path, tmp_path / "feats.scp", CONFIG)
+    index = FeatureIndex.open(tmp_path)
+    index.read(0)
+    with pytest.raises(SdpnError, match=r"feats.ark: the features of utt1 are NaN or infinite"):
+        index.places(np.arange(3))
+
+
+def test_a_scale_that_is_no_number_is_a_sentence(tmp_path, matrices):
+    write(tmp_path, {"utt0": matrices["utt0"]}, "CM2")
+    ark = tmp_path / "feats.ark"
+    content = ark.read_bytes()
+    at = content.index(b"CM2 ") + 4
+    ark.write_bytes(content[:at] + np.float32(np.nan).tobytes() + content[at + 4 :])
+    with pytest.raises(SdpnError, match="is cut off or damaged at utt0"):
+        index_scp(tmp_path, tmp_path / "feats.scp", CONFIG)
+
+
 def test_a_cut_off_ark_and_another_number_of_bins_are_sentences(tmp_path, matrices):
     write(tmp_path, matrices, "FM")
     with pytest.raises(SdpnError, match="utt0 has 20 bins where num_mel_bins is 80"):

@@ -13,11 +13,11 @@ def compute_vad_energy(log_energy, threshold, mean_scale, context, proportion):
     for t in range(count):
         near = [u for u in range(t - context, t + context + 1) if 0 <= u < count]
         loud = sum(log_energy[u] > threshold for u in near)
-        voiced.append(loud >= len(near) * proportion)
+        voiced.append(loud >= np.float32(len(near)) * np.float32(proportion))  # BaseFloat is float
     return np.array(voiced)
 
 
-@pytest.mark.parametrize("context", [0, 2, 5])
+@pytest.mark.parametrize("context", [0, 2, 5, 12])
 @pytest.mark.parametrize(
     ("threshold", "mean_scale", "proportion"), [(5.0, 0.5, 0.6), (5.5, 0.5, 0.12), (12.0, 0.0, 0.5)]
 )
