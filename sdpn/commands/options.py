@@ -14,7 +14,7 @@ ERROR = 2
 """Exit status of an error where 1 is an answer."""
 
 NO_DECISION = (
-    "no decision: the model has no calibration (stage 6 makes one); give the score to decide by as --threshold"
+    "no decision: the model has no usable calibration (stage 6 makes one); give the score to decide by as --threshold"
 )
 
 

@@ -34,6 +34,8 @@ class SystemScorer:
         self.folder = plan.exp_dir / "backends" / system.name.replace(" ", "-")
         self.clusters_depend_on = plan.of_training(system) | plan.of_clusters()
         self.train = read_checked(system.xvectors / self.corpus.train)
+        made = Work.finished(system.xvectors / self.corpus.train, "xvectors")
+        self.network: str | None = made.fingerprint.get("model") if made else None
         self.sets: dict[str, XVectors] = {self.corpus.train: self.train}
         self.clusters_: np.ndarray | None = None
 
@@ -67,7 +69,7 @@ class SystemScorer:
             self._fit(backend, chain, None)
             for note in chain.notes_:
                 say(f"  {note}")
-            save_chain(self.folder / f"{backend}.h5", chain)
+            save_chain(self.folder / f"{backend}.h5", chain, self.network)
         calibration: _Calibration | None = None
         if to_calibrate or learned:
             norms = list(dict.fromkeys(row.norm for row in [*to_calibrate, *learned]))
@@ -211,6 +213,7 @@ class SystemScorer:
         clustered = needs_clusters(backend, chain, row.norm, self.settings)
         return {
             "chain": chain.text,
+            "network": self.network,
             "pseudo_speakers": int(self.clusters().max()) + 1 if clustered else None,
             "cohort": self.settings.cohort if normalized else None,
             "cohort_size": len(cohort.vectors) if normalized else None,
