@@ -59,4 +59,4 @@ def main() -> None:
     """The console script."""
     from sdpn.console import run
 
-    run(cli)
+    run(cli, resumes=False)

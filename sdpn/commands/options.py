@@ -1,13 +1,17 @@
 """What the verbs that use a model have in common."""
 
 import math
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from sdpn.errors import SdpnError
+from sdpn.files import sentence
 
 PATH = click.Path(path_type=Path)
 ERROR = 2
@@ -47,12 +51,26 @@ def decision_options(command: Callable) -> Callable:
 
 @contextmanager
 def errors_apart() -> Iterator[None]:
-    """Have errors leave with the status ERROR, since 1 is an answer here."""
+    """Have errors leave with the status ERROR, since 1 is an answer here; a bug of ours too, with its traceback."""
     try:
         yield
     except SdpnError as error:
         error.status = ERROR
         raise
+    except OSError as error:
+        reason = sentence(error)
+        if reason is None:
+            _leave()
+        refused = SdpnError(f"{error.filename}: {reason}" if error.filename else reason)
+        refused.status = ERROR
+        raise refused from None
+    except Exception:
+        _leave()
+
+
+def _leave() -> NoReturn:
+    traceback.print_exc()
+    sys.exit(ERROR)
 
 
 def answer(score: float, limit: float | None) -> int:

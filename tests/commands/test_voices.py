@@ -12,7 +12,7 @@ import soundfile
 from click.testing import CliRunner
 
 import sdpn
-from sdpn.cli import cli
+from sdpn.cli import cli, main
 from sdpn.errors import SdpnError
 from sdpn.extraction.vector_files import read_vectors
 from tests.voices import write_experiment, write_small_model, write_voice
@@ -103,6 +103,20 @@ def test_an_error_is_one_sentence_and_status_2_where_1_is_an_answer(exp, there, 
     assert done.returncode == 2 and done.stderr.startswith(sentence) and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("bug", [RuntimeError("a bug"), OSError(28, "No space left on device")])
+def test_nothing_that_goes_wrong_looks_like_another_speaker(there, monkeypatch, capsys, bug):
+    def fails(*_):
+        raise bug
+
+    monkeypatch.setattr("sdpn.recognizer.Recognizer.__init__", fails)
+    monkeypatch.setattr(sys, "argv", ["sdpn", "verify", "zero/a.wav", "zero/a.wav", "--model", "exp"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert ("Traceback" in said and "a bug" in said) or said.startswith("error: the disk is full")
+
+
 def test_speakers_are_enrolled_and_identified(exp, there, tmp_path):
     file = tmp_path / "speakers.json"
     common = ("--model", exp, "--speakers", file)
@@ -184,6 +198,16 @@ def test_a_folder_with_broken_files_gives_the_others(exp, tmp_path):
     assert done.returncode == 0 and "3 x-vectors in" in done.stdout and "2 left out" in done.stdout
     assert done.stderr.count("warning: ") == 2 and "in/broken.wav: " in done.stderr
     assert read_vectors(tmp_path / "x.npz").ids == ["0.wav", "1.wav", "2.wav"]
+
+
+def test_what_cannot_even_be_listed_in_a_folder_is_warned_of(exp, tmp_path):
+    write_voice(tmp_path / "in" / "a.wav", 0, 0, seconds=0.5)
+    os.mkfifo(tmp_path / "in" / "pipe.wav")
+    (tmp_path / "in" / os.fsdecode(b"\xff.wav")).write_bytes(b"RIFF")
+    done = call("embed", tmp_path / "in", "--model", exp, "-o", tmp_path / "x.npz", "--nj", 1)
+    assert done.returncode == 0 and "1 x-vectors in" in done.stdout and "2 left out" in done.stdout
+    assert f"warning: {tmp_path}/in/pipe.wav: not a regular file" in done.stderr
+    assert "its name is not UTF-8" in done.stderr
 
 
 @pytest.mark.parametrize(
