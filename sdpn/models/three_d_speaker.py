@@ -8,7 +8,6 @@ SpeechBrain's names, and `module.head.*`, which has served its purpose after tra
 
 import argparse
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import sdpn
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.files import file_digest, sentence, write_text
-from sdpn.models.folder import write_model
+from sdpn.models.folder import MORE_THAN_PLAIN, asked_for, write_model
 from sdpn.models.registry import build_encoder
 
 # Plain data that such checkpoints hold beside tensors: the learning rate came from a NumPy array. Nothing here can act
@@ -204,12 +203,12 @@ def _load(path: Path) -> Any:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many ways: pickle's, zip's, torch's
-        asks = re.search(r"GLOBAL (\S+)", str(error))
+        asks = asked_for(error)
         if asks is None:
             raise SdpnError(f"{path} is no file of torch.save, or a damaged one: fetch it again") from error
         raise SdpnError(
-            f"{path} asks for {asks[1]}, which is more than tensors, numbers and text: it is not opened, since it "
-            "could run any code; save it again as a state_dict where you trust it"
+            f"{path} asks for {asks}, {MORE_THAN_PLAIN}: it is not opened; save it again as a state_dict where you "
+            "trust it"
         ) from error
 
 
