@@ -19,7 +19,8 @@ _SHOWN = 20
 @click.option("-o", "--out", required=True, type=PATH, help=f"where the x-vectors go: {', '.join(_FORMS)}")
 @click.option("--nj", default=len(os.sched_getaffinity(0)), type=click.IntRange(1), help="processes  [default: cores]")
 def embed(recordings: tuple[Path, ...], model: Path, device: str, out: Path, nj: int) -> None:
-    """Embed RECORDINGS: audio files of any format and sampling rate, or folders of such.
+    """Make an x-vector, which is a voice in numbers, of each of RECORDINGS: audio files of any format and sampling
+    rate, or folders of such.
 
     \b
     sdpn embed *.wav -o x.npz --model exp/toy

@@ -14,6 +14,7 @@ from sdpn.commands.options import (
     errors_apart,
     likelihood_words,
     model_option,
+    warn_of_short,
 )
 
 _speakers_option = click.option(
@@ -56,6 +57,8 @@ def enroll(
     if broken:
         more = f" (and {len(broken) - 1} more)" if broken[1:] else ""
         raise SdpnError(f"nobody was enrolled: {broken[0]}{more}")
+    for path, one in zip(recordings, found, strict=True):
+        warn_of_short(path, one.num_frames, embedder.frame_seconds)
     with held(speakers_file):
         enrollment = Enrollment.read(*known, may_be_new=True)
         own = {} if replace else enrollment.speakers.get(name, {})
@@ -119,6 +122,8 @@ def identify(
                 warn(found.reason)
                 status = ERROR
                 continue
+            if not quiet:
+                warn_of_short(path, found.num_frames, recognizer.embedder.frame_seconds)
             scores = recognizer.score_all(voices, found.vector[None])[:, 0]
             order = np.argsort(-scores)
             best = scores[order[0]]

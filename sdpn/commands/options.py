@@ -17,6 +17,9 @@ PATH = click.Path(path_type=Path)
 ERROR = 2
 """Exit status of an error where 1 is an answer."""
 
+SHORT = 1.0
+"""Seconds, of a recording; a judgement and not a measurement."""
+
 NO_DECISION = (
     "no decision: the model has no usable calibration (stage 6 makes one); give the score to decide by as --threshold"
 )
@@ -76,6 +79,15 @@ def _leave() -> NoReturn:
 def answer(score: float, limit: float | None) -> int:
     """The exit status: 0 for a score that reaches the limit, 1 for one that does not, ERROR where there is none."""
     return ERROR if limit is None else int(score < limit)
+
+
+def warn_of_short(path: Path, num_frames: int, frame_seconds: float) -> None:
+    """Say that a recording is too short for its score to be relied on, where it is."""
+    seconds = num_frames * frame_seconds
+    if seconds < SHORT:
+        from sdpn.console import warn
+
+        warn(f"{path}: only {seconds:.2f} s long: too little to rely on")
 
 
 def check_device(device: str) -> None:

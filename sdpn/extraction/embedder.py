@@ -42,6 +42,7 @@ class Embedder:
     Attributes:
         sampling_rate: Hz, of the features; any other rate is resampled to it.
         dimension: of the x-vectors.
+        frame_seconds: what a frame stands for.
 
     Raises:
         SdpnError: there is no model in the folder, or one that cannot be read.
@@ -56,6 +57,7 @@ class Embedder:
             where = f"{Path(model) / 'config.yaml'}: "
             raise SdpnError(where + str(error).removeprefix(where)) from None
         self.sampling_rate = self.fbank.config.sampling_rate
+        self.frame_seconds = self.fbank.config.frame_shift / 1000
         self.dimension: int = encoder.embedding_size
         self.extractor = Extractor(encoder, torch.device(device), max_frames)
 

@@ -103,6 +103,16 @@ def test_an_error_is_one_sentence_and_status_2_where_1_is_an_answer(exp, there, 
     assert done.returncode == 2 and done.stderr.startswith(sentence) and done.stderr.count("\n") == 1
 
 
+def test_a_recording_too_short_to_rely_on_is_warned_of(exp, there, tmp_path):
+    short = write_voice(tmp_path / "short.wav", 0, 5, seconds=0.3)
+    common = ("--model", exp, "--threshold", 0)
+    sentence = f"warning: {short}: only 0.30 s long: too little to rely on\n"
+    assert call("verify", "zero/a.wav", short, *common).stderr == sentence
+    assert call("verify", "zero/a.wav", short, *common, "--quiet").stderr == ""
+    assert sdpn_("enroll", "zero", short, "--model", exp, "--speakers", tmp_path / "s.json").stderr == sentence
+    assert sdpn_("identify", short, *common, "--speakers", tmp_path / "s.json").stderr == sentence
+
+
 @pytest.mark.parametrize("bug", [RuntimeError("a bug"), OSError(28, "No space left on device")])
 def test_nothing_that_goes_wrong_looks_like_another_speaker(there, monkeypatch, capsys, bug):
     def fails(*_):
