@@ -122,6 +122,9 @@ def convert(tensors: Mapping[str, Tensor], source: str | Path) -> tuple[nn.Modul
         raise SdpnError(
             f"{source} does not hold 3D-Speaker's ECAPA-TDNN as it is known here: {'; '.join(filter(None, complaints))}"
         )
+    odd = [name for name in shapes if name not in counters and not _plain(tensors[name])]
+    if odd:
+        raise SdpnError(f"{source} holds tensors that are not plain floating-point numbers: {_listed('', odd).strip()}")
     state = {}
     for name, ours in encoder.state_dict().items():
         tensor = tensors.get(theirs[name], torch.zeros((), dtype=ours.dtype))
@@ -210,6 +213,11 @@ def _load(path: Path) -> Any:
             f"{path} asks for {asks}, {MORE_THAN_PLAIN}: it is not opened; save it again as a state_dict where you "
             "trust it"
         ) from error
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether its numbers are there one by one: it is not sparse, quantized, complex, or a shape alone."""
+    return tensor.is_floating_point() and tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta)
 
 
 def _listed(what: str, names: Sequence[str]) -> str:
