@@ -130,6 +130,9 @@ def test_a_back_end_that_cannot_score_the_models_x_vectors_is_a_sentence(tmp_pat
         del opened["0 mean-subtract"]["mean_"]
     with pytest.raises(SdpnError, match=r"cosine\.h5 is damaged: remove it and run stage 6 again"):
         sdpn.load(exp)
+    (exp / "backends" / "sdpn" / "cosine.h5").write_bytes(b"nothing")
+    with pytest.raises(SdpnError, match=r"cosine\.h5: damaged, or not an HDF5 file"):
+        sdpn.load(exp)
     save_chain(tmp_path / "other.h5", Chain("mean-subtract | cosine").fit(np.eye(5)))
     with pytest.raises(SdpnError, match=r"other\.h5 does not fit the model: mean-subtract: .* 12 dimensions"):
         sdpn.load(exp, str(tmp_path / "other.h5"))

@@ -10,6 +10,7 @@ from sdpn.errors import SdpnError
 from sdpn.files import atomic_path
 
 FORMAT = "sdpn back-end 1"
+_DAMAGED = "{}: damaged, or not an HDF5 file"
 
 
 def save_chain(path: str | Path, chain: Chain, network: str | None = None) -> None:
@@ -58,13 +59,20 @@ def load_chain(path: str | Path) -> Chain:
     except SdpnError:
         raise
     except Exception:  # a file that somebody has edited fails in many ways
-        raise SdpnError(f"{path}: damaged, or not an HDF5 file") from None
+        raise SdpnError(_DAMAGED.format(path)) from None
     chain.notes_ = [step.note_ for step in chain.steps if step.note_]
     return chain
 
 
 def network_of(path: str | Path) -> str | None:
-    """The digest that `save_chain` was given, None where it was given none."""
-    with h5py.File(path, "r") as opened:
-        network = opened.attrs.get("network")
+    """The digest that `save_chain` was given, None where it was given none.
+
+    Raises:
+        SdpnError: the file cannot be read.
+    """
+    try:
+        with h5py.File(path, "r") as opened:
+            network = opened.attrs.get("network")
+    except OSError:
+        raise SdpnError(_DAMAGED.format(path)) from None
     return None if network is None else str(network)
