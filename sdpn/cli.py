@@ -13,7 +13,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "verify": ("sdpn.commands.verify:verify", "Say whether two recordings are one speaker's."),
     "enroll": ("sdpn.commands.enroll:enroll", "Enroll a speaker by name."),
     "identify": ("sdpn.commands.enroll:identify", "Say who of the enrolled speakers is heard."),
-    "embed": ("sdpn.commands.embed:embed", "Make x-vectors of recordings."),
+    "embed": ("sdpn.commands.embed:embed", "Make x-vectors: a voice in numbers, for each recording."),
     "show": ("sdpn.commands.show:show", "Draw an utterance: waveform, fbank, and views as training sees them."),
     "info": ("sdpn.commands.info:info", "Say how far a training is and how it goes, also while it runs."),
     "score": ("sdpn.commands.score:score", "Score trials over anybody's x-vectors, with any back-end."),
@@ -59,4 +59,4 @@ def main() -> None:
     """The console script."""
     from sdpn.console import run
 
-    run(cli)
+    run(cli, resumes=False)

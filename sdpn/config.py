@@ -61,7 +61,7 @@ def read(path: str | Path | None, cls: type[T], overrides: dict[str, Any] | None
         raise SdpnError(f"{path}: expected `key: value` lines")
     tree = dict(tree)
     given = {key: override for key, override in (overrides or {}).items() if override is not None}
-    return _build(cls, {**tree, **given}, str(path or "command line"), "")
+    return build(cls, {**tree, **given}, str(path or "command line"))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -108,7 +108,8 @@ def _click_type(hint: Any, field: dataclasses.Field) -> Any:
     return {int: int, float: float, str: str, bool: bool}.get(plain[0])
 
 
-def _build(cls: type, tree: dict, file: str, prefix: str) -> Any:
+def build(cls: type[T], tree: dict, file: str, prefix: str = "") -> T:
+    """A `cls` of the keys and values in `tree`, checked as `read` does; `file` and `prefix` stand in its sentences."""
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in tree:
@@ -138,7 +139,7 @@ def _convert(raw: Any, hint: Any, field: dataclasses.Field, file: str, key: str,
     if dataclasses.is_dataclass(hint):
         if not isinstance(raw, dict):
             raise SdpnError(f"{file}: '{key}' is {raw!r}; expected keys below it")
-        return _build(hint, raw, file, key + ".")
+        return build(hint, raw, file, key + ".")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if raw is None and types.NoneType in arguments:

@@ -81,19 +81,23 @@ def timed(what: str) -> Iterator[None]:
     say(f"  {what} ({time.monotonic() - start:.1f} s)")
 
 
-def run(command: Callable) -> None:
+def run(command: Callable, resumes: bool = True) -> None:
     """Run a click command as a program: a user's mistake is one sentence on standard error and status 1.
+
+    Args:
+        resumes: whether it goes on, called again, where it was interrupted.
 
     Wrong usage keeps click's own sentence and its status 2; an unexpected exception keeps its traceback.
     """
+    interrupted = "interrupted: run the same command again to go on" if resumes else "interrupted"
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Abort as abort:
         if isinstance(abort.__cause__ or abort.__context__, EOFError):  # click takes any for the end of its input
             raise (abort.__cause__ or abort.__context__) from None
-        fail("interrupted: run the same command again to go on", 130)
+        fail(interrupted, 130)
     except KeyboardInterrupt:
-        fail("interrupted: run the same command again to go on", 130)
+        fail(interrupted, 130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

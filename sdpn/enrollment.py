@@ -28,11 +28,12 @@ class Enrollment:
         self.speakers = speakers or {}
 
     @staticmethod
-    def read(path: Path, model: str, may_be_new: bool = False) -> "Enrollment":
+    def read(path: Path, model: str, dimension: int, may_be_new: bool = False) -> "Enrollment":
         """Read a file.
 
         Args:
             model: digest of the model in use.
+            dimension: of its x-vectors.
             may_be_new: whether a file that is not there is an empty one.
 
         Raises:
@@ -46,19 +47,18 @@ class Enrollment:
             tree = json.loads(path.read_text(encoding="utf-8"))
             if tree["format"] != FORMAT:
                 raise ValueError
-            speakers = {
-                name: {recording: np.array(vector, dtype=np.float32) for recording, vector in recordings.items()}
-                for name, recordings in tree["speakers"].items()
-            }
             made_by = tree["model"]
-            if len({vector.shape for own in speakers.values() for vector in own.values()}) > 1 or not all(
-                np.isfinite(vector).all() and vector.ndim == 1 for own in speakers.values() for vector in own.values()
-            ):
-                raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError):
+            speakers = {}
+            for name, recordings in tree["speakers"].items():
+                check_name(name)
+                speakers[name] = {recording: _read_vector(vector) for recording, vector in recordings.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SdpnError, IsADirectoryError):
             raise SdpnError(f"{path}: damaged, or not a file that `sdpn enroll` made") from None
         if made_by != model:
             raise SdpnError(f"{path}: its speakers were enrolled with another model: enroll them again in a new file")
+        for name, own in speakers.items():
+            if not own or any(vector.shape != (dimension,) for vector in own.values()):
+                raise SdpnError(f"{path}: the entry of '{name}' is damaged: enroll again in a new file")
         return Enrollment(path, model, speakers)
 
     def write(self) -> None:
@@ -87,6 +87,25 @@ def held(path: Path) -> Iterator[None]:
     with folder:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+
+
+def check_name(name: str) -> None:
+    """Make sure that a speaker can be told from nobody, and a name from the next line.
+
+    Raises:
+        SdpnError: it is empty, "-", or has line breaks or other unprintable characters.
+    """
+    if not name.strip() or name == "-" or not name.isprintable():
+        raise SdpnError(f"{name!r} is no name: expected text in one line, other than '-'")
+
+
+def _read_vector(numbers: list[float]) -> np.ndarray:
+    """An x-vector; ValueError where it is none."""
+    with np.errstate(over="ignore"):
+        vector = np.array(numbers, dtype=np.float32)
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise ValueError
+    return vector
 
 
 def _text(text: str) -> str:

@@ -24,8 +24,6 @@ _SENTENCES = {
     errno.ENOTDIR: "a file is where a folder should be: choose another folder or remove it",
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EFBIG: "the file size limit is reached: raise it (ulimit -f) and run the same command again",
-    errno.EEXIST: "a file of that name is there already: choose another folder or remove it",
-    errno.ENOTDIR: "a file stands where a folder should be: choose another folder or remove it",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) and run the same command again",
 }
 

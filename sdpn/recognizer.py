@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdpn.backend.chain import Chain
-from sdpn.backend.chain_file import load_chain
+from sdpn.backend.chain_file import load_chain, network_of
 from sdpn.errors import SdpnError
 from sdpn.extraction.embedder import Embedder
 from sdpn.extraction.sets import model_digest
@@ -119,9 +119,10 @@ def _backend_of(model: Path, backend: str | None, dimension: int) -> tuple[str, 
     if backend is None:
         backend = _DEFAULT if _DEFAULT in made else next(iter(made), PLAIN)
     if backend in made:
-        return backend, load_chain(fitted_backend(model, backend)), _calibration_of(exp, backend)
+        chain = _tried(fitted_backend(model, backend), dimension)
+        return backend, chain, _calibration_of(exp, model, backend, chain)
     if backend.endswith(".h5"):
-        return backend, load_chain(backend), None
+        return backend, _tried(Path(backend), dimension), None
     if "|" not in backend and backend != _DEFAULT:
         raise _unknown(exp, made, backend)
     chain = Chain(PLAIN if backend == _DEFAULT else backend)
@@ -130,6 +131,22 @@ def _backend_of(model: Path, backend: str | None, dimension: int) -> tuple[str, 
             f"the chain '{chain.text}' must be fitted first: name a back-end that stage 6 has made, or a .h5"
         )
     return chain.text, chain.fit(np.ones((1, dimension))), None
+
+
+def _tried(path: Path, dimension: int) -> Chain:
+    """The chain in a file, once it has scored x-vectors of `dimension`; SdpnError where it cannot."""
+    chain = load_chain(path)
+    vectors = np.random.default_rng(0).normal(size=(2, dimension))
+    try:
+        voices, counts = chain.enroll(vectors, np.arange(2))
+        sane = np.isfinite(chain.scorer.score_matrix(voices, chain.transform(vectors), counts)).all()
+    except SdpnError as error:
+        raise SdpnError(f"{path} does not fit the model: {error}") from None
+    except Exception:  # what a step has learned is missing, or of another kind
+        sane = False
+    if not sane:
+        raise SdpnError(f"{path} is damaged: remove it and run stage 6 again")
+    return chain
 
 
 def backends_of(model: Path) -> tuple[Path, dict[str, Path]]:
@@ -157,7 +174,18 @@ def _unknown(exp: Path, made: dict[str, Path], name: str) -> SdpnError:
 
 
 def _refuse_stale(exp: Path, model: Path, backend: Path) -> None:
-    """Make sure that a back-end was fitted on x-vectors of the model that is there now."""
+    """Make sure that a back-end was fitted on x-vectors of the model that is there now.
+
+    It says so itself; of one that does not, the x-vectors that lie there tell, if they are older.
+    """
+    sentence = (
+        f"{backend} was fitted on x-vectors of another network: run stages 5 and 6 again, or give --backend '{PLAIN}'"
+    )
+    network = network_of(backend)
+    if network is not None:
+        if network != model_digest(model):
+            raise SdpnError(sentence)
+        return
     for directory in sorted(path for path in exp.glob("xvectors/*") if path.is_dir()):
         work = Work.finished(directory, "xvectors")
         vectors = vectors_file(directory)
@@ -165,24 +193,27 @@ def _refuse_stale(exp: Path, model: Path, backend: Path) -> None:
             continue
         other = work.fingerprint.get("model") != model_digest(model)
         if other or vectors.stat().st_mtime_ns > backend.stat().st_mtime_ns:
-            raise SdpnError(
-                f"{backend} was fitted on x-vectors of another network: run stages 5 and 6 again, or give "
-                f"--backend '{PLAIN}'"
-            )
+            raise SdpnError(sentence)
         return
 
 
-def _calibration_of(exp: Path, backend: str) -> Calibration | None:
-    """What stage 6 has learned of a back-end's scores; None where it has not."""
+def _calibration_of(exp: Path, model: Path, backend: str, chain: Chain) -> Calibration | None:
+    """What stage 6 has learned of a back-end's scores; None where it has not, or of another network or chain.
+
+    Nor does a calibration count under which a higher score speaks for two speakers: such scores tell nothing.
+    """
     path = exp / "results" / "results.json"
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         for row in rows:
             plain = row["score_norm"] == "none" and not row["quality"] and not row["fused"]
             if row["system"] == "sdpn" and row["backend"] == backend and plain and row["calibration"]:
-                return Calibration(float(row["calibration"]["weight"]), float(row["calibration"]["offset"]))
+                found = Calibration(float(row["calibration"]["weight"]), float(row["calibration"]["offset"]))
+                fits = row["chain"] == chain.text and row.get("network") in (None, model_digest(model))
+                sane = 1e-6 < found.weight < 1e6 and abs(found.offset) < 1e6
+                return found if fits and sane else None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise SdpnError(f"{path} is damaged: remove it and run stage 6 again") from None
     return None

@@ -76,6 +76,7 @@ class Work:
     def _record(self) -> dict[str, Any] | None:
         try:
             record = json.loads(self.done_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError, RecursionError):  # or damaged
             return None
-        return record if {"fingerprint", "outputs", "report"} <= record.keys() else None
+        parts = [record.get(part) for part in ("fingerprint", "outputs", "report")] if isinstance(record, dict) else []
+        return record if parts and all(isinstance(part, dict) for part in parts) else None

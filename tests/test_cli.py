@@ -19,6 +19,11 @@ def test_every_verb_has_a_help_of_its_own(verb):
     assert result.exit_code == 0 and result.output.startswith("Usage: ")
 
 
+@pytest.mark.parametrize("group", ["import", "export"])
+def test_no_line_of_help_is_cut_short(group):
+    assert "..." not in CliRunner().invoke(cli, [group, "--help"]).output.split("Commands:")[1]
+
+
 def test_an_unknown_verb_is_refused():
     result = CliRunner().invoke(cli, ["shwo"])
     assert result.exit_code == 2 and "No such command 'shwo'" in result.output

@@ -58,6 +58,18 @@ def test_what_a_user_can_cause_is_a_sentence_and_a_status(error, status, sentenc
     assert sentence in capsys.readouterr().err
 
 
+def test_only_what_resumes_says_so(capsys, monkeypatch):
+    @click.command()
+    def command():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["sdpn"])
+    for resumes in (True, False):
+        with pytest.raises(SystemExit):
+            console.run(command, resumes)
+        assert ("to go on" in capsys.readouterr().err) == resumes
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch):
     @click.command()
     def command():

@@ -81,9 +81,9 @@ def test_leftovers_of_a_killed_run_are_removed_but_not_from_folders_locked_on_th
 
 def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path):
     (tmp_path / "exp").write_text("")
-    with pytest.raises(SdpnError, match="a file of that name is there already"), exclusive(tmp_path / "exp"):
+    with pytest.raises(SdpnError, match="a file is where a folder should be"), exclusive(tmp_path / "exp"):
         pass
-    with pytest.raises(SdpnError, match="a file stands where a folder should be"), exclusive(tmp_path / "exp" / "toy"):
+    with pytest.raises(SdpnError, match="a file is where a folder should be"), exclusive(tmp_path / "exp" / "toy"):
         pass
 
 

@@ -1,15 +1,18 @@
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 import sdpn
-from sdpn.backend.chain_file import load_chain
+from sdpn.backend.chain import Chain
+from sdpn.backend.chain_file import load_chain, save_chain
 from sdpn.errors import SdpnError
 from sdpn.recognizer import PLAIN, Recognizer
 from tests.voices import CALIBRATION, RATE, voice, write_experiment, write_small_model, write_voice
@@ -80,11 +83,59 @@ def test_a_back_end_of_another_network_is_refused(tmp_path):
     assert sdpn.load(exp, PLAIN).backend == PLAIN
 
 
-def test_x_vectors_newer_than_the_back_end_are_seen(tmp_path):
+def without_its_network(backend):
+    with h5py.File(backend, "r+") as opened:
+        del opened.attrs["network"]
+
+
+def test_x_vectors_newer_than_a_back_end_that_does_not_say_its_network_are_seen(tmp_path):
     exp = write_experiment(tmp_path / "exp")
-    os.utime(exp / "backends" / "sdpn" / "cosine.h5", ns=(0, 0))
+    backend = exp / "backends" / "sdpn" / "cosine.h5"
+    os.utime(backend, ns=(0, 0))
+    assert sdpn.load(exp).backend == "cosine"  # a copied experiment has any dates
+    without_its_network(backend)
+    os.utime(backend, ns=(0, 0))
     with pytest.raises(SdpnError, match="of another network"):
         sdpn.load(exp)
+
+
+def edited(exp, **changes):
+    path = exp / "results" / "results.json"
+    tree = json.loads(path.read_text())
+    tree["rows"][0] |= changes
+    path.write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "of another training"},  # as after a kill of stage 6, between back-end and results
+        {"chain": "length-norm | cosine"},
+        {"calibration": {"weight": -3.0, "offset": 1.0}},  # the scores tell nothing: stage 6 warns of it
+        {"calibration": {"weight": 0, "offset": 1.0}},
+        {"calibration": {"weight": float("nan"), "offset": 1.0}},
+        {"calibration": {"weight": 1.0, "offset": float("inf")}},
+    ],
+)
+def test_a_calibration_that_is_stale_or_senseless_is_none(tmp_path, changes):
+    exp = write_experiment(tmp_path / "exp")
+    edited(exp, **changes)
+    model = sdpn.load(exp)
+    assert model.calibration is None and model.limit() is None and model.log_likelihood_ratio(1.0) is None
+
+
+def test_a_back_end_that_cannot_score_the_models_x_vectors_is_a_sentence(tmp_path):
+    exp = write_experiment(tmp_path / "exp")
+    with h5py.File(exp / "backends" / "sdpn" / "cosine.h5", "r+") as opened:
+        del opened["0 mean-subtract"]["mean_"]
+    with pytest.raises(SdpnError, match=r"cosine\.h5 is damaged: remove it and run stage 6 again"):
+        sdpn.load(exp)
+    (exp / "backends" / "sdpn" / "cosine.h5").write_bytes(b"nothing")
+    with pytest.raises(SdpnError, match=r"cosine\.h5: damaged, or not an HDF5 file"):
+        sdpn.load(exp)
+    save_chain(tmp_path / "other.h5", Chain("mean-subtract | cosine").fit(np.eye(5)))
+    with pytest.raises(SdpnError, match=r"other\.h5 does not fit the model: mean-subtract: .* 12 dimensions"):
+        sdpn.load(exp, str(tmp_path / "other.h5"))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +154,10 @@ def test_what_is_no_back_end_is_a_sentence(exp, backend, sentence):
 
 def test_damaged_results_are_a_sentence(tmp_path):
     exp = write_experiment(tmp_path / "exp")
-    (exp / "results" / "results.json").write_text("{")
-    with pytest.raises(SdpnError, match=r"results\.json is damaged"):
-        sdpn.load(exp)
+    for content in ("{", "[]", '{"rows": [1]}', "[" * 100_000):
+        (exp / "results" / "results.json").write_text(content)
+        with pytest.raises(SdpnError, match=r"results\.json is damaged"):
+            sdpn.load(exp)
     (exp / "results" / "results.json").unlink()
     assert sdpn.load(exp).calibration is None
 

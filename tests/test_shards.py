@@ -42,5 +42,6 @@ def test_work_that_was_begun_again_is_not_done(work):
 
 
 def test_a_damaged_done_file_does_not_count(work):
-    work.done_file.write_text('{"fingerprint": {')
-    assert work.stale_reason() == "not done yet"
+    for content in (b'{"fingerprint": {', b"[]", b"\xff", b'{"fingerprint": 3, "outputs": {}, "report": {}}'):
+        work.done_file.write_bytes(content)
+        assert work.stale_reason() == "not done yet"

@@ -10,10 +10,14 @@ from sdpn.errors import SdpnError
 from sdpn.files import atomic_path
 
 FORMAT = "sdpn back-end 1"
+_DAMAGED = "{}: damaged, or not an HDF5 file"
 
 
-def save_chain(path: str | Path, chain: Chain) -> None:
+def save_chain(path: str | Path, chain: Chain, network: str | None = None) -> None:
     """Write a fitted chain; equal chains give equal bytes.
+
+    Args:
+        network: a digest of the network whose x-vectors it was fitted on, where that is known.
 
     The file has one group a step, named `0 mean-subtract`, `1 lda` and so on, which holds the attributes that the step
     learned: arrays as datasets, numbers and sentences as attributes.
@@ -21,6 +25,8 @@ def save_chain(path: str | Path, chain: Chain) -> None:
     words = [part.split()[0] for part in chain.text.split("|")]
     with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as opened:
         opened.attrs["format"], opened.attrs["chain"] = FORMAT, chain.text
+        if network is not None:
+            opened.attrs["network"] = network
         for place, (word, step) in enumerate(zip(words, chain.steps, strict=True)):
             group = opened.create_group(f"{place} {word}", track_order=True)
             for name, learned in vars(step).items():
@@ -43,14 +49,30 @@ def load_chain(path: str | Path) -> Chain:
         with h5py.File(path, "r") as opened:
             if opened.attrs.get("format") != FORMAT:
                 raise SdpnError(f"{path}: not a back-end that sdpn wrote ({FORMAT})")
-            chain = Chain(opened.attrs["chain"])
+            chain = Chain(str(opened.attrs["chain"]))
             for place, step in enumerate(chain.steps):
                 group = next(opened[name] for name in opened if name.startswith(f"{place} "))
-                for name, learned in group.attrs.items():
+                for name, learned in [*group.attrs.items(), *((name, item[()]) for name, item in group.items())]:
+                    if not name.endswith("_") or name.startswith("_"):
+                        raise ValueError(f"{name} is nothing that a step learns")
                     setattr(step, name, learned.item() if isinstance(learned, np.generic) else learned)
-                for name, learned in group.items():
-                    setattr(step, name, learned[()])
-    except (OSError, KeyError, StopIteration):
-        raise SdpnError(f"{path}: damaged, or not an HDF5 file") from None
+    except SdpnError:
+        raise
+    except Exception:  # a file that somebody has edited fails in many ways
+        raise SdpnError(_DAMAGED.format(path)) from None
     chain.notes_ = [step.note_ for step in chain.steps if step.note_]
     return chain
+
+
+def network_of(path: str | Path) -> str | None:
+    """The digest that `save_chain` was given, None where it was given none.
+
+    Raises:
+        SdpnError: the file cannot be read.
+    """
+    try:
+        with h5py.File(path, "r") as opened:
+            network = opened.attrs.get("network")
+    except OSError:
+        raise SdpnError(_DAMAGED.format(path)) from None
+    return None if network is None else str(network)

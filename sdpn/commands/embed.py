@@ -19,7 +19,8 @@ _SHOWN = 20
 @click.option("-o", "--out", required=True, type=PATH, help=f"where the x-vectors go: {', '.join(_FORMS)}")
 @click.option("--nj", default=len(os.sched_getaffinity(0)), type=click.IntRange(1), help="processes  [default: cores]")
 def embed(recordings: tuple[Path, ...], model: Path, device: str, out: Path, nj: int) -> None:
-    """Embed RECORDINGS: audio files of any format and sampling rate, or folders of such.
+    """Make an x-vector, which is a voice in numbers, of each of RECORDINGS: audio files of any format and sampling
+    rate, or folders of such.
 
     \b
     sdpn embed *.wav -o x.npz --model exp/toy
@@ -39,12 +40,12 @@ def embed(recordings: tuple[Path, ...], model: Path, device: str, out: Path, nj:
     from sdpn.extraction.vector_files import write_vectors
     from sdpn.models.folder import find_model
 
-    named = named_files(recordings)
+    named, unlisted = named_files(recordings)
     folder = find_model(model)
     run = partial(run_jobs, nj=nj if device == "cpu" else 1)
     with timed(f"{len(named)} recordings"):
         found = dict(zip(named, embed_all(folder, list(named.values()), run, device), strict=True))
-    broken = [one.reason for one in found.values() if one.vector is None]
+    broken = unlisted + [one.reason for one in found.values() if one.vector is None]
     for reason in broken[:_SHOWN]:
         warn(reason)
     if len(broken) > _SHOWN:
@@ -58,8 +59,8 @@ def embed(recordings: tuple[Path, ...], model: Path, device: str, out: Path, nj:
     say(f"  {len(usable)} x-vectors in {out}{left_out}")
 
 
-def named_files(given: tuple[Path, ...]) -> dict[str, str]:
-    """The files given or in the folders given, by their names.
+def named_files(given: tuple[Path, ...]) -> tuple[dict[str, str], list[str]]:
+    """The files given or in the folders given, by their names; and what in the folders cannot be used, with why.
 
     Raises:
         SdpnError: one is not there, a folder holds no audio, or two files would get one name.
@@ -67,12 +68,14 @@ def named_files(given: tuple[Path, ...]) -> dict[str, str]:
     from sdpn.corpus.audio_files import list_audio
 
     named: dict[str, str] = {}
+    unlisted: list[str] = []
     for path in given:
         if path.is_dir():
             listing = list_audio(path)
             if not listing.files:
                 raise SdpnError(f"{path}: there is no audio file in it: {listing.what_else}")
             found = {file.name: file.path for file in listing.files}
+            unlisted += [f"{skipped.path}: {skipped.reason}" for skipped in listing.skipped]
         elif path.exists():
             found = {str(path): str(path)}
         else:
@@ -81,4 +84,4 @@ def named_files(given: tuple[Path, ...]) -> dict[str, str]:
         if any(os.path.realpath(named[name]) != os.path.realpath(found[name]) for name in twice):
             raise SdpnError(f"two recordings would be called {sorted(twice)[0]}: give the folder above both")
         named |= found
-    return named
+    return named, unlisted

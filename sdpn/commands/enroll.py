@@ -14,6 +14,7 @@ from sdpn.commands.options import (
     errors_apart,
     likelihood_words,
     model_option,
+    warn_of_short,
 )
 
 _speakers_option = click.option(
@@ -40,27 +41,33 @@ def enroll(
     """
     check_device(device)
     from sdpn.console import say
-    from sdpn.enrollment import Enrollment, held
+    from sdpn.enrollment import Enrollment, check_name, held
     from sdpn.errors import SdpnError
     from sdpn.extraction.embedder import Embedder
     from sdpn.extraction.sets import model_digest
     from sdpn.models.folder import find_model
 
+    check_name(name)
     folder = find_model(model)
-    Enrollment.read(speakers_file, model_digest(folder), may_be_new=True)  # refused before any work
-    found = list(Embedder(folder, device).embed_files(recordings))
+    embedder = Embedder(folder, device)
+    known = (speakers_file, model_digest(folder), embedder.dimension)
+    Enrollment.read(*known, may_be_new=True)  # refused before any work
+    found = list(embedder.embed_files(recordings))
     broken = [one.reason for one in found if one.vector is None]
     if broken:
         more = f" (and {len(broken) - 1} more)" if broken[1:] else ""
         raise SdpnError(f"nobody was enrolled: {broken[0]}{more}")
+    for path, one in zip(recordings, found, strict=True):
+        warn_of_short(path, one.num_frames, embedder.frame_seconds)
     with held(speakers_file):
-        enrollment = Enrollment.read(speakers_file, model_digest(folder), may_be_new=True)
+        enrollment = Enrollment.read(*known, may_be_new=True)
         own = {} if replace else enrollment.speakers.get(name, {})
         own |= {str(path): one.vector for path, one in zip(recordings, found, strict=True)}
         enrollment.speakers[name] = own
         enrollment.write()
     count = "one recording" if len(own) == 1 else f"{len(own)} recordings"
-    say(f"{name}: {count} in {speakers_file}, which knows {len(enrollment.speakers)} speakers")
+    speakers = "one speaker" if len(enrollment.speakers) == 1 else f"{len(enrollment.speakers)} speakers"
+    say(f"{name}: {count} in {speakers_file}, which knows {speakers}")
 
 
 @click.command()
@@ -101,7 +108,7 @@ def identify(
         from sdpn.recognizer import Recognizer
 
         recognizer = Recognizer(model, backend, device)
-        enrollment = Enrollment.read(speakers_file, model_digest(recognizer.embedder.model))
+        enrollment = Enrollment.read(speakers_file, model_digest(recognizer.embedder.model), recognizer.dimension)
         if not enrollment.speakers:
             raise SdpnError(f"{speakers_file}: nobody is enrolled")
         names = list(enrollment.speakers)
@@ -115,6 +122,8 @@ def identify(
                 warn(found.reason)
                 status = ERROR
                 continue
+            if not quiet:
+                warn_of_short(path, found.num_frames, recognizer.embedder.frame_seconds)
             scores = recognizer.score_all(voices, found.vector[None])[:, 0]
             order = np.argsort(-scores)
             best = scores[order[0]]

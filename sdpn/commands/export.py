@@ -13,7 +13,7 @@ def export() -> None:
     """Write data and models in the forms that other tools read."""
 
 
-@export.command("kaldi-dir")
+@export.command("kaldi-dir", short_help="Write a set as a Kaldi data directory.")
 @click.argument("set_dir", metavar="DATA/SET", type=PATH)
 @click.argument("out", type=PATH)
 @click.option("--oracle", is_flag=True, help="training set: with the speaker labels that stage 1 kept aside")
@@ -35,7 +35,7 @@ def kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> None:
         warn(f"{done.left_out} utterances have no features and are left out, as Kaldi asks for")
 
 
-@export.command("onnx")
+@export.command("onnx", short_help="Write a model as ONNX.")
 @click.argument("model", metavar="EXP|MODEL", type=PATH)
 @click.option("--out", type=FILE, metavar="FILE", help="[default: encoder.onnx in the model folder]")
 def onnx(model: Path, out: Path | None) -> None:
@@ -58,7 +58,7 @@ def onnx(model: Path, out: Path | None) -> None:
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, ONNX Runtime's embeddings differ by {difference:.0e} at most")
 
 
-@export.command("torch")
+@export.command("torch", short_help="Write a model as a graph for torch alone.")
 @click.argument("model", metavar="EXP|MODEL", type=PATH)
 @click.option("--out", type=FILE, metavar="FILE", help="[default: encoder.pt2 in the model folder]")
 def torch(model: Path, out: Path | None) -> None:

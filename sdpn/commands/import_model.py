@@ -12,7 +12,7 @@ def import_model() -> None:
     """Make a model folder of another toolkit's checkpoint."""
 
 
-@import_model.command("3dspeaker")
+@import_model.command("3dspeaker", short_help="Convert a checkpoint of 3D-Speaker (SDPN, RDINO).")
 @click.argument("checkpoint", metavar="CKPT", type=PATH)
 @click.option("--out", type=PATH, metavar="DIR", help="the model folder  [default: exp/NAME/model, NAME that of CKPT]")
 def three_d_speaker(checkpoint: Path, out: Path | None) -> None:

@@ -1,20 +1,27 @@
 """What the verbs that use a model have in common."""
 
 import math
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from sdpn.errors import SdpnError
+from sdpn.files import sentence
 
 PATH = click.Path(path_type=Path)
 ERROR = 2
 """Exit status of an error where 1 is an answer."""
 
+SHORT = 1.0
+"""Seconds, of a recording; a judgement and not a measurement."""
+
 NO_DECISION = (
-    "no decision: the model has no calibration (stage 6 makes one); give the score to decide by as --threshold"
+    "no decision: the model has no usable calibration (stage 6 makes one); give the score to decide by as --threshold"
 )
 
 
@@ -47,17 +54,40 @@ def decision_options(command: Callable) -> Callable:
 
 @contextmanager
 def errors_apart() -> Iterator[None]:
-    """Have errors leave with the status ERROR, since 1 is an answer here."""
+    """Have errors leave with the status ERROR, since 1 is an answer here; a bug of ours too, with its traceback."""
     try:
         yield
     except SdpnError as error:
         error.status = ERROR
         raise
+    except OSError as error:
+        reason = sentence(error)
+        if reason is None:
+            _leave()
+        refused = SdpnError(f"{error.filename}: {reason}" if error.filename else reason)
+        refused.status = ERROR
+        raise refused from None
+    except Exception:
+        _leave()
+
+
+def _leave() -> NoReturn:
+    traceback.print_exc()
+    sys.exit(ERROR)
 
 
 def answer(score: float, limit: float | None) -> int:
     """The exit status: 0 for a score that reaches the limit, 1 for one that does not, ERROR where there is none."""
     return ERROR if limit is None else int(score < limit)
+
+
+def warn_of_short(path: Path, num_frames: int, frame_seconds: float) -> None:
+    """Say that a recording is too short for its score to be relied on, where it is."""
+    seconds = num_frames * frame_seconds
+    if seconds < SHORT:
+        from sdpn.console import warn
+
+        warn(f"{path}: only {seconds:.2f} s long: too little to rely on")
 
 
 def check_device(device: str) -> None:

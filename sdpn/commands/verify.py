@@ -13,6 +13,7 @@ from sdpn.commands.options import (
     errors_apart,
     likelihood_words,
     model_option,
+    warn_of_short,
 )
 
 
@@ -30,18 +31,27 @@ def verify(
     \b
     sdpn verify a.wav b.m4a --model exp/toy
 
-    Exit status: 0 the same speaker, 1 different speakers, 2 an error or no decision. Where stage 6 has
-    calibrated the back-end, the decision follows from the log-likelihood ratio and --prior; elsewhere it takes a
+    Exit status: 0 the same speaker, 1 different speakers, 2 an error or no decision.
+
+    The score is higher the more alike the voices are. A model that stage 6 of the recipe has calibrated also says
+    how much likelier that score is of one speaker than of two, and decides by that and --prior; any other takes a
     --threshold for the score.
     """
     with errors_apart():
         check_device(device)
         from sdpn.console import say, warn
+        from sdpn.errors import SdpnError
         from sdpn.recognizer import Recognizer
 
         recognizer = Recognizer(model, backend, device)
         limit = recognizer.limit(prior, threshold)
-        score = recognizer.score(a, b)
+        found = list(recognizer.embedder.embed_files([a, b]))
+        for path, one in zip((a, b), found, strict=True):
+            if one.vector is None:
+                raise SdpnError(one.reason)
+            if not quiet:
+                warn_of_short(path, one.num_frames, recognizer.embedder.frame_seconds)
+        score = recognizer.score(*(one.vector for one in found))
         ratio = recognizer.log_likelihood_ratio(score)
         if quiet:
             return answer(score, limit)

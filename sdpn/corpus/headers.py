@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import struct
 import zlib
 from collections import defaultdict
@@ -102,6 +103,8 @@ def _reader() -> list:
 def read_header(path: str | Path) -> Header | str:
     """What the header of an audio file says, or a few words on why the file cannot be used."""
     try:
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+            return "not a regular file"  # a pipe that nobody writes into is waited for until then
         with open(path, "rb") as opened:  # libsndfile's word for a file that may not be opened is "System error"
             start = opened.read(12)
             if not start:
@@ -116,8 +119,12 @@ def read_header(path: str | Path) -> Header | str:
         info = soundfile.info(path)
     except OSError as error:
         return error.strerror.lower()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
     except ValueError as error:
         return str(error)
+    except TypeError:  # soundfile goes by the name: .raw
+        return "not readable as audio: samples without a header"
     except soundfile.LibsndfileError as error:
         return f"not readable as audio: {error.error_string.rstrip('.')}"
     if info.frames >= 2**48:  # libsndfile's mark for a length that the header does not tell

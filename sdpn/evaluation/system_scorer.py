@@ -35,6 +35,8 @@ class SystemScorer:
         self.folder = fitted_file(plan.exp_dir, system, "").parent
         self.clusters_depend_on = plan.of_training(system) | plan.of_clusters()
         self.train = read_checked(system.xvectors / self.corpus.train)
+        made = Work.finished(system.xvectors / self.corpus.train, "xvectors")
+        self.network: str | None = made.fingerprint.get("model") if made else None
         self.sets: dict[str, XVectors] = {self.corpus.train: self.train}
         self.clusters_: np.ndarray | None = None
 
@@ -71,7 +73,7 @@ class SystemScorer:
             self._fit(backend, chain, None)
             for note in chain.notes_:
                 say(f"  {note}")
-            save_chain(fitted, chain)
+            save_chain(fitted, chain, self.network)
         calibration: _Calibration | None = None
         if to_calibrate or learned:
             norms = list(dict.fromkeys(row.norm for row in [*to_calibrate, *learned]))
@@ -216,6 +218,7 @@ class SystemScorer:
         clustered = needs_clusters(backend, chain, row.norm, self.settings)
         return {
             "chain": chain.text,
+            "network": self.network,
             "pseudo_speakers": int(self.clusters().max()) + 1 if clustered else None,
             "cohort": self.settings.cohort if normalized else None,
             "cohort_size": len(cohort.vectors) if normalized else None,

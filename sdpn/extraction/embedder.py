@@ -14,11 +14,10 @@ from sdpn.console import Progress
 from sdpn.errors import SdpnError
 from sdpn.extraction.extractor import Extractor, Held, windows_of
 from sdpn.features.audio import AudioCut, stream_samples
-from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import features_of
 from sdpn.features.storage import Matrix
-from sdpn.models.folder import read_model
+from sdpn.models.folder import fbank_config, read_model
 
 _FRAMES_AT_ONCE = 40_000  # of recordings whose features wait in memory to be embedded together
 _FILES_PER_JOB = 100
@@ -43,6 +42,7 @@ class Embedder:
     Attributes:
         sampling_rate: Hz, of the features; any other rate is resampled to it.
         dimension: of the x-vectors.
+        frame_seconds: what a frame stands for.
 
     Raises:
         SdpnError: there is no model in the folder, or one that cannot be read.
@@ -52,10 +52,12 @@ class Embedder:
         encoder, config = read_model(model, device)
         self.model = Path(model)
         try:
-            self.fbank = Fbank(FbankConfig(**config["features"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise SdpnError(f"{model}/config.yaml: its features cannot be computed ({error})") from None
+            self.fbank = Fbank(fbank_config(model, config))
+        except (SdpnError, ValueError) as error:
+            where = f"{Path(model) / 'config.yaml'}: "
+            raise SdpnError(where + str(error).removeprefix(where)) from None
         self.sampling_rate = self.fbank.config.sampling_rate
+        self.frame_seconds = self.fbank.config.frame_shift / 1000
         self.dimension: int = encoder.embedding_size
         self.extractor = Extractor(encoder, torch.device(device), max_frames)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sdpn.config import build
 from sdpn.console import Progress, say
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import FORMS, XVectors, read_xvectors, write_xvectors
@@ -165,7 +166,11 @@ def _check_features(index: FeatureIndex, model: Path) -> None:
     path = model / "config.yaml"
     if not path.exists():
         raise SdpnError(f"{model} holds no model: run stage 4 first")
-    expected = FbankConfig(**yaml.safe_load(path.read_text(encoding="utf-8"))["features"]).spectral()
+    try:
+        features = yaml.safe_load(path.read_text(encoding="utf-8"))["features"]
+        expected = build(FbankConfig, dict(features), str(path)).spectral()
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        raise SdpnError(f"{path} is damaged: remove {model} and run stage 4 again") from None
     found = index.config.spectral()
     wrong = [
         f"{name} {found[name]} where it was {expected[name]}" for name in expected if expected[name] != found[name]

@@ -75,11 +75,15 @@ def write_frames(path: Path, xvectors: XVectors) -> Path:
 
 def write_hdf5(path: Path, xvectors: XVectors) -> list[Path]:
     """Write the datasets `ids`, `vectors` (n, D) and `num_frames`; return the path."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as opened:
-        text = h5py.string_dtype()
-        opened.create_dataset("ids", data=np.array(xvectors.ids, dtype=object), dtype=text, track_times=False)
-        opened.create_dataset("vectors", data=xvectors.vectors, track_times=False)
-        opened.create_dataset("num_frames", data=xvectors.num_frames, track_times=False)
+    with atomic_path(path) as temporary:
+        try:
+            with h5py.File(temporary, "w") as opened:
+                text = h5py.string_dtype()
+                opened.create_dataset("ids", data=np.array(xvectors.ids, dtype=object), dtype=text, track_times=False)
+                opened.create_dataset("vectors", data=xvectors.vectors, track_times=False)
+                opened.create_dataset("num_frames", data=xvectors.num_frames, track_times=False)
+        except RuntimeError as error:  # so HDF5 calls what it finds out about the disk as late as it closes the file
+            raise OSError(str(error)) from error
     return [path]
 
 

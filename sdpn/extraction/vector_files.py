@@ -36,8 +36,10 @@ def read_vectors(path: str | Path) -> XVectors:
         raise SdpnError(f"{path}: there is no such file")
     try:
         named = list(readers[path.suffix](path))
-    except (OSError, EOFError, ValueError, AssertionError, KeyError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:120]
+    except (OSError, EOFError, ArithmeticError, ValueError, AssertionError, KeyError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:120] or "it is damaged, or points past the end of another file"
+        if "pickle" in reason:  # NumPy's sentence goes on with how to run what is in the file
+            reason = "there is more in it than arrays of numbers and text"
         raise SdpnError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from None
     found = _collected(named, path)
     refuse_unusable(found, str(path))
@@ -104,16 +106,18 @@ def _table(named: list[tuple[str, np.ndarray]]) -> tuple[list[str], np.ndarray] 
     return [name.decode() if isinstance(name, bytes) else str(name) for name in texts[0]], matrices[0]
 
 
+# kaldiio runs a name that begins or ends with "|", and "-" is its standard input: it is given absolute paths alone.
 def _scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     with open(path, encoding="utf-8") as lines:
         for line in lines:
-            if "|" in line.partition(" ")[2]:  # kaldiio would run it
-                raise SdpnError(f"{path}: '{line.split()[0]}' is the output of a command: write it into a file first")
-    yield from kaldiio.load_scp_sequential(str(path))
+            name, *rest = line.split(maxsplit=1)  # at any white space, as kaldiio does
+            if rest and ("|" in rest[0] or rest[0].strip() == "-"):
+                raise SdpnError(f"{path}: '{name}' is the output of a command: write it into a file first")
+    yield from kaldiio.load_scp_sequential(str(path.absolute()))
 
 
 def _ark(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    yield from kaldiio.load_ark(str(path))
+    yield from kaldiio.load_ark(str(path.absolute()))
 
 
 def _hdf5(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -125,4 +129,7 @@ def _hdf5(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def _npz(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     with np.load(path, allow_pickle=False) as opened:
-        yield from opened.items()
+        for name, array in opened.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"'{name}' in it is no array")
+            yield name, array

@@ -25,7 +25,7 @@ class FbankConfig:
     profile: str = value(
         "kaldi", "whose definition: Kaldi's fbank, or torchaudio's MelSpectrogram as in 3D-Speaker", one_of=PROFILES
     )
-    sampling_rate: int = value(16000, "Hz; cuts of another rate are refused", at_least=4000)
+    sampling_rate: int = value(16000, "Hz; cuts of another rate are refused", at_least=4000, at_most=768_000)
     num_mel_bins: int = value(80, "filters", at_least=8, at_most=256)
     frame_length: float = value(25.0, "ms", above=0)
     frame_shift: float = value(10.0, "ms", above=0)

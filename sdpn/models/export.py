@@ -23,7 +23,7 @@ import sdpn
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.files import atomic_path
-from sdpn.models.folder import read_model
+from sdpn.models.folder import fbank_config, read_model
 
 TOLERANCE = 1e-4  # of the embedding's coordinates, relative to their root mean square
 DESCRIPTION = "sdpn.json"  # the metadata within a file of torch.export
@@ -47,7 +47,7 @@ def export_torch(model: str | Path, out: str | Path) -> float:
         SdpnError: the folder holds no model, or the file cannot be written.
     """
     encoder, config = read_model(model)
-    bins = config["network"].get("num_bins", 80)
+    bins = fbank_config(model, config).num_mel_bins
     program = trace(encoder, bins)
     packed = io.BytesIO()
     with _quiet():
@@ -72,7 +72,7 @@ def export_onnx(model: str | Path, out: str | Path) -> float:
     if missing:
         raise SdpnError(f"ONNX needs {' and '.join(missing)}: run pip install onnx onnxscript onnxruntime")
     encoder, config = read_model(model)
-    bins = config["network"].get("num_bins", 80)
+    bins = fbank_config(model, config).num_mel_bins
     packed = to_onnx(trace(encoder, bins), metadata(config))
     difference = compare(encoder, onnx_encoder(packed), bins)
     _write(out, packed)

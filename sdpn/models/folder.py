@@ -1,6 +1,7 @@
 """A model folder: an encoder's weights and, beside them, what is needed to use it."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,13 @@ import torch
 import yaml
 from torch import nn
 
+from sdpn.config import build
 from sdpn.errors import SdpnError
+from sdpn.features.config import FbankConfig
 from sdpn.files import atomic_path, write_text
 from sdpn.models.registry import build_encoder
+
+MORE_THAN_PLAIN = "which is more than tensors, numbers and text, and could run any code"
 
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
@@ -78,10 +83,45 @@ def read_model(directory: str | Path, device: torch.device | str = "cpu") -> tup
         config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
         encoder = build_encoder(**config["network"])
         encoder.load_state_dict(torch.load(directory / "weights.pt", map_location="cpu", weights_only=True))
+    except PermissionError as error:
+        raise SdpnError(f"{error.filename}: permission denied") from None
     except Exception as error:  # a damaged file fails in many ways: YAML's, pickle's, zip's, torch's
-        reason = " ".join(str(error).split())[:200]
+        reason = f"it asks for {asks}, {MORE_THAN_PLAIN}" if (asks := asked_for(error)) else sentence_of(error)
         raise SdpnError(f"{directory} holds no readable model ({reason}): remove it and run stage 4 again") from error
+    if not all(torch.isfinite(tensor).all() for tensor in encoder.state_dict().values()):
+        raise SdpnError(f"{directory} holds weights that are not finite: the training that made it has failed")
     return encoder.to(device).eval(), config
+
+
+def fbank_config(directory: str | Path, config: dict[str, Any]) -> FbankConfig:
+    """The features of a model folder, of which `config` is the configuration.
+
+    Raises:
+        SdpnError: there is a setting that is not allowed, or the network takes another number of bins.
+    """
+    path = Path(directory) / "config.yaml"
+    features = config.get("features") if isinstance(config, dict) else None
+    if not isinstance(features, dict):
+        raise SdpnError(f"{path}: its features cannot be computed: expected settings below 'features'")
+    try:
+        made = build(FbankConfig, features, str(path))
+    except SdpnError as error:
+        raise SdpnError(f"{path}: its features cannot be computed: {str(error).removeprefix(f'{path}: ')}") from None
+    bins = config["network"].get("num_bins", 80)
+    if made.num_mel_bins != bins:
+        raise SdpnError(f"{path}: its features have {made.num_mel_bins} bins, and its network takes {bins}")
+    return made
+
+
+def asked_for(error: Exception) -> str | None:
+    """What a file of torch.save asks for beside plain data, of the error with which torch refused it; else None."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return found[1] if found else None
+
+
+def sentence_of(error: Exception) -> str:
+    """What an error says, in one short line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def describe_model(directory: str | Path) -> list[str]:

@@ -8,7 +8,6 @@ SpeechBrain's names, and `module.head.*`, which has served its purpose after tra
 
 import argparse
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import sdpn
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.files import file_digest, sentence, write_text
-from sdpn.models.folder import write_model
+from sdpn.models.folder import MORE_THAN_PLAIN, asked_for, write_model
 from sdpn.models.registry import build_encoder
 
 # Plain data that such checkpoints hold beside tensors: the learning rate came from a NumPy array. Nothing here can act
@@ -123,6 +122,9 @@ def convert(tensors: Mapping[str, Tensor], source: str | Path) -> tuple[nn.Modul
         raise SdpnError(
             f"{source} does not hold 3D-Speaker's ECAPA-TDNN as it is known here: {'; '.join(filter(None, complaints))}"
         )
+    odd = [name for name in shapes if name not in counters and not _plain(tensors[name])]
+    if odd:
+        raise SdpnError(f"{source} holds tensors that are not plain floating-point numbers: {_listed('', odd).strip()}")
     state = {}
     for name, ours in encoder.state_dict().items():
         tensor = tensors.get(theirs[name], torch.zeros((), dtype=ours.dtype))
@@ -204,13 +206,18 @@ def _load(path: Path) -> Any:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many ways: pickle's, zip's, torch's
-        asks = re.search(r"GLOBAL (\S+)", str(error))
+        asks = asked_for(error)
         if asks is None:
             raise SdpnError(f"{path} is no file of torch.save, or a damaged one: fetch it again") from error
         raise SdpnError(
-            f"{path} asks for {asks[1]}, which is more than tensors, numbers and text: it is not opened, since it "
-            "could run any code; save it again as a state_dict where you trust it"
+            f"{path} asks for {asks}, {MORE_THAN_PLAIN}: it is not opened; save it again as a state_dict where you "
+            "trust it"
         ) from error
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether its numbers are there one by one: it is not sparse, quantized, complex, or a shape alone."""
+    return tensor.is_floating_point() and tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta)
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sdpn.backend.chain import Chain
-from sdpn.backend.chain_file import load_chain, save_chain
+from sdpn.backend.chain_file import load_chain, network_of, save_chain
 from sdpn.errors import SdpnError
 
 TEXTS = (
@@ -59,3 +59,28 @@ def test_what_is_no_back_end_is_refused_in_a_sentence(data, tmp_path):
         pass
     with pytest.raises(SdpnError, match="not a back-end that sdpn wrote"):
         load_chain(path)
+
+
+def test_the_network_that_a_chain_was_fitted_for_is_kept(data, tmp_path):
+    save_chain(tmp_path / "a.h5", Chain("cosine").fit(data[0]), "4c91")
+    save_chain(tmp_path / "b.h5", Chain("cosine").fit(data[0]))
+    assert network_of(tmp_path / "a.h5") == "4c91" and network_of(tmp_path / "b.h5") is None
+    assert load_chain(tmp_path / "a.h5").text == "cosine"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda step: step.attrs.update(transform=3),  # a method of the step
+        lambda step: step.attrs.update(__class__=3),
+        lambda step: step.create_group("more_"),
+        lambda step: step.update(away_=h5py.ExternalLink("/etc/passwd", "x")),
+        lambda step: step.create_dataset("huge_", shape=(10**13,), dtype="f8", chunks=(1024,)),
+    ],
+)
+def test_a_file_that_somebody_has_edited_is_a_sentence_and_replaces_no_method(data, tmp_path, edit):
+    save_chain(tmp_path / "chain.h5", Chain("mean-subtract | cosine").fit(data[0]))
+    with h5py.File(tmp_path / "chain.h5", "r+") as opened:
+        edit(opened["0 mean-subtract"])
+    with pytest.raises(SdpnError, match="damaged, or not an HDF5 file"):
+        load_chain(tmp_path / "chain.h5")

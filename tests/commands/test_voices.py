@@ -12,7 +12,7 @@ import soundfile
 from click.testing import CliRunner
 
 import sdpn
-from sdpn.cli import cli
+from sdpn.cli import cli, main
 from sdpn.errors import SdpnError
 from sdpn.extraction.vector_files import read_vectors
 from tests.voices import write_experiment, write_small_model, write_voice
@@ -85,7 +85,7 @@ def test_without_a_calibration_there_is_a_score_but_no_decision(tmp_path, there)
     model = write_small_model(tmp_path / "model")
     done = call("verify", "zero/a.wav", "zero/a.wav", "--model", model)
     assert done.returncode == 2 and "score 1.0000 (length-norm | cosine)" in done.stdout
-    assert "no decision: the model has no calibration" in done.stderr
+    assert "no decision: the model has no usable calibration" in done.stderr
     decided = call("verify", "zero/a.wav", "zero/a.wav", "--model", model, "--threshold", 0.5)
     assert decided.returncode == 0 and "the same speaker" in decided.stdout
 
@@ -101,6 +101,30 @@ def test_without_a_calibration_there_is_a_score_but_no_decision(tmp_path, there)
 def test_an_error_is_one_sentence_and_status_2_where_1_is_an_answer(exp, there, arguments, sentence):
     done = call(*arguments, "--model", exp)
     assert done.returncode == 2 and done.stderr.startswith(sentence) and done.stderr.count("\n") == 1
+
+
+def test_a_recording_too_short_to_rely_on_is_warned_of(exp, there, tmp_path):
+    short = write_voice(tmp_path / "short.wav", 0, 5, seconds=0.3)
+    common = ("--model", exp, "--threshold", 0)
+    sentence = f"warning: {short}: only 0.30 s long: too little to rely on\n"
+    assert call("verify", "zero/a.wav", short, *common).stderr == sentence
+    assert call("verify", "zero/a.wav", short, *common, "--quiet").stderr == ""
+    assert sdpn_("enroll", "zero", short, "--model", exp, "--speakers", tmp_path / "s.json").stderr == sentence
+    assert sdpn_("identify", short, *common, "--speakers", tmp_path / "s.json").stderr == sentence
+
+
+@pytest.mark.parametrize("bug", [RuntimeError("a bug"), OSError(28, "No space left on device")])
+def test_nothing_that_goes_wrong_looks_like_another_speaker(there, monkeypatch, capsys, bug):
+    def fails(*_):
+        raise bug
+
+    monkeypatch.setattr("sdpn.recognizer.Recognizer.__init__", fails)
+    monkeypatch.setattr(sys, "argv", ["sdpn", "verify", "zero/a.wav", "zero/a.wav", "--model", "exp"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert ("Traceback" in said and "a bug" in said) or said.startswith("error: the disk is full")
 
 
 def test_speakers_are_enrolled_and_identified(exp, there, tmp_path):
@@ -184,6 +208,16 @@ def test_a_folder_with_broken_files_gives_the_others(exp, tmp_path):
     assert done.returncode == 0 and "3 x-vectors in" in done.stdout and "2 left out" in done.stdout
     assert done.stderr.count("warning: ") == 2 and "in/broken.wav: " in done.stderr
     assert read_vectors(tmp_path / "x.npz").ids == ["0.wav", "1.wav", "2.wav"]
+
+
+def test_what_cannot_even_be_listed_in_a_folder_is_warned_of(exp, tmp_path):
+    write_voice(tmp_path / "in" / "a.wav", 0, 0, seconds=0.5)
+    os.mkfifo(tmp_path / "in" / "pipe.wav")
+    (tmp_path / "in" / os.fsdecode(b"\xff.wav")).write_bytes(b"RIFF")
+    done = call("embed", tmp_path / "in", "--model", exp, "-o", tmp_path / "x.npz", "--nj", 1)
+    assert done.returncode == 0 and "1 x-vectors in" in done.stdout and "2 left out" in done.stdout
+    assert f"warning: {tmp_path}/in/pipe.wav: not a regular file" in done.stderr
+    assert "its name is not UTF-8" in done.stderr
 
 
 @pytest.mark.parametrize(

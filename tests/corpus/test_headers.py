@@ -1,3 +1,4 @@
+import os
 from functools import partial
 
 import numpy as np
@@ -26,6 +27,12 @@ def test_unusable_files_have_a_reason(tmp_path):
     assert read_header(tmp_path / "text.wav").startswith("not readable as audio")
     assert read_header(tmp_path / "silent.wav") == "there are no samples in it"
     assert read_header(tmp_path / "folder.wav") == "is a directory"
+    os.mkfifo(tmp_path / "pipe.wav")  # which nobody writes into
+    assert read_header(tmp_path / "pipe.wav") == "not a regular file"
+    (tmp_path / "samples.raw").write_bytes(bytes(32000))
+    assert read_header(tmp_path / "samples.raw") == "not readable as audio: samples without a header"
+    soundfile.write(os.fsencode(tmp_path / os.fsdecode(b"\xff.wav")), np.ones(9), 16000)
+    assert read_header(tmp_path / os.fsdecode(b"\xff.wav")) == "its name is not UTF-8"
     assert read_header(tmp_path / "none.wav") == "no such file or directory"
 
 

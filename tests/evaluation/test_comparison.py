@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdpn.backend.chain_file import load_chain
+from sdpn.backend.chain_file import load_chain, network_of
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.evaluation import embedding_map
 from sdpn.evaluation.metrics import cllr, eer, min_dcf
 from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
+from sdpn.shards import Work
 
 REPOSITORY = Path(__file__).parents[2]
 STEP = REPOSITORY / "steps" / "score.py"
@@ -31,7 +32,8 @@ def write_set(directory, prefix, n_speakers, per_speaker, noise, seed):
     vectors = speakers.repeat(per_speaker, axis=0) + 1
     vectors += noise * np.linspace(0.3, 1.5, DIMENSIONS) * rng.normal(size=vectors.shape)
     ids = [f"{prefix}{i // per_speaker:02d}-{i % per_speaker}" for i in range(len(vectors))]
-    write_xvectors(directory, XVectors(ids, vectors.astype(np.float32), np.full(len(ids), 200)))
+    written = write_xvectors(directory, XVectors(ids, vectors.astype(np.float32), np.full(len(ids), 200)))
+    Work(directory, "xvectors", {"model": f"of {directory.parents[1].name}"}).finish(written)
     return ids
 
 
@@ -213,7 +215,9 @@ def test_all_pairs_of_a_list_are_compared(scored):
 
 
 def test_the_fitted_back_ends_are_kept(scored):
-    chain = load_chain(scored / "exp" / "backends" / "sdpn" / "cosine.h5")
+    path = scored / "exp" / "backends" / "sdpn" / "cosine.h5"
+    chain, rows = load_chain(path), json.loads((scored / "exp" / "results" / "results.json").read_text())["rows"]
+    assert network_of(path) == rows[0]["network"] == "of exp"
     found = read_xvectors(scored / "exp" / "xvectors" / "eval")
     place = {name: row for row, name in enumerate(found.ids)}
     pairs, scores = read_scores(scored / "exp/scores/eval/sdpn/cosine/scores.txt")

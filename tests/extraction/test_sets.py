@@ -115,6 +115,13 @@ def test_features_made_with_other_settings_are_refused(data, model, tmp_path):
         extract_set(data / "train", tmp_path / "x", System("trained", model), run_here)
 
 
+@pytest.mark.parametrize("content", ["[1", "3", "network: {}", "features: 3", "features: {low_freq: x}"])
+def test_a_damaged_configuration_of_the_model_is_a_sentence(data, model, tmp_path, content):
+    (model / "config.yaml").write_text(content)
+    with pytest.raises(SdpnError, match=r"config\.yaml(: 'low_freq' is 'x'| is damaged: remove .* run stage 4 again)"):
+        extract_set(data / "train", tmp_path / "x", System("trained", model), run_here)
+
+
 def test_without_a_model_it_says_which_stage_makes_it(data, tmp_path):
     with pytest.raises(SdpnError, match="run stage 4 first"):
         extract_set(data / "train", tmp_path / "x", System("trained", tmp_path / "absent"), run_here)

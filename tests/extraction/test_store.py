@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import h5py
 import kaldi_native_io
 import kaldiio
@@ -56,6 +59,22 @@ def test_hdf5_is_three_plain_datasets(tmp_path):
     with h5py.File(tmp_path / "xvector.h5") as opened:
         assert set(opened) == {"ids", "vectors", "num_frames"}
         assert opened["vectors"].shape == (4, 6) and opened["vectors"].dtype == np.float32
+
+
+@pytest.mark.parametrize("form", ["ark", "hdf5"])
+def test_a_limit_on_the_size_of_files_is_a_sentence(tmp_path, form):
+    script = f"""
+import resource, signal
+import numpy as np
+from sdpn.extraction.store import XVectors, write_xvectors
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
+found = XVectors([f"u{{n}}" for n in range(500)], np.ones((500, 64)), np.ones(500, dtype=np.int64))
+write_xvectors({str(tmp_path)!r}, found, {form!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "SdpnError: cannot write" in done.stderr and "the file size limit is reached" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"utt2num_frames"}
 
 
 @pytest.mark.parametrize(("form", "name"), [("ark", "xvector.ark"), ("ark", "utt2num_frames"), ("hdf5", "xvector.h5")])

@@ -1,3 +1,6 @@
+import zipfile
+from pathlib import Path
+
 import h5py
 import kaldiio
 import numpy as np
@@ -64,15 +67,67 @@ def save(**arrays):
 
 
 @pytest.mark.parametrize(
+    "line",
+    ["a {command} |", "a {command} |:12", "a\t|{command}", "a |{command}", " a  | {command}", "a\x0b|{command}", "a -"],
+)
+def test_a_command_in_an_scp_is_refused_and_not_run(tmp_path, line):
+    (tmp_path / "x.scp").write_text(line.format(command=f"touch {tmp_path}/ran") + "\n")
+    with pytest.raises(SdpnError, match="'a' is the output of a command"):
+        read_vectors(tmp_path / "x.scp")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("suffix", ["ark", "scp"])
+def test_a_file_that_is_named_like_a_command_is_read(tmp_path, monkeypatch, suffix):
+    write_ark(tmp_path / "x")
+    monkeypatch.chdir(tmp_path)
+    named = Path(f"|touch ran; .{suffix}")
+    (tmp_path / f"x.{suffix}").rename(named)
+    check(read_vectors(named))
+    assert not (tmp_path / "ran").exists()
+
+
+class Mischief:
+    def __reduce__(self):
+        return (open, ("ran", "w"))
+
+
+def test_objects_in_an_npz_are_refused_and_not_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("x.npz", a=np.array([Mischief()], dtype=object))
+    with pytest.raises(SdpnError, match="there is more in it than arrays of numbers and text"):
+        read_vectors("x.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+def zipped(**members):
+    def write(path):
+        with zipfile.ZipFile(path, "w") as opened:
+            for name, content in members.items():
+                opened.writestr(f"{name}.npy", content)
+
+    return write
+
+
+HUGE = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,), }".ljust(118)
+
+
+@pytest.mark.parametrize(
     ("name", "write", "sentence"),
     [
+        ("x.npz", zipped(a=HUGE), "cannot be read as npz: Unable to allocate"),
+        ("x.npz", zipped(a=b"no array"), "cannot be read as npz: 'a' in it is no array"),
+        ("x.ark", lambda path: path.write_bytes(b"a NPY"), "cannot be read as ark: "),
+        (
+            "x.scp",
+            lambda path: path.write_text(f"a {path}:99\n"),
+            "cannot be read as scp: it is damaged, or points past",
+        ),
         ("x.npz", lambda path: None, "there is no such file"),
         ("x.txt", lambda path: path.write_text("a 1 2"), "x-vectors are read from a folder of stage 5, .scp"),
         ("x.npz", lambda path: path.write_bytes(b"nothing"), "cannot be read as npz"),
         ("x.h5", lambda path: path.write_bytes(b"nothing"), "cannot be read as h5"),
         ("x.scp", lambda path: path.write_text("a nowhere.ark:5\n"), "cannot be read as scp"),
-        ("x.scp", lambda path: path.write_text("a touch ran |\n"), "'a' is the output of a command"),
-        ("x.scp", lambda path: path.write_text("a touch ran |:12\n"), "'a' is the output of a command"),
         ("x.npz", save(), "there are no x-vectors in it"),
         ("x.npz", save(a=np.ones(3), b=np.ones(4)), "its vectors have several dimensions: 3, 4"),
         ("x.npz", save(a=np.ones((3, 4)), b=np.ones(4)), "'a' is not a vector of numbers"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sdpn.errors import SdpnError
-from sdpn.models.folder import find_model, read_model, write_model
+from sdpn.models.folder import fbank_config, find_model, read_model, write_model
 from sdpn.models.registry import build_encoder
 
 NETWORK = {"network": "ecapa", "num_bins": 10, "channels": 8, "embedding_size": 4}
@@ -54,13 +54,60 @@ def test_a_cut_off_file_is_a_sentence(tmp_path):
         read_model(tmp_path)
 
 
-def test_nothing_in_a_model_is_executed(tmp_path):
-    class Mischief:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "executed"), "w"))
+class Mischief:
+    def __reduce__(self):
+        return (open, ("executed", "w"))
 
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: torch.save({"stem": Mischief()}, path),
+        lambda path: path.write_bytes(pickle.dumps(Mischief(), protocol=2)),
+    ],
+)
+def test_weights_that_ask_for_more_than_tensors_are_refused_and_not_executed(tmp_path, monkeypatch, write):
+    monkeypatch.chdir(tmp_path)
     weights, _ = write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
-    weights.write_bytes(pickle.dumps(Mischief(), protocol=2))
+    write(weights)
+    with pytest.raises(
+        SdpnError, match=r"it asks for \w+\.open, which is more than tensors, numbers and text"
+    ) as caught:
+        read_model(tmp_path)
+    assert "weights_only" not in str(caught.value)  # torch's sentence goes on with how to run it
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system ['touch executed']", "!!python/name:os.system"])
+def test_a_configuration_that_asks_for_more_than_plain_data_is_refused_and_not_executed(tmp_path, monkeypatch, tag):
+    monkeypatch.chdir(tmp_path)
+    _, config = write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
+    config.write_text(f"network: {tag}\n")
     with pytest.raises(SdpnError, match="no readable model"):
         read_model(tmp_path)
     assert not (tmp_path / "executed").exists()
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    encoder = build_encoder(**NETWORK)
+    encoder.embedding.weight.data[0, 0] = float("nan")
+    write_model(tmp_path, encoder, NETWORK, {})
+    with pytest.raises(SdpnError, match="weights that are not finite"):
+        read_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("features", "sentence"),
+    [
+        (None, "expected settings below 'features'"),
+        ([1], "expected settings below 'features'"),
+        ({"windows": 3}, "unknown key 'windows'"),
+        ({"sampling_rate": 10**9}, "'sampling_rate' is 1000000000; expected .* at most 768000"),
+        ({"frame_shift": 0}, "'frame_shift' is 0"),
+        ({"num_mel_bins": 40}, "its features have 40 bins, and its network takes 10"),
+    ],
+)
+def test_features_that_cannot_be_the_networks_are_a_sentence(tmp_path, features, sentence):
+    with pytest.raises(SdpnError, match=f"{tmp_path}/config.yaml: .*{sentence}"):
+        fbank_config(tmp_path, {"network": NETWORK, "features": features})
+    assert fbank_config(tmp_path, {"network": NETWORK, "features": {"num_mel_bins": 10}}).num_mel_bins == 10

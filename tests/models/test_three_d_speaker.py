@@ -136,6 +136,16 @@ def test_weights_that_are_not_finite_are_refused(save, tmp_path):
         import_checkpoint(save(checkpoint(tensors)), tmp_path / "model")
 
 
+@pytest.mark.parametrize(
+    "change", [torch.Tensor.to_sparse, torch.Tensor.int, lambda tensor: tensor.to(torch.complex64)]
+)
+def test_tensors_that_are_not_plain_floating_point_numbers_are_refused(save, tmp_path, change):
+    tensors = {f"backbone.{name}": tensor for name, tensor in state_dict().items()}
+    tensors["backbone.fc.conv.weight"] = change(tensors["backbone.fc.conv.weight"])
+    with pytest.raises(SdpnError, match=r"are not plain floating-point numbers: 1 \(fc\.conv\.weight\)"):
+        import_checkpoint(save({"teacher": tensors}), tmp_path / "model")
+
+
 class Mischief:
     def __reduce__(self):
         return os.system, ("touch executed",)
