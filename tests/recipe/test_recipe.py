@@ -57,7 +57,7 @@ def test_an_evaluation_utterance_that_cannot_be_used_costs_its_trials_and_is_lis
 
 
 def test_a_second_run_does_no_work(recipe):
-    files = [path for part in (recipe.data, recipe.exp) for path in part.rglob("*") if path.name != ".lock"]
+    files = [path for part in (recipe.data, recipe.exp) for path in part.rglob("*") if not path.name.endswith(".lock")]
     times = {path: path.stat().st_mtime_ns for path in files if path.is_file()}
     printed = recipe.run("--stage", "0", "--stop-stage", "6")
     assert {path: path.stat().st_mtime_ns for path in times} == times
