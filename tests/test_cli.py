@@ -38,3 +38,8 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", ["verify", "enroll", "identify", "embed", "score", "compare", "info", "show"])
+def test_every_verb_takes_a_model(verb):
+    assert "--model" in CliRunner().invoke(cli, [verb, "--help"]).output

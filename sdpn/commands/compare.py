@@ -8,9 +8,10 @@ PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("experiments", nargs=-1, required=True, type=PATH)
+@click.argument("experiments", nargs=-1, type=PATH)
+@click.option("--model", "models", multiple=True, type=PATH, help="the same as one of EXPERIMENTS; may be given again")
 @click.option("--out", default="comparison", show_default=True, type=PATH, help="folder of the page")
-def compare(experiments: tuple[Path, ...], out: Path) -> None:
+def compare(experiments: tuple[Path, ...], models: tuple[Path, ...], out: Path) -> None:
     """Put the results of EXPERIMENTS (folders that stage 6 has been run on) side by side, and say which is better.
 
     \b
@@ -19,6 +20,9 @@ def compare(experiments: tuple[Path, ...], out: Path) -> None:
     writes comparison/{results.md,results.json,report.html}. Rows of the same trial list are compared by paired
     bootstrap where both experiments have scored the same trials with the same draws (bootstrap, seed).
     """
+    experiments += models
+    if not experiments:
+        raise click.UsageError("name the experiments to compare")
     from sdpn.console import say
     from sdpn.evaluation.experiments import compare_experiments
 

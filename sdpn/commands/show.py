@@ -14,6 +14,9 @@ _CONFIG = "conf/augment.yaml"
 @click.option("--data", type=click.Path(path_type=Path), default="data", show_default=True, help="of the recipe")
 @click.option("--set", "set_name", help="the set it is in  [default: the first that has it]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="the picture  [default: UTTERANCE.png]")
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="an experiment (exp/NAME): views as its training saw them"
+)
 @click.option("--augment-config", help=f"how views are augmented (YAML)  [default: {_CONFIG} where it is there]")
 @click.option("--frames", default=200, show_default=True, type=click.IntRange(10), help="length of a view")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of the views")
@@ -24,6 +27,7 @@ def show(
     data: Path,
     set_name: str | None,
     output: Path | None,
+    model: Path | None,
     augment_config: str | None,
     frames: int,
     seed: int,
@@ -40,9 +44,16 @@ def show(
     from sdpn.augment.config import AugmentConfig
     from sdpn.errors import SdpnError
 
+    if model is not None and augment_config is not None:
+        raise click.UsageError("give either --model or --augment-config")
     if augment_config is None and Path(_CONFIG).exists():
         augment_config = _CONFIG
-    settings = config.read(augment_config, AugmentConfig)
+    if model is None:
+        settings = config.read(augment_config, AugmentConfig)
+    else:
+        from sdpn.training.state import augmentation_of
+
+        settings = config.read(None, AugmentConfig, augmentation_of(model))
     path = output or Path(f"{utterance.replace('/', '_')}.png")
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise SdpnError(f"--output is {path}; expected a name that ends in .png, .svg or .pdf")

@@ -4,6 +4,7 @@ import fcntl
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -63,16 +64,34 @@ def describe(exp_dir: Path) -> list[str]:
     return text
 
 
+def augmentation_of(exp_dir: Path) -> dict[str, Any]:
+    """How the training in `exp_dir` augments views: settings of ViewConfig by name.
+
+    Raises:
+        SdpnError: there is no training.
+    """
+    settings = _settings(exp_dir).get("augment")
+    if not isinstance(settings, dict):
+        raise SdpnError(f"{exp_dir}/config.yaml is damaged: it does not say how views are augmented")
+    return settings
+
+
 def _config(exp_dir: Path) -> TrainConfig:
+    known = {name: setting for name, setting in _settings(exp_dir).items() if name not in ("augment", "inputs")}
+    return configuration.read(None, TrainConfig, known)
+
+
+def _settings(exp_dir: Path) -> dict[str, Any]:
     path = exp_dir / "config.yaml"
     if not path.exists():
         raise SdpnError(f"{exp_dir} holds no training: {path} is missing")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        known = {name: setting for name, setting in settings.items() if name not in ("augment", "inputs")}
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
-        raise SdpnError(f"{path} is damaged: it does not say what is trained") from None
-    return configuration.read(None, TrainConfig, known)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise SdpnError(f"{path} is damaged: it does not say what is trained")
+    return settings
 
 
 def _state(exp_dir: Path, last: dict | None) -> str:

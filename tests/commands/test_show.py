@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from click.testing import CliRunner
 from lhotse import Recording
 
@@ -82,3 +83,22 @@ def test_the_same_epoch_and_seed_give_the_same_picture(data, tmp_path):
 def test_what_cannot_be_drawn_is_a_sentence(data, options, sentence):
     result = show(*options, "--data", data)
     assert isinstance(result.exception, SdpnError) and sentence in str(result.exception)
+
+
+def test_views_are_those_of_a_training(data, tmp_path):
+    (tmp_path / "exp").mkdir()
+    pictures = {}
+    for name, settings in (("none", {"p_mask": 0.0}), ("masks", {"p_mask": 1.0})):
+        (tmp_path / "exp" / "config.yaml").write_text(yaml.safe_dump({"epochs": 3, "augment": settings}))
+        out = tmp_path / f"{name}.png"
+        assert show("one", "--data", data, "-o", out, "--model", tmp_path / "exp").exit_code == 0
+        pictures[name] = out.read_bytes()
+    assert pictures["none"] != pictures["masks"]
+
+
+@pytest.mark.parametrize("content", [None, "a: [", "epochs: 3"])
+def test_an_experiment_that_tells_no_augmentation_is_a_sentence(data, tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.yaml").write_text(content)
+    result = show("one", "--data", data, "--model", tmp_path, "-o", tmp_path / "x.png")
+    assert isinstance(result.exception, SdpnError) and "config.yaml" in str(result.exception)
