@@ -214,6 +214,23 @@ class _Pieces(io.RawIOBase):
         super().close()
 
 
+def _extract(opened: tarfile.TarFile, target: Path) -> None:
+    """Extract the files and folders of an archive, all of them below `target`.
+
+    Raises:
+        tarfile.TarError: one lies elsewhere, or is neither.
+    """
+    if hasattr(tarfile, "data_filter"):
+        opened.extractall(target, filter="data")
+        return
+    root = os.path.realpath(target)  # Python before 3.11.4 knows no filters
+    for member in opened:
+        place = os.path.realpath(os.path.join(root, member.name))
+        if os.path.commonpath([root, place]) != root or not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name} in it is no file or folder below its own")
+        opened.extract(member, root, set_attrs=False)
+
+
 def unpack(pieces: list[Path], target: Path, folder: str) -> None:
     """Unpack an archive in one or more pieces to `target`/`folder`, which is there when it is whole; the pieces go.
 
@@ -231,7 +248,7 @@ def unpack(pieces: list[Path], target: Path, folder: str) -> None:
                 opened.extractall(beside)
         else:
             with io.BufferedReader(_Pieces(pieces), _CHUNK) as whole, tarfile.open(fileobj=whole, mode="r|*") as opened:
-                opened.extractall(beside, filter="data")
+                _extract(opened, beside)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise SdpnError(f"{archive} cannot be unpacked ({error}): remove it and run the same command again") from None
     if not (beside / folder).is_dir():

@@ -186,6 +186,14 @@ def known(server, file: str, content: bytes) -> dict:
     return {"file": file, "urls": [f"{server.address}/{file}"], "md5": hashlib.md5(content).hexdigest()}
 
 
+@pytest.fixture(params=[True, False], ids=["filter", "no filter"])
+def old_python(request, monkeypatch):
+    """With tarfile as it is, and as it was before 3.11.4, without filters."""
+    if not request.param:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+
+
+@pytest.mark.usefixtures("old_python")
 def test_an_archive_in_pieces_is_unpacked_once(server, catalogue, tmp_path):
     target = fetch_all("musan", tmp_path / "download", catalogue)
     assert sorted(path.name for path in (target / "musan").iterdir()) == ["music", "noise", "speech"]
@@ -193,6 +201,20 @@ def test_an_archive_in_pieces_is_unpacked_once(server, catalogue, tmp_path):
     count = len(server.requests)
     fetch_all("musan", tmp_path / "download", catalogue)
     assert len(server.requests) == count
+
+
+@pytest.mark.usefixtures("old_python")
+@pytest.mark.parametrize(("name", "link"), [("../outside", None), ("{}/outside", None), ("musan/l", "../../up")])
+def test_an_archive_that_reaches_out_of_its_folder_is_a_sentence(tmp_path, name, link):
+    with tarfile.open(tmp_path / "musan.tar", "w") as opened:
+        member = tarfile.TarInfo(name.format(tmp_path))
+        if link:
+            member.type, member.linkname = tarfile.SYMTYPE, link
+        opened.addfile(member, io.BytesIO())
+    (tmp_path / "in").mkdir()
+    with pytest.raises(SdpnError, match=r"musan\.tar (cannot be unpacked|holds .*where a folder musan was expected)"):
+        download.unpack([tmp_path / "musan.tar"], tmp_path / "in", "musan")
+    assert not (tmp_path / "in" / "outside").exists() and not (tmp_path / "outside").exists()
 
 
 def test_an_archive_without_its_folder_is_a_sentence(server, catalogue, tmp_path):
