@@ -1,5 +1,6 @@
 """`sdpn export`: what the recipe made, in the forms that other tools read."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -48,14 +49,9 @@ def onnx(model: Path, out: Path | None) -> None:
     utterance; the output is embedding (batch, dimensions). Sampling rate and features stand in the file's metadata.
     ONNX Runtime's embeddings are compared with the model's own before the file is written.
     """
-    from sdpn.console import say
     from sdpn.models.export import export_onnx
-    from sdpn.models.folder import find_model
 
-    directory = find_model(model)
-    out = out or directory / "encoder.onnx"
-    difference = export_onnx(directory, out)
-    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, ONNX Runtime's embeddings differ by {difference:.0e} at most")
+    _export(model, out, "encoder.onnx", export_onnx, "ONNX Runtime's")
 
 
 @export.command("torch", short_help="Write a model as a graph for torch alone.")
@@ -70,11 +66,17 @@ def torch(model: Path, out: Path | None) -> None:
     In Python, torch.export.load(FILE).module() is then a function of features and lengths, as of `sdpn export onnx`;
     a batch has 9 frames at least, padding included. Sampling rate and features stand in its extra file sdpn.json.
     """
-    from sdpn.console import say
     from sdpn.models.export import export_torch
+
+    _export(model, out, "encoder.pt2", export_torch, "its")
+
+
+def _export(model: Path, out: Path | None, name: str, write: Callable[[Path, Path], float], whose: str) -> None:
+    """Have `write` export a model to `out`, or to `name` in its folder, and say how well it agrees."""
+    from sdpn.console import say
     from sdpn.models.folder import find_model
 
     directory = find_model(model)
-    out = out or directory / "encoder.pt2"
-    difference = export_torch(directory, out)
-    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, its embeddings differ by {difference:.0e} at most")
+    out = out or directory / name
+    difference = write(directory, out)
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {whose} embeddings differ by {difference:.0e} at most")

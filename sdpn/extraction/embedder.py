@@ -148,9 +148,7 @@ def cut_into_windows(matrix: Matrix, max_frames: int) -> Iterator[np.ndarray]:
         yield held[: stop - start]
 
 
-def embed_all(
-    model: Path, paths: Sequence[str], run: Callable[..., Iterable], device: str = "cpu", title: str = "x-vectors"
-) -> list[Embedded]:
+def embed_all(model: Path, paths: Sequence[str], run: Callable[..., Iterable], device: str = "cpu") -> list[Embedded]:
     """Embed many files, in jobs of some each: what became of each, in their order.
 
     Args:
@@ -159,7 +157,7 @@ def embed_all(
     edges = [*range(0, len(paths), _FILES_PER_JOB), len(paths)]
     jobs = [(number, model, paths[start:stop], device) for number, (start, stop) in enumerate(pairwise(edges))]
     found: list[list[Embedded]] = [[] for _ in jobs]
-    with Progress(title, len(paths), "recordings") as progress:
+    with Progress("x-vectors", len(paths), "recordings") as progress:
         for number, part in run(_embed_job, jobs):
             found[number] = part
             progress.advance(len(part))
