@@ -85,12 +85,14 @@ def extract_set(
         reason = whole.stale_reason()
         if reason is None:
             say(f"  {directory}: nothing to do, {len(index)} x-vectors are there")
+            _remove_shards(directory)
             return False
         if any(work.stale_reason() is None for work in works.values()):
             say(f"  {directory}: the x-vectors that are there are written as {system.form}")
             found = read_xvectors(directory)
             whole.begin()
             whole.finish(write_xvectors(directory, found, system.form))
+            _remove_shards(directory)
             return True
         if not whole.is_new():
             say(f"  {directory}: made again: {reason}")
@@ -105,9 +107,7 @@ def extract_set(
         vectors = np.concatenate(parts)[order]
         made = XVectors(index.ids, vectors, np.asarray(index.frames, dtype=np.int64))
         whole.finish(write_xvectors(directory, made, system.form))
-        for shard in shards:
-            shard.work.begin()
-            shard.path.unlink()
+        _remove_shards(directory)
     return True
 
 
@@ -158,6 +158,12 @@ def _plan(index: FeatureIndex, directory: Path, system: System, inputs: dict[str
         work = Work(directory, name, {**inputs, "utterances": digest(utterances)})
         shards.append(Shard(work, directory / f"{name}.npy", index.directory, utterances, system))
     return shards
+
+
+def _remove_shards(directory: Path) -> None:
+    """Remove the shards of a set that is whole: also those of a plan that was given up, or that a kill spared."""
+    for old in (*(directory / "done").glob("part.*.json"), *directory.glob("part.*.npy")):
+        old.unlink()
 
 
 def _check_features(index: FeatureIndex, model: Path) -> None:

@@ -10,6 +10,7 @@ from sdpn.extraction import sets
 from sdpn.extraction.sets import System, extract_set
 from sdpn.extraction.store import read_xvectors
 from tests.features.conftest import run_here
+from tests.kills import killed_at_every_change, tree
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,25 @@ def test_killed_between_shards_it_goes_on_and_ends_with_the_same_bytes(data, mod
     assert len(made) == 2  # of 4 shards
     extract_set(data / "train", tmp_path / "whole" / "x", System("trained", model), run_here)
     assert files(tmp_path / "x")["xvector.ark"] == files(tmp_path / "whole" / "x")["xvector.ark"]
+
+
+def test_killed_at_any_moment_and_run_again_it_leaves_what_an_undisturbed_run_leaves(
+    data, model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sets, "SHARD_SIZE", 10)
+
+    def extract(folder):
+        extract_set(data / "train", folder / "x", System("trained", model), run_here)
+
+    def left(folder):
+        sizes = b"outputs"  # which the done-file names; those of an scp depend on the folder's name
+        files = tree(folder).items()
+        return {name: sizes in data or data.replace(str(folder).encode(), b"") for name, data in files}
+
+    extract(tmp_path / "whole")
+    for folder in killed_at_every_change(extract, tmp_path):
+        extract(folder)
+        assert left(folder) == left(tmp_path / "whole")
 
 
 def test_another_form_is_written_of_what_is_there(data, model, tmp_path, capsys, monkeypatch):

@@ -84,6 +84,15 @@ class Recipe:
             if (self.folder / "kept" / name / part).exists():
                 shutil.copytree(self.folder / "kept" / name / part, self.folder / part)
 
+    def changes(self, kept: str) -> list[str]:
+        """The files of `data` and `exp` that differ from those kept under that name, are missing, or are too many."""
+        found = []
+        for part in ("data", "exp"):
+            before, now = self.content(part, self.folder / "kept" / kept), self.content(part)
+            names = sorted(before.keys() | now.keys())
+            found += [f"{part}/{name}" for name in names if before.get(name) != now.get(name)]
+        return found
+
     def content(self, part: str, root: Path | None = None) -> dict[str, bytes]:
         """All files of `data` or `exp` but locks and what tells of times."""
         folder = (root or self.folder) / part
