@@ -5,8 +5,9 @@
     steps/estimate_cross_term.py --write conf/augment.yaml data
 
 mixes utterances of the training set with noises of the corpus as waveforms (stages 0 to 2 must have been run) and
-takes the deviation of the phase term from it. It depends on the settings of the fbank rather than on the corpus, so
-once is enough for a conf/fbank.yaml. --write puts the line into the file; without it, the line is only shown.
+finds the deviation of the phase term with which fbanks mix alike. It depends on the settings of the fbank rather than
+on the corpus, so once is enough for a conf/fbank.yaml. --write puts the line into the file; without it, the line is
+only shown.
 """
 
 import re
@@ -33,7 +34,7 @@ def main(data: Path, pairs: int, values: int, seed: int, write: Path | None) -> 
     if not corpus.noises:
         raise SdpnError(f"{data} has no noises to mix speech with")
     config = open_features(data / corpus.train).config
-    from sdpn.augment.phases import compare, draw_pairs, estimate, knots
+    from sdpn.augment.phases import COMPARED_AT, compare, draw_pairs, estimate, knots
     from sdpn.features.fbank import Fbank
     from sdpn.features.sets import read_cuts
 
@@ -47,7 +48,7 @@ def main(data: Path, pairs: int, values: int, seed: int, write: Path | None) -> 
     bands = np.arange(config.num_mel_bins)
     deviations = np.interp(bands, np.linspace(0, config.num_mel_bins - 1, values), fitted)
     say(f"{pairs} other pairs, mixed as fbanks and as waveforms, by quarters of the bands, lowest first:")
-    for snr in (0.0, 5.0, 10.0, 15.0):
+    for snr in COMPARED_AT:
         found = compare(drawn[pairs:], fbank, deviations, snr)
         bias, spread = (", ".join(f"{one:.2f}" for one in each) for each in (found.bias, found.spread))
         say(f"  SNR {snr:2.0f} dB: obtained {snr + found.snr_error:5.2f} dB; mean difference {bias} dB; its deviation")
