@@ -14,14 +14,14 @@ from sdpn.evaluation.score_files import read_scores
 from sdpn.evaluation.system_scorer import SystemScorer
 from sdpn.evaluation.systems import LIBRARIES, Plan, Scoring, fitted_file, systems_of, versions_of
 from sdpn.evaluation.trial_lists import TrialLists
-from sdpn.files import atomic_path, digest, write_text
+from sdpn.files import atomic_path, digest, remove_partial, write_text
 from sdpn.shards import Work
 
 
 def compare(
     data_dir: Path, exp_dir: Path, corpus: Corpus, settings: BackendConfig, chains: dict[str, str], seed: int
 ) -> tuple[list[tuple[Scoring, Work]], list[str]]:
-    """Make the score files and figures that are missing or stale.
+    """Make the score files and figures that are missing or stale, holding `exp_dir/scores`.
 
     A back-end that cannot be fitted or normalized on these x-vectors costs its own rows alone.
 
@@ -32,6 +32,7 @@ def compare(
     Raises:
         SdpnError: x-vectors or trial lists are missing or do not fit together, or every back-end failed.
     """
+    remove_partial(exp_dir / "backends")
     systems = systems_of(exp_dir, settings, chains)
     plan = Plan(data_dir, exp_dir, corpus, settings, seed)
     rows = plan.rows(systems)

@@ -29,12 +29,16 @@ class Checkpoints:
         """Save the state after `step` steps: tensors, numbers, text, and lists and dictionaries of them."""
         path = self.directory / f"step-{step:09d}.pt"
         save_tensors(path, {"step": step, **state})
+        self.remove_old()
+        return path
+
+    def remove_old(self) -> None:
+        """Remove those that are not to stay; a kill may have spared some. The newest must be known to be whole."""
         paths = self._paths()
         regular = [path for path in paths if _step(path) % self.every == 0]
         for old in set(paths[1:]) - set(regular[: self.keep]):
             if self.keep_every == 0 or _step(old) % self.keep_every != 0:
                 old.unlink()
-        return path
 
     def newest(self, device: torch.device) -> dict[str, Any] | None:
         """The newest state that is whole, with its file as `path`, None where there is none; broken ones are named."""

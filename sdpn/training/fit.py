@@ -112,6 +112,7 @@ def fit(
                 return None
     if not ranks.first:
         return []
+    checkpoints.remove_old()  # of which a run that was killed after its last one left too many
     encoder = trainer.teacher.encoder
     averaged = _average(encoder, checkpoints, config.average_checkpoints)
     model = write_model(exp_dir / "model", encoder, *settings)

@@ -290,6 +290,16 @@ def test_other_vectors_are_scored_anew(root, capsys):
     assert "10 score files, 8 of them done already" in out
 
 
+def test_what_a_killed_run_left_half_written_goes_with_the_next(root):
+    score(root)
+    before = everything(root)
+    folders = ("backends/sdpn", "backends/sdpn/done", "scores/eval/sdpn/cosine", "results")
+    for folder in folders:
+        (root / "exp" / folder / ".something.partial-123.h5").write_bytes(b"half")
+    score(root)
+    assert everything(root) == before
+
+
 def test_a_missing_score_file_is_made_again(root, capsys):
     score(root, "--backends", "cosine")
     path = root / "exp/scores/eval/sdpn/cosine+as/scores.txt"

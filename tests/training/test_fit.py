@@ -203,6 +203,16 @@ def test_killed_by_sigkill_at_ten_random_moments_it_ends_with_the_same_bits(undi
     assert without_times(lines(exp)) == without_times(lines(undisturbed))
 
 
+def test_what_a_kill_after_the_last_checkpoint_spared_goes_with_the_next_run(undisturbed, tiny, crops, tmp_path):
+    exp = shutil.copytree(undisturbed, tmp_path / "exp")
+    shutil.rmtree(exp / "model")
+    kept = sorted((exp / "checkpoints").iterdir())
+    shutil.copy(kept[0], exp / "checkpoints" / "step-000000001.pt")
+    fit(tiny(), crops(tiny()), exp, CPU)
+    assert sorted((exp / "checkpoints").iterdir()) == kept
+    assert (exp / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
+
+
 def test_a_cut_off_newest_checkpoint_costs_only_its_steps(undisturbed, tiny, crops, tmp_path, capsys):
     exp = tmp_path / "exp"
     with pytest.raises(KilledError):
