@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-PATH = click.Path(path_type=Path)
+from sdpn.commands.options import PATH, one_model
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -37,9 +38,10 @@ def kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> None:
 
 
 @export.command("onnx", short_help="Write a model as ONNX.")
-@click.argument("model", metavar="EXP|MODEL", type=PATH)
+@click.argument("exp", metavar="EXP|MODEL", type=PATH, required=False)
+@click.option("--model", type=PATH, help="the same as EXP|MODEL")
 @click.option("--out", type=FILE, metavar="FILE", help="[default: encoder.onnx in the model folder]")
-def onnx(model: Path, out: Path | None) -> None:
+def onnx(exp: Path | None, model: Path | None, out: Path | None) -> None:
     """Write a model as ONNX, for batches of any size and length.
 
     \b
@@ -51,13 +53,14 @@ def onnx(model: Path, out: Path | None) -> None:
     """
     from sdpn.models.export import export_onnx
 
-    _export(model, out, "encoder.onnx", export_onnx, "ONNX Runtime's")
+    _export(one_model(exp, model), out, "encoder.onnx", export_onnx, "ONNX Runtime's")
 
 
 @export.command("torch", short_help="Write a model as a graph for torch alone.")
-@click.argument("model", metavar="EXP|MODEL", type=PATH)
+@click.argument("exp", metavar="EXP|MODEL", type=PATH, required=False)
+@click.option("--model", type=PATH, help="the same as EXP|MODEL")
 @click.option("--out", type=FILE, metavar="FILE", help="[default: encoder.pt2 in the model folder]")
-def torch(model: Path, out: Path | None) -> None:
+def torch(exp: Path | None, model: Path | None, out: Path | None) -> None:
     """Write a model as a graph that torch loads without this package, for batches of any size and length.
 
     \b
@@ -68,7 +71,7 @@ def torch(model: Path, out: Path | None) -> None:
     """
     from sdpn.models.export import export_torch
 
-    _export(model, out, "encoder.pt2", export_torch, "its")
+    _export(one_model(exp, model), out, "encoder.pt2", export_torch, "its")
 
 
 def _export(model: Path, out: Path | None, name: str, write: Callable[[Path, Path], float], whose: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-PATH = click.Path(path_type=Path)
+from sdpn.commands.options import PATH, one_model
 
 
 @click.command()
@@ -18,9 +18,7 @@ def info(exp: Path | None, model: Path | None) -> None:
 
     Of a model folder it says what network and features it has.
     """
-    if (exp is None) == (model is None):
-        raise click.UsageError("name an experiment or a model folder")
-    exp = exp or model
+    exp = one_model(exp, model)
     if (exp / "config.yaml").exists() and (exp / "weights.pt").exists():
         from sdpn.models.folder import describe_model as describe
     else:

@@ -35,6 +35,18 @@ def model_option(command: Callable) -> Callable:
     return command
 
 
+def one_model(argument: Path | None, option: Path | None) -> Path:
+    """What was named, by an argument or by --model, where both are possible.
+
+    Raises:
+        click.UsageError: nothing was named, or both.
+    """
+    named = argument or option
+    if named is None or None not in (argument, option):
+        raise click.UsageError("name an experiment or a model folder, once")
+    return named
+
+
 def decision_options(command: Callable) -> Callable:
     """A decorator: --backend, --prior and --threshold."""
     for option in (

@@ -34,9 +34,16 @@ def test_an_experiment_is_exported_into_its_model_folder(exp):
 
 
 def test_a_model_folder_is_exported_where_out_says(exp, tmp_path):
-    done = sdpn("export", "torch", exp / "model", "--out", tmp_path / "new" / "speaker.pt2")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "new" / "speaker.pt2").exists()
+    for number, named in enumerate(([exp / "model"], ["--model", exp])):
+        done = sdpn("export", "torch", *named, "--out", tmp_path / f"new{number}" / "speaker.pt2")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / f"new{number}" / "speaker.pt2").exists()
+
+
+@pytest.mark.parametrize("named", [[], ["a", "--model", "b"]])
+def test_one_model_is_named(named):
+    done = sdpn("export", "onnx", *named)
+    assert done.returncode == 2 and "name an experiment or a model folder, once" in done.stderr
 
 
 @pytest.mark.parametrize("form", ["onnx", "torch"])
