@@ -117,10 +117,15 @@ def bullets(lines: list[str]) -> str:
     return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
 
 
-def fold(summary: str, content: str, opened: bool = False) -> str:
-    """Plain text that is shown when asked for."""
+def verbatim(content: str) -> str:
+    """Plain text as it stands."""
+    return f"<pre>{escape(content)}</pre>"
+
+
+def fold(summary: str, part: str, opened: bool = False) -> str:
+    """A part that is shown when asked for."""
     state = " open" if opened else ""
-    return f"<details{state}><summary>{escape(summary)}</summary><pre>{escape(content)}</pre></details>"
+    return f"<details{state}><summary>{escape(summary)}</summary>{part}</details>"
 
 
 def legend(entries: list[tuple[str, dict[str, Any]]]) -> str:

@@ -15,6 +15,7 @@ from sdpn.evaluation import plots
 from sdpn.evaluation.pairs import compare_pairs, name_of
 from sdpn.evaluation.results import (
     as_json,
+    best_of,
     cell,
     columns,
     environment,
@@ -90,7 +91,7 @@ def headline(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
     parts = []
     for trials in dict.fromkeys(row["trials"] for row in rows):
         mine = [row for row in rows if row["trials"] == trials]
-        best = min((row for row in mine if not row["oracle"]), key=lambda row: row["eer_percent"], default=mine[0])
+        best = best_of(rows, trials)
         own = [pair for pair in pairs if best in (rows[pair["a"]], rows[pair["b"]])]
         rivals = [pair for pair in own if not (rows[pair["a"]]["oracle"] or rows[pair["b"]]["oracle"])]
         alike = sum(not pair["differences"]["eer_percent"]["shown"] for pair in rivals)
@@ -154,10 +155,32 @@ def _better(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str
         for trials in lists
         for pair in [pair for pair in pairs if pair["trials"] == trials][: max(1, MOST_PAIRS // len(lists))]
     ]
+    best = {trials: best_of(rows, trials) for trials in lists}
+    first, others = [], []
+    for pair in shown:
+        with_best = best[pair["trials"]] in (rows[pair["a"]], rows[pair["b"]])
+        (first if with_best else others).append(pair)
+    parts = [
+        html.text(
+            "The row with the lowest EER of its trial list against each other row: differences, the first minus the "
+            "second; below each its 95 % interval by paired bootstrap over speakers, bold where it leaves zero out. p "
+            "is of the EER, of a single comparison."
+        )
+    ]
+    if first:
+        parts.append(_pairs(rows, first))
+    if others:
+        parts.append(html.fold(f"all other pairs ({len(others)})", _pairs(rows, others)))
+    if len(shown) < len(pairs):
+        parts.append(html.text(f"{len(pairs) - len(shown)} more stand in results.json."))
+    return parts
+
+
+def _pairs(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
     costs = [key for key in pairs[0]["differences"] if key.startswith("min_dcf")][:2]
     figures = {"eer_percent": "EER", **{key: f"minDCF({key.removeprefix('min_dcf_')})" for key in costs}}
     body = []
-    for pair in shown:
+    for pair in pairs:
         b, a, verdict = name_of(rows[pair["b"]]), name_of(rows[pair["a"]]), "no difference shown to"
         if pair["differences"]["eer_percent"]["shown"]:
             verdict = "is better than"
@@ -173,16 +196,7 @@ def _better(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str
                 cells.append(html.Cell(f"{found['p']:.2g}", "", found["p"]))
         body.append(cells)
     head = ["comparison", "row", "verdict", "than", "trials", "EER", "p", *list(figures.values())[1:]]
-    parts = [
-        html.text(
-            "Differences of every pair, the first minus the second; below each its 95 % interval by paired bootstrap "
-            "over speakers, bold where it leaves zero out. p is of the EER, of a single comparison."
-        ),
-        html.table(head, body, "comparisons"),
-    ]
-    if len(shown) < len(pairs):
-        parts.append(html.text(f"{len(pairs) - len(shown)} more stand in results.json."))
-    return parts
+    return html.table(head, body, "comparisons")
 
 
 def _det(page: html.Page, rows: list, drawn: list, looks: list) -> list[str]:
@@ -256,11 +270,14 @@ def _setup(experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]]) -> 
         again = f"steps/score.py {asked} DATA EXP"
         if training.exists():
             again = f"./run.sh --stage 4 --stop-stage 5 --config EXP/config.yaml --data-dir DATA --exp-dir NEW\n{again}"
-        parts.append(html.fold(f"{title}how to make it again (DATA, EXP: the folders)", again, opened=True))
+        heading = f"{title}how to make it again (DATA, EXP: the folders)"
+        parts.append(html.fold(heading, html.verbatim(again), opened=True))
         if training.exists():
-            parts.append(html.fold(f"{title}training (config.yaml)", training.read_text(encoding="utf-8")))
-        parts.append(html.fold(f"{title}stage 6", yaml.safe_dump(settings, sort_keys=False)))
-    parts.append(html.fold("environment", "\n".join(f"{part} {which}" for part, which in environment().items())))
+            config = training.read_text(encoding="utf-8")
+            parts.append(html.fold(f"{title}training (config.yaml)", html.verbatim(config)))
+        parts.append(html.fold(f"{title}stage 6", html.verbatim(yaml.safe_dump(settings, sort_keys=False))))
+    versions = "\n".join(f"{part} {which}" for part, which in environment().items())
+    parts.append(html.fold("environment", html.verbatim(versions)))
     return parts
 
 

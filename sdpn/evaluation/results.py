@@ -147,18 +147,19 @@ def plain_text(rows: list[dict[str, Any]]) -> str:
     return "\n".join(aligned)
 
 
-def sentences(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
-    """For each trial list what is better than what; where there are many pairs, those with the best row alone.
+def best_of(rows: list[dict[str, Any]], trials: str) -> dict[str, Any]:
+    """The row of a trial list with the lowest EER; those with oracle labels are no candidates unless all have them."""
+    mine = [row for row in rows if row["trials"] == trials]
+    return min((row for row in mine if not row["oracle"]), key=lambda row: row["eer_percent"], default=mine[0])
 
-    Rows that have learned from oracle labels are not candidates for the best.
-    """
+
+def sentences(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
+    """For each trial list what is better than what; where there are many pairs, those with the best row alone."""
     lines = []
     for trials in dict.fromkeys(pair["trials"] for pair in pairs):
         mine = [pair for pair in pairs if pair["trials"] == trials]
         if len(mine) > MOST_SENTENCES:
-            own = [row for row in rows if row["trials"] == trials]
-            candidates = [row for row in own if not row["oracle"]] or own
-            best = min(candidates, key=lambda row: row["eer_percent"])
+            best = best_of(rows, trials)
             mine = [pair for pair in mine if best is rows[pair["b"]] or best is rows[pair["a"]]]
         lines += [f"{trials}: {pair['sentence']}" for pair in mine[:MOST_SENTENCES]]
         if len(mine) > MOST_SENTENCES:

@@ -17,7 +17,7 @@ from sdpn.evaluation.experiments import compare_experiments
 from sdpn.evaluation.figures import Wanted, _drawn, evaluate
 from sdpn.evaluation.metrics import det_curve
 from sdpn.evaluation.report import training_curves, write_results
-from sdpn.evaluation.results import sentences
+from sdpn.evaluation.results import best_of, sentences
 from sdpn.evaluation.trials import TrialList
 
 FIGURES_OF_A_ROW = {"chain": "mean-subtract | length-norm | cosine", "pseudo_speakers": None, "adaptation_set": None}
@@ -263,8 +263,24 @@ def test_every_list_has_its_share_of_the_comparisons(experiment, monkeypatch):
     monkeypatch.setattr(report, "MOST_PAIRS", 4)
     tree = json.loads((experiment / "results" / "results.json").read_text())
     pairs = [*tree["comparisons"], *({**pair, "trials": "other"} for pair in tree["comparisons"])]
-    _, table, more = report._better(tree["rows"], pairs)
+    rows = [*tree["rows"], *({**row, "trials": "other"} for row in tree["rows"])]
+    _, *tables, more = report._better(rows, pairs)
+    table = "".join(tables)
     assert table.count(">eval</td>") == table.count(">other</td>") == 2 and "2 more stand in results.json" in more
+
+
+def test_comparisons_of_the_best_row_stand_first_and_the_others_are_folded(experiment):
+    tree = json.loads((experiment / "results" / "results.json").read_text())
+    rows, pairs = tree["rows"], tree["comparisons"]
+    place = rows.index(best_of(rows, "eval"))
+    with_best = [pair for pair in pairs if place in (pair["a"], pair["b"])]
+    others = [pair for pair in pairs if pair not in with_best]
+    assert with_best and others
+    _, first, folded = report._better(rows, pairs)
+    assert first.count("</tr>") == 1 + len(with_best) and folded.count("</tr>") == 1 + len(others)
+    assert first.startswith("<div") and folded.startswith(f"<details><summary>all other pairs ({len(others)})")
+    _, folded = report._better(rows, others)  # the best has other draws, so that nothing is compared with it
+    assert folded.startswith("<details>")
 
 
 def test_oracle_rows_are_marked_and_what_they_are_better_than_is_said(experiment):
