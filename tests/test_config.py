@@ -1,11 +1,18 @@
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from sdpn import config
+from sdpn.augment.config import AugmentConfig
+from sdpn.backend.config import BackendConfig
+from sdpn.corpus.config import CutsConfig
 from sdpn.errors import SdpnError
+from sdpn.features.config import FbankConfig
+
+CONF = Path(__file__).parents[1] / "conf"
 
 
 @dataclass(frozen=True)
@@ -82,3 +89,11 @@ def test_every_field_but_a_dictionary_is_a_command_line_option():
     assert outcome.exit_code == 0, outcome.output
     assert seen == {"epochs": 4, "limit": 2, "snr": (3.0, 9.0)}
     assert CliRunner().invoke(command, ["--kind", "z"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("cuts", CutsConfig), ("fbank", FbankConfig), ("augment", AugmentConfig), ("backend", BackendConfig)],
+)
+def test_a_key_that_is_left_away_has_the_value_of_the_file_in_conf(name, kind):
+    assert config.read(CONF / f"{name}.yaml", kind, {}) == kind()

@@ -50,9 +50,9 @@ class ViewConfig:
     """Which student views are reverberated, which are noisy, and how much. SNRs are uniform between two ends, in dB."""
 
     augment: str = value("mel", _MODE_HELP, one_of=MODES)
-    p_clean: float = value(1 / 6, "share of student views with nothing added", at_least=0, at_most=1)
+    p_clean: float = value(0.16666667, "share of student views with nothing added", at_least=0, at_most=1)
     p_both: float = value(
-        1 / 3, "share with both reverberation and noise; the rest has one of them", at_least=0, at_most=1
+        0.33333333, "share with both reverberation and noise; the rest has one of them", at_least=0, at_most=1
     )
     p_reverb_of_one: float = value(
         1 / 4, "where it is one of them: reverberation rather than noise", at_least=0, at_most=1
@@ -63,7 +63,7 @@ class ViewConfig:
     babble_snr: tuple[float, float] = value((13.0, 20.0), "dB", at_least=-50, at_most=100)
 
     cross_term: tuple[float, ...] = value(
-        (0.577, 0.554, 0.515, 0.484, 0.454, 0.41, 0.366, 0.326, 0.285),
+        (0.666, 0.554, 0.509, 0.471, 0.445, 0.405, 0.375, 0.352, 0.338),
         "deviation of the phase term between speech and noise, at evenly spaced bands from the lowest to the highest",
         at_least=0,
         at_most=1,
