@@ -9,3 +9,11 @@ class SdpnError(Exception):
     """
 
     status = 1
+
+
+class OutsideError(SdpnError):
+    """What failed lies outside the recording, e.g. a command that fetches it: another run may have it."""
+
+
+class MissingToolError(OutsideError):
+    """A program or library is not installed: whatever needs it would fail alike."""

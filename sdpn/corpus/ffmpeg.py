@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from sdpn.corpus import mp4
-from sdpn.errors import SdpnError
+from sdpn.corpus import mp3, mp4
+from sdpn.errors import MissingToolError, SdpnError
 
 _MP4 = frozenset({".m4a", ".m4b", ".mp4", ".mov", ".3gp"})
 EXTENSIONS = _MP4 | {".aac", ".webm", ".mka", ".wma", ".amr", ".ac3"}
@@ -33,6 +33,17 @@ MISSING = "ffmpeg is not installed, and it is needed for {}: install it (pip ins
 def available() -> bool:
     """Whether there is ffmpeg: as a library (PyAV, which brings its own), or as the program on the PATH."""
     return bool(library()) or _on_path(os.environ.get("PATH"))
+
+
+@lru_cache
+def version() -> str:
+    """Of what decodes; a number for every build, since distributions mend the same release."""
+    if library():
+        return " ".join([library().__version__, *(f"{k} {v}" for k, v in sorted(library().library_versions.items()))])
+    if not available():
+        return "none"
+    done = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return done.stdout.partition("\n")[0]
 
 
 @lru_cache
@@ -57,13 +68,15 @@ def needed(path: str | Path, start: bytes) -> bool:
     """
     if mp4.is_mp4(start) or _is_adts(start):
         return True
+    if mp3.may_be(start) and mp3.untold_length(path):
+        return True
     return os.path.splitext(path)[1].lower() in EXTENSIONS and start[:4] not in (b"RIFF", b"fLaC", b"OggS")
 
 
 def read_header(path: str | Path) -> tuple[int, int, int]:
     """Sampling rate, samples per channel and channels of a file, without decoding it.
 
-    MP4 and ADTS are parsed here; for anything else ffmpeg is asked.
+    MP4, ADTS and MP3 are parsed; for anything else ffmpeg is asked.
 
     Raises:
         ValueError: it is no audio file, or it is damaged; the message says why in a few words.
@@ -76,7 +89,7 @@ def read_header(path: str | Path) -> tuple[int, int, int]:
             return track if track.num_samples else _ask_ffmpeg(path)
         if _is_adts(start):
             return _walk_adts(opened, size)
-    return _ask_ffmpeg(path)
+    return (mp3.untold_length(path) if mp3.may_be(start) else None) or _ask_ffmpeg(path)
 
 
 def decode(path: str | Path, sampling_rate: int | None = None) -> Iterator[np.ndarray]:
@@ -85,10 +98,11 @@ def decode(path: str | Path, sampling_rate: int | None = None) -> Iterator[np.nd
     All blocks together hold as many samples as the header says, rounded to the nearest where the rate is another one.
 
     Raises:
-        SdpnError: ffmpeg is not installed, the file is damaged, or it holds another length than its header says.
+        MissingToolError: ffmpeg is not installed.
+        SdpnError: the file is damaged, or it holds another length than its header says.
     """
     if not available():
-        raise SdpnError(MISSING.format(path))
+        raise MissingToolError(MISSING.format(path))
     try:
         rate, length, channels = read_header(path)
     except ValueError as error:

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 import soundfile
 
 from sdpn.console import Progress
-from sdpn.corpus import ffmpeg, mp4
+from sdpn.corpus import ffmpeg, mp3, mp4
 from sdpn.corpus.audio_files import AudioFile, fingerprint
 from sdpn.files import digest, file_digest, write_text
 
@@ -91,7 +91,7 @@ def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tupl
 
 @lru_cache
 def _code() -> str:
-    modules = (__file__, ffmpeg.__file__, mp4.__file__)
+    modules = (__file__, ffmpeg.__file__, mp3.__file__, mp4.__file__)
     return digest([file_digest(module) for module in modules], soundfile.__libsndfile_version__)
 
 

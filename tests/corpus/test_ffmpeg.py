@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sdpn.corpus import ffmpeg, mp4
+from sdpn.corpus import ffmpeg, mp3, mp4
 from sdpn.corpus.audio_files import list_audio, refuse_without_ffmpeg
 from sdpn.corpus.ffmpeg import decode, read_header
 from sdpn.corpus.headers import read_header as header_or_reason
@@ -208,7 +208,27 @@ def test_only_kinds_that_libsndfile_lacks_need_ffmpeg():
     assert ffmpeg.needed("a.m4a", bytes(12))
     assert ffmpeg.needed("a.wav", b"\0\0\0\x20ftypM4A ")
     assert not ffmpeg.needed("a.m4a", b"RIFF\0\0\0\0WAVE")
-    assert not ffmpeg.needed("a.mp3", b"\xff\xfb\x90\x00" + bytes(8))
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (16000, 1), (8000, 1)])
+def test_an_mp3_of_varying_rate_without_a_table_is_as_long_as_its_frames(wav, tmp_path, rate, channels):
+    samples = 20 * rate
+    source, sound = wav(samples, channels, rate), np.zeros((samples, channels))
+    sound[samples // 2 :] = soundfile.read(source, always_2d=True)[0][samples // 2 :]  # silence takes few bits
+    soundfile.write(source, sound, rate)
+    varying = encode(source, tmp_path / "varying.mp3", "-q:a", "5", "-write_xing", "0")
+    assert abs(soundfile.info(varying).frames - samples) > rate  # what libsndfile makes of it
+    header = header_or_reason(varying)
+    assert (header.sampling_rate, header.num_channels) == (rate, channels)
+    assert 0 <= header.num_samples - samples < 4 * 1152
+    found = np.concatenate(list(read_blocks({"type": "file", "source": str(varying)})))
+    assert len(found) == header.num_samples
+    shift = header.num_samples - samples  # the encoder's delay and what fills the last frame
+    assert np.abs(found[: samples // 2 - 2000]).max() < 0.01 < np.abs(found[samples // 2 + shift :]).max()
+    for options in (["-q:a", "5"], ["-b:a", "64k", "-write_xing", "0"]):
+        path = encode(source, tmp_path / "told.mp3", *options)
+        assert mp3.untold_length(path) is None and not ffmpeg.needed(path, path.read_bytes()[:12])
+        assert header_or_reason(path).num_samples == soundfile.info(path).frames
 
 
 def test_an_m4a_by_another_name_has_a_reason_where_there_is_no_ffmpeg(wav, tmp_path, monkeypatch):
