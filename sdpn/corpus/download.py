@@ -78,7 +78,11 @@ def fetch_all(corpus: str, folder: Path, catalogue: Path, given: Callable[[str],
     target = folder / corpus
     with exclusive(target):
         for download in read_catalogue(catalogue):
-            if download.corpus != corpus or (download.unpacks and (target / download.unpacks).is_dir()):
+            if download.corpus != corpus:
+                continue
+            if download.unpacks and (target / download.unpacks).is_dir():
+                for remote in download.files:  # of which a kill may have spared some
+                    (target / remote.file).unlink(missing_ok=True)
                 continue
             for remote in download.files:
                 if not (target / remote.file).is_file() and not given(remote.file):

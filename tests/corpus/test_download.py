@@ -199,8 +199,11 @@ def test_an_archive_in_pieces_is_unpacked_once(server, catalogue, tmp_path):
     assert sorted(path.name for path in (target / "musan").iterdir()) == ["music", "noise", "speech"]
     assert {path.name for path in target.iterdir()} == {"musan", ".lock"}
     count = len(server.requests)
+    piece = yaml.safe_load(catalogue.read_text())[0]["files"][0]["file"]
+    (target / piece).write_bytes(b"spared by a kill")
     fetch_all("musan", tmp_path / "download", catalogue)
     assert len(server.requests) == count
+    assert {path.name for path in target.iterdir()} == {"musan", ".lock"}
 
 
 @pytest.mark.usefixtures("old_python")
