@@ -15,6 +15,7 @@ from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.cuts import segments
 from sdpn.corpus.reading import read_blocks
 from sdpn.errors import SdpnError
+from sdpn.features.vad import decide
 from sdpn.files import digest, exclusive, write_text
 
 _UTTERANCES_PER_JOB = 500
@@ -44,20 +45,10 @@ def log_energies(blocks: Iterable[np.ndarray], rate: int) -> np.ndarray:
     return np.log(np.maximum(square - total**2 / (5 * hop), 1.1920929e-07))  # the mean removed, floored as in Kaldi
 
 
-def speech_frames(energies: np.ndarray, config: CutsConfig) -> np.ndarray:
-    """(n_frames,) bool: which frames are speech, by the rule and the settings of Kaldi's compute-vad-energy."""
-    if not len(energies):
-        return np.zeros(0, dtype=bool)
-    above = energies > config.vad_energy_threshold + config.vad_energy_mean_scale * energies.mean()
-    window = np.ones(2 * config.vad_frames_context + 1)
-    heard, loud = (np.convolve(part, window, "same") for part in (np.ones(len(above)), above.astype(float)))
-    return loud >= heard * config.vad_proportion_threshold
-
-
 def speech_span(blocks: Iterable[np.ndarray], rate: int, config: CutsConfig) -> tuple[float, float] | None:
     """Begin and end (s) of the speech in an utterance, with `vad_margin` on both sides; None where there is none."""
     energies = log_energies(blocks, rate)
-    found = np.flatnonzero(speech_frames(energies, config))
+    found = np.flatnonzero(decide(energies, config))
     if not len(found):
         return None
     hop = max(1, round(_HOP * rate)) / rate

@@ -1,8 +1,20 @@
 """Voice activity by energy, as Kaldi's compute-vad decides it."""
 
+from typing import Protocol
+
 import numpy as np
 
 from sdpn.features.config import FbankConfig
+
+
+class VadSettings(Protocol):
+    """What the rule goes by; see conf/fbank.yaml."""
+
+    vad_energy_threshold: float
+    vad_energy_mean_scale: float
+    vad_frames_context: int
+    vad_proportion_threshold: float
+
 
 _EPSILON = float(np.finfo(np.float32).eps)
 
@@ -22,12 +34,18 @@ def speech_frames(energy: np.ndarray, config: FbankConfig) -> np.ndarray:
         (n_frames,) bool.
     """
     to_16_bit = (32768 / config.sample_scale) ** 2
-    log_energy = np.log(np.maximum(energy.astype(np.float64) * to_16_bit, _EPSILON))
+    return decide(np.log(np.maximum(energy.astype(np.float64) * to_16_bit, _EPSILON)), config)
+
+
+def decide(log_energy: np.ndarray, config: VadSettings) -> np.ndarray:
+    """The same of (n_frames,) log-energies of 16-bit samples: (n_frames,) bool."""
+    if not len(log_energy):
+        return np.zeros(0, dtype=bool)
     threshold = config.vad_energy_threshold + config.vad_energy_mean_scale * log_energy.mean()
     loud = np.concatenate([[0], np.cumsum(log_energy > threshold)])
-    frames = np.arange(len(energy))
+    frames = np.arange(len(log_energy))
     first = np.maximum(frames - config.vad_frames_context, 0)
-    last = np.minimum(frames + config.vad_frames_context + 1, len(energy))
+    last = np.minimum(frames + config.vad_frames_context + 1, len(log_energy))
     # in float32, as Kaldi has it: 0.6 of 25 frames is then more than 15
     wanted = (last - first).astype(np.float32) * np.float32(config.vad_proportion_threshold)
     return loud[last] - loud[first] >= wanted

@@ -11,8 +11,9 @@ from sdpn.corpus import vad
 from sdpn.corpus.audio_files import serially
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.manifests import Entry, write_set
-from sdpn.corpus.vad import find_speech, log_energies, speech_frames, speech_span
+from sdpn.corpus.vad import find_speech, log_energies, speech_span
 from sdpn.errors import SdpnError
+from sdpn.features.vad import decide
 from tests.recipe.voices import voice
 
 RATE = 16000
@@ -40,7 +41,7 @@ def test_a_frame_is_speech_where_enough_of_its_neighbours_are_loud():
     for frame in range(40):
         near = energies[max(0, frame - 2) : frame + 3]
         expected.append((near > threshold).sum() >= config.vad_proportion_threshold * len(near))
-    np.testing.assert_array_equal(speech_frames(energies, config), expected)
+    np.testing.assert_array_equal(decide(energies, config), expected)
 
 
 @pytest.mark.parametrize("size", [500, 16000])
