@@ -237,7 +237,8 @@ fi
 
 if runs 2; then
     echo "== stage 2: fbank, cached as $feats_type"
-    steps/make_fbank.py --feats-type "$feats_type" ${pipes[@]+"${pipes[@]}"} --nj "$nj" "$data_dir"
+    steps/make_fbank.py --feats-type "$feats_type" ${max_skipped:+--max-skipped "$max_skipped"} \
+        ${pipes[@]+"${pipes[@]}"} --nj "$nj" "$data_dir"
 fi
 
 if runs 3; then

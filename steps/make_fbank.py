@@ -17,6 +17,7 @@ import click
 from sdpn import config
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed
+from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.pipes import pipes_option
 from sdpn.features.config import FbankConfig
@@ -29,9 +30,21 @@ from sdpn.files import exclusive
 @click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
 @click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0, 1), help="1: compute on a GPU")
 @click.option("--verify", "verifying", is_flag=True, help="check what is there by its checksums")
+@click.option("--max-skipped", type=float, help="share of a set that may be left out  [default: of --cuts-config]")
+@click.option("--cuts-config", default="conf/cuts.yaml", show_default=True, help="settings of stage 1")
 @pipes_option
 @config.options(FbankConfig)
-def main(data: Path, config_file: str, nj: int, ngpu: int, verifying: bool, **overrides) -> None:
+def main(
+    data: Path,
+    config_file: str,
+    nj: int,
+    ngpu: int,
+    verifying: bool,
+    max_skipped: float | None,
+    cuts_config: str,
+    **overrides,
+) -> None:
+    allowed = config.read(cuts_config, CutsConfig, {"max_skipped": max_skipped}).max_skipped
     settings = config.read(config_file, FbankConfig, config.given(FbankConfig, overrides))
     corpus = Corpus.read(data)
     from sdpn.features.cache import verify
@@ -49,8 +62,8 @@ def main(data: Path, config_file: str, nj: int, ngpu: int, verifying: bool, **ov
             if verifying and (data / name / "index" / "index.json").exists():
                 damaged = verify(data / name)
                 say(f"  {data / name}: {damaged or 'no'} damaged utterances")
-            given = corpus.given_features.get(name)
-            make_set(data / name, settings, partial(run_jobs, nj=nj), ngpu, nj, data / name / given if given else None)
+            given = data / name / corpus.given_features[name] if name in corpus.given_features else None
+            make_set(data / name, settings, partial(run_jobs, nj=nj), ngpu, nj, given, allowed)
 
 
 if __name__ == "__main__":

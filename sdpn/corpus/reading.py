@@ -3,6 +3,7 @@
 import io
 import subprocess
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import soundfile
 
 from sdpn.corpus import ffmpeg, pipes
-from sdpn.errors import SdpnError
+from sdpn.errors import OutsideError, SdpnError
 
 _BLOCK = 1 << 16
 
@@ -57,14 +58,20 @@ def command_output(command: str) -> bytes:
     """What a command writes: the audio of a line `utterance command |` of Kaldi's wav.scp.
 
     Raises:
-        SdpnError: it fails; what it said stands in the sentence. Or commands are not allowed; see `pipes`.
+        OutsideError: it fails; what it said stands in the sentence.
+        SdpnError: commands are not allowed; see `pipes`.
     """
     pipes.refuse_unless_allowed(command)
+    return _output(command)
+
+
+@lru_cache(maxsize=1)  # the segments of a recording come one after another
+def _output(command: str) -> bytes:
     # Kaldi's pipes are for bash, and the failure of any part of one is a failure
     run = ["bash", "-o", "pipefail", "-c", command]
     done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         reason = said[-1][:200] if said else f"status {done.returncode}"
-        raise SdpnError(f"the command failed: {command[:200]}: {reason}")
+        raise OutsideError(f"the command failed: {command[:200]}: {reason}")
     return done.stdout

@@ -1,7 +1,10 @@
 """Samples of cuts, block by block, so that an utterance of hours needs no more memory than one of seconds."""
 
+import io
 import json
 import math
+import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +14,7 @@ import numpy as np
 
 from sdpn.corpus import ffmpeg, pipes
 from sdpn.corpus.headers import read_header
-from sdpn.corpus.reading import is_ffmpegs
+from sdpn.corpus.reading import command_output, is_ffmpegs
 from sdpn.errors import SdpnError
 
 _BLOCK_SECONDS = 30
@@ -95,20 +98,20 @@ def load_samples(cut: Any) -> np.ndarray:
 def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     """The same in consecutive blocks of half a minute at most; see `load_samples` for what it raises.
 
-    A recording of one file that libsndfile or ffmpeg reads, resampled or not, is read here: several times as fast as
-    through Lhotse, and in bounded memory. What else a cut may be (a URL, an augmented recording, several sources)
-    Lhotse loads in one piece.
+    A recording of one file that libsndfile or ffmpeg reads, or of one command, resampled or not, is read here: several
+    times as fast as through Lhotse, and in bounded memory, but for what a command writes. What else a cut may be (a
+    URL, an augmented recording, several sources) Lhotse loads in one piece.
     """
     cut = AudioCut.of(cut)
     entry = cut.to_dict()
     if entry["duration"] <= 0:
         raise SdpnError("the audio is empty")
-    found = _plain_file(entry)
+    found = _plain_source(entry)
     if found is None:
         blocks = _through_lhotse(entry)
     else:
-        read = _decode_file if _is_ffmpegs(found[0]) else _read_file
-        blocks = _resampled(read(entry, *found), found[1], entry["recording"]["sampling_rate"])
+        read = _read_command if found[2] else _decode_file if _is_ffmpegs(found[0]) else _read_file
+        blocks = _resampled(read(entry, *found[:2]), found[1], entry["recording"]["sampling_rate"])
     wanted = cut.num_samples
     count = 0
     for block in blocks:
@@ -122,11 +125,14 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
         raise SdpnError(f"{count} samples where the manifest says {wanted}: the file was cut off, or has changed")
 
 
-def _plain_file(entry: dict) -> tuple[str, int] | None:
-    """Path and sampling rate of the one file that a cut is read from; None where it takes more than reading it."""
+def _plain_source(entry: dict) -> tuple[str, int, bool] | None:
+    """The one file or command that a cut is read from, its sampling rate, and whether it is a command.
+
+    None where it takes more than reading it.
+    """
     recording = entry["recording"]
     sources = recording["sources"]
-    if entry.get("type") != "MonoCut" or len(sources) != 1 or sources[0]["type"] != "file":
+    if entry.get("type") != "MonoCut" or len(sources) != 1 or sources[0]["type"] not in ("file", "command"):
         return None
     rate = recording["sampling_rate"]
     for transform in recording.get("transforms") or []:
@@ -135,7 +141,7 @@ def _plain_file(entry: dict) -> tuple[str, int] | None:
         rate = transform["kwargs"]["source_sampling_rate"]
         if recording["transforms"][1:]:
             return None
-    return sources[0]["source"], rate
+    return sources[0]["source"], rate, sources[0]["type"] == "command"
 
 
 def _resampled(blocks: Iterator[np.ndarray], rate: int, wanted_rate: int) -> Iterator[np.ndarray]:
@@ -155,7 +161,17 @@ def _extent(entry: dict, rate: int) -> tuple[int, int, int]:
     """First and last sample of the cut in its file, and the column of its channel."""
     first = round_half_up(entry["start"] * rate)
     last = first + round_half_up(entry["duration"] * rate)
-    return first, last, entry["recording"]["sources"][0]["channels"].index(entry["channel"])
+    channels = entry["recording"]["sources"][0]["channels"]
+    if entry["channel"] not in channels:
+        raise SdpnError(f"there is no channel {entry['channel']} in its recording")
+    return first, last, channels.index(entry["channel"])
+
+
+def _column(block: np.ndarray, column: int, path: str) -> np.ndarray:
+    """One channel of (n_samples, n_channels) samples."""
+    if column >= block.shape[1]:
+        raise SdpnError(f"{path} has {block.shape[1]} channels where the manifest says more: run stage 0 again")
+    return np.ascontiguousarray(block[:, column])
 
 
 def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
@@ -174,20 +190,84 @@ def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
                 if not len(block):
                     return
                 first += len(block)
-                yield np.ascontiguousarray(block[:, column])
+                yield _column(block, column, path)
     except soundfile.LibsndfileError as error:
         raise SdpnError(f"the audio cannot be read: {path}: {_reason(path, error)}") from None
 
 
-def _decode_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
-    """The same, decoded by ffmpeg, always from the file's start on."""
+def _read_command(entry: dict, command: str, rate: int) -> Iterator[np.ndarray]:
+    """The same of what a command writes, which knows no length, so that nothing can be sought in it."""
+    import soundfile
+
     first, last, column = _extent(entry, rate)
     at = 0
-    for block in ffmpeg.decode(path, rate):
-        part = block[max(0, first - at) : max(0, last - at), column]
-        at += len(block)
-        if len(part):
-            yield np.ascontiguousarray(part)
+    try:
+        with soundfile.SoundFile(io.BytesIO(command_output(command))) as opened:
+            if opened.samplerate != rate:
+                raise SdpnError(f"`{command[:100]}` gives {opened.samplerate} Hz where the manifest says {rate}")
+            while at < last and len(block := opened.read(_BLOCK_SECONDS * rate, dtype="float32", always_2d=True)):
+                part = block[max(0, first - at) : last - at]
+                at += len(block)
+                if len(part):
+                    yield _column(part, column, f"`{command[:100]}`")
+    except soundfile.LibsndfileError as error:
+        raise SdpnError(f"`{command[:100]}` does not give audio: {error.error_string.rstrip('.')}") from None
+
+
+def _decode_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
+    """The same, decoded by ffmpeg from the file's start on: nobody knows how much before a place it wants to have seen.
+
+    The windows and segments of a recording come one after another, so the decoding of the last one goes on.
+    """
+    first, last, column = _extent(entry, rate)
+    status = os.stat(path)
+    key = (path, status.st_size, status.st_mtime_ns, rate)
+    decoding = getattr(_decoded, "last", None)
+    _decoded.last = None  # until this cut is through: somebody else may ask for the file meanwhile
+    if decoding is None or decoding.key != key or decoding.at > first:
+        decoding = _Decoding(key, ffmpeg.decode(path, rate))
+    for part in decoding.read(first, last):
+        yield _column(part, column, path)
+    recording = entry["recording"]
+    if entry["start"] + entry["duration"] < recording["duration"] - 0.5 / rate:
+        _decoded.last = decoding
+    else:
+        decoding.finish()  # which is when it is known whether the file was whole
+
+
+_decoded = threading.local()
+
+
+class _Decoding:
+    """A file that is being decoded.
+
+    Attributes:
+        key: which file, as it is, and at which rate.
+        at: the first sample that can still be had.
+    """
+
+    def __init__(self, key: tuple, blocks: Iterator[np.ndarray]):
+        self.key, self.at = key, 0
+        self._blocks, self._block = blocks, np.empty((0, 1), dtype=np.float32)
+
+    def read(self, first: int, last: int) -> Iterator[np.ndarray]:
+        """Samples [first, last), in parts; fewer where the file ends."""
+        while first < last:
+            if first >= self.at + len(self._block):
+                self.at += len(self._block)
+                self._block = next(self._blocks, None)
+                if self._block is None:
+                    self._block = np.empty((0, 1), dtype=np.float32)
+                    return
+                continue
+            part = self._block[first - self.at : last - self.at]
+            first += len(part)
+            yield part
+
+    def finish(self) -> None:
+        """Decode the rest; see `ffmpeg.decode` for what it raises."""
+        for _ in self._blocks:
+            pass
 
 
 def _is_ffmpegs(path: str) -> bool:

@@ -1,16 +1,19 @@
 """Filling a feature cache: items in, shards of feature files and one index out; resumable at any moment."""
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from sdpn.console import Progress, say, warn
-from sdpn.errors import SdpnError
+from sdpn.corpus import ffmpeg
+from sdpn.errors import MissingToolError, OutsideError, SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import Utterance, features_of
@@ -94,7 +97,7 @@ def fill(
     with exclusive(directory):
         items = sorted(items, key=lambda item: item.id.encode())
         shards = list(_plan(directory, items, load, config, depends))
-        todo = [(shard, reason) for shard in shards if (reason := shard.work.stale_reason())]
+        todo = [(shard, reason) for shard in shards if (reason := _stale_reason(shard.work))]
         for reason in sorted({reason for shard, reason in todo if not shard.work.is_new()}):
             again = sum(one == reason for _, one in todo)
             say(f"  {directory}: {again} of {len(shards)} shards are made again: {reason}")
@@ -148,7 +151,7 @@ def write_shard(
         num_frames: how many rows come, at most, of so many samples.
     """
     shard.work.begin()
-    extents, skipped, notes = {}, {}, {}
+    extents, skipped, notes, again = {}, {}, {}, []
     names = [item.id for item in shard.items]
     total = sum(num_frames(item.num_samples) for item in shard.items)
     config = shard.config
@@ -159,18 +162,28 @@ def write_shard(
         for item, result in results:
             if isinstance(result, SdpnError):
                 skipped[item.id] = str(result)
+                again += [item.id] if isinstance(result, OutsideError) else []
                 continue
             extent = writer.write(item.id, result.matrix)
             extents[item.id] = dataclasses.astuple(dataclasses.replace(extent, power_ratio=result.power_ratio))
             if result.notes:
                 notes[item.id] = "; ".join(result.notes)
-    shard.work.finish([shard.path], extents=extents, skipped=skipped, notes=notes)
+    shard.work.finish([shard.path], extents=extents, skipped=skipped, notes=notes, again=again)
     return len(shard.items)
+
+
+def _stale_reason(work: Work) -> str | None:
+    """Why a shard must be made; also where another attempt may read what the last one could not."""
+    reason = work.stale_reason()
+    again = work.report().get("again", []) if reason is None else []
+    return f"{len(again)} utterances could not be fetched" if again else reason
 
 
 def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Utterance | SdpnError:
     try:
         return features_of(checked_blocks(shard.load(item), item), fbank, shard.path.parent)
+    except MissingToolError:
+        raise
     except SdpnError as error:
         return error
 
@@ -205,8 +218,19 @@ def _plan(directory: Path, items: Sequence[Item], load: Load, config: FbankConfi
         part = items[first : first + size]
         name = f"feats.{number:04d}"
         path = directory / f"{name}.{SUFFIXES[config.feats_type]}"
-        fingerprint = {"inputs": digest([describe(item) for item in part]), **common}
+        text = json.dumps([describe(item) for item in part], sort_keys=True, ensure_ascii=False).encode()
+        fingerprint = {"inputs": digest(text), **common, **_versions(text)}
         yield Shard(Work(directory, name, fingerprint), path, part, load, config)
+
+
+def _versions(described: bytes) -> dict[str, str]:
+    """The versions of what else the samples of some items go through, where they do; `described` is JSON."""
+    found = {}
+    if any(f'{extension}"'.encode() in described for extension in ffmpeg.EXTENSIONS):
+        found["ffmpeg's version"] = ffmpeg.version()
+    if b'"Resample"' in described:
+        found["soxr's version"] = version("soxr")
+    return found
 
 
 def describe(item: Item) -> Any:

@@ -252,6 +252,8 @@ def open_features(directory: Path) -> FeatureIndex:
     """
     index = FeatureIndex.open(directory)
     made, cuts = Work.finished(directory, "cuts_feats"), directory / "cuts.jsonl.gz"
-    if made and cuts.exists() and made.fingerprint.get("cuts") != file_digest(cuts):
+    if cuts.exists() and not made:
+        raise SdpnError(f"{directory}: its features are not finished: run stage 2 again")
+    if cuts.exists() and made.fingerprint.get("cuts") != file_digest(cuts):
         raise SdpnError(f"{cuts} has changed since its features were made: run stage 2 again")
     return index

@@ -3,11 +3,13 @@
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from sdpn.corpus import pipes
+from sdpn.corpus.manifests import refuse_many_skipped
 from sdpn.errors import SdpnError
 from sdpn.features.audio import AudioCut, commands_of, stream_samples
 from sdpn.features.cache import fill
@@ -32,7 +34,9 @@ def read_cuts(directory: Path) -> list[AudioCut]:
     made = Work.finished(directory, "cuts")
     for name in ("recordings", "supervisions"):
         manifest = directory / f"{name}.jsonl.gz"
-        if made and manifest.exists() and made.fingerprint.get(name) != file_digest(manifest):
+        if manifest.exists() and not made:
+            raise SdpnError(f"{path} is not finished: run stage 1 again")
+        if manifest.exists() and made.fingerprint.get(name) != file_digest(manifest):
             raise SdpnError(f"{manifest} has changed since {path} was made: run stage 1 again")
     try:
         return list(_cuts(path))
@@ -51,17 +55,25 @@ def _cuts(path: Path) -> Iterator[AudioCut]:
 
 
 def make_set(
-    directory: Path, config: FbankConfig, run: Callable, ngpu: int = 0, nj: int = 1, given: Path | None = None
+    directory: Path,
+    config: FbankConfig,
+    run: Callable,
+    ngpu: int = 0,
+    nj: int = 1,
+    given: Path | None = None,
+    max_skipped: float = 1.0,
 ) -> None:
     """Cache the features of the cuts in `directory`/cuts.jsonl.gz; see `cache.fill` for `run` and for what it raises.
 
     Args:
         ngpu: 1 has a GPU compute, in this process; `nj` threads then decode.
         given: a Kaldi feats.scp that names the features of this set: they are taken, and nothing is computed.
+        max_skipped: the share of the cuts that may be left out.
 
     Raises:
-        SdpnError: also where the cuts have another sampling rate than the configuration.
+        SdpnError: also where the cuts have another sampling rate than the configuration, or more of them are left out.
     """
+    of_cuts = file_digest(directory / "cuts.jsonl.gz") if (directory / "cuts.jsonl.gz").exists() else ""
     cuts = read_cuts(directory)
     wrong = next((cut for cut in cuts if cut.sampling_rate != config.sampling_rate), None)
     if wrong is not None:
@@ -79,9 +91,12 @@ def make_set(
     else:
         fill(directory, cuts, stream_samples, config, {}, run, make)
     index = FeatureIndex.open(directory)
-    work = Work(
-        directory, "cuts_feats", {"features": index.fingerprint, "cuts": file_digest(directory / "cuts.jsonl.gz")}
-    )
+    listing = directory / "skipped_fbank.txt"
+    if listing.exists():
+        with open(listing, encoding="utf-8") as lines:
+            reasons = Counter(line.rstrip("\n").partition("\t")[2].split(":")[0] for line in lines)
+        refuse_many_skipped(str(directory), reasons, len(cuts), max_skipped, listing)
+    work = Work(directory, "cuts_feats", {"features": index.fingerprint, "cuts": of_cuts})
     if work.stale_reason() is None:
         return
     with exclusive(directory):

@@ -1,14 +1,19 @@
+import json
 import os
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import soundfile
 from lhotse import Recording
 
-from sdpn.errors import SdpnError
+from sdpn.corpus import ffmpeg, pipes
+from sdpn.corpus.reading import _output
+from sdpn.errors import OutsideError, SdpnError
 from sdpn.features import audio
 from sdpn.features.audio import AudioCut, load_samples, stream_samples
+from tests.corpus.conftest import encode, needs_ffmpeg
 
 
 @pytest.fixture
@@ -83,3 +88,94 @@ def test_what_is_wrong_with_a_file_is_a_sentence(recording, tmp_path):
     recording(8000)
     with pytest.raises(SdpnError, match="has 8000 Hz where the manifest says 16000: run stage 0 again"):
         load_samples(cut)
+
+
+@needs_ffmpeg
+def test_windows_of_what_ffmpeg_decodes_are_decoded_once_and_equal_those_of_the_whole(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000 * 9), 16000)
+    path = encode(tmp_path / "a.wav", tmp_path / "a.m4a")
+    whole, begun = AudioCut.of_file(path, 16000), []
+    expected = load_samples(whole)
+    decode = ffmpeg.decode
+
+    def counted(*words):
+        begun.append(words)
+        return decode(*words)
+
+    monkeypatch.setattr(ffmpeg, "decode", counted)
+
+    def window(start, stop):
+        line = whole.to_dict() | {"start": start, "duration": stop - start}
+        return load_samples(AudioCut("w", json.dumps(line).encode()))
+
+    edges = [0.0, 2.0, 4.5, 6.0, len(expected) / 16000]
+    for start, stop in pairwise(edges):
+        np.testing.assert_array_equal(window(start, stop), expected[round(start * 16000) : round(stop * 16000)])
+    assert len(begun) == 1
+    np.testing.assert_array_equal(window(7.0, 8.0), expected[7 * 16000 : 8 * 16000])
+    np.testing.assert_array_equal(window(1.0, 8.5), expected[16000 : 17 * 8000])  # back: from the start again
+    assert len(begun) == 3
+
+
+@needs_ffmpeg
+def test_two_cuts_of_one_file_may_be_decoded_at_once(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000 * 5), 16000)
+    whole = AudioCut.of_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"), 16000)
+    one, other = stream_samples(whole), stream_samples(whole)
+    found = [block for pair in zip(one, other, strict=True) for block in pair]
+    np.testing.assert_array_equal(np.concatenate(found[::2]), load_samples(whole))
+    np.testing.assert_array_equal(np.concatenate(found[1::2]), load_samples(whole))
+
+
+@needs_ffmpeg
+def test_damage_behind_the_last_window_is_told_with_it(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000 * 3), 16000)
+    whole = AudioCut.of_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"), 16000)
+
+    def damaged(path, rate):
+        yield np.zeros((16000 * 3, 1), dtype=np.float32)
+        raise SdpnError("there is more in it")
+
+    monkeypatch.setattr(ffmpeg, "decode", damaged)
+    with pytest.raises(SdpnError, match="there is more in it"):
+        load_samples(whole)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """command(cut, text) -> the cut with the output of a command for its file."""
+    monkeypatch.setattr(pipes, "refuse_unless_allowed", lambda command: None)
+    _output.cache_clear()
+
+    def replaced(cut, text):
+        entry = AudioCut.of(cut).to_dict()
+        entry["recording"]["sources"][0] |= {"type": "command", "source": text}
+        return AudioCut(entry["id"], json.dumps(entry).encode())
+
+    yield replaced
+    _output.cache_clear()
+
+
+def test_commands_are_bashs_and_run_once_for_all_segments_of_a_recording(recording, command, tmp_path):
+    whole = recording(channels=2).to_cut()
+    text = f"echo >> {tmp_path}/runs; cat <(cat {tmp_path}/a.flac)"
+    for start, stop in ((0, 1.5), (0.5, 2), (2, 3)):
+        (part,) = [cut for cut in whole.truncate(offset=start, duration=stop - start).to_mono() if cut.channel == 1]
+        np.testing.assert_array_equal(load_samples(command(part, text)), load_samples(part))
+    assert (tmp_path / "runs").read_text() == "\n"
+
+
+def test_a_command_that_fails_is_named_and_counts_as_lying_outside(recording, command):
+    with pytest.raises(OutsideError, match=r"the command failed: echo .*; false \| true: it is away"):
+        load_samples(command(recording().to_cut(), "echo it is away >&2; false | true"))
+    with pytest.raises(SdpnError, match="`echo words` does not give audio"):
+        load_samples(command(recording().to_cut(), "echo words"))
+
+
+def test_a_channel_that_is_not_there_is_a_sentence(recording):
+    entry = AudioCut.of(recording(channels=1).to_cut()).to_dict()
+    with pytest.raises(SdpnError, match="there is no channel 1 in its recording"):
+        load_samples(AudioCut("a", json.dumps(entry | {"channel": 1}).encode()))
+    entry["recording"]["sources"][0]["channels"] = [0, 1]  # when stage 1 looked there were two
+    with pytest.raises(SdpnError, match="has 1 channels where the manifest says more"):
+        load_samples(AudioCut("a", json.dumps(entry | {"channel": 1}).encode()))

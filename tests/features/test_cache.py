@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sdpn.cluster.pool import run_jobs
-from sdpn.errors import SdpnError
+from sdpn.errors import MissingToolError, OutsideError, SdpnError
+from sdpn.features import cache
 from sdpn.features.cache import fill, shard_size, verify
 from sdpn.features.config import FbankConfig
 from sdpn.features.gpu import make_shard_on
@@ -253,3 +254,52 @@ def test_an_unwritable_folder_is_a_sentence(tmp_path, tones, monkeypatch):
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     with pytest.raises(SdpnError, match="permission denied"):
         fill(tmp_path / "forbidden", tones, load_tone, CONFIG, {}, run_here)
+
+
+def test_what_failed_outside_of_the_recordings_is_tried_again(make_cache, tmp_path, tones):
+    made, away = [], {"utt04"}
+
+    def load(tone):
+        if tone.id in away:
+            raise OutsideError("the command failed")
+        return load_tone(tone)
+
+    for missing in (1, 1, 0):
+        fill(tmp_path / "cache", tones, load, CONFIG, {}, counting(made))
+        assert len(FeatureIndex.open(tmp_path / "cache")) == 10 - missing
+        if made[4:]:
+            away.clear()
+    assert made == [f"feats.000{number}.ark" for number in (1, 2, 3, 4, 2, 2)]
+    fill(tmp_path / "cache", tones, load, CONFIG, {}, counting(made))
+    assert len(made) == 6
+
+
+def test_where_a_tool_is_missing_nothing_is_made_without_it(tmp_path, tones):
+    def load(tone):
+        if tone.id == "utt04":
+            raise MissingToolError("ffmpeg is not installed")
+        return load_tone(tone)
+
+    made = []
+    with pytest.raises(SdpnError, match="ffmpeg is not installed"):
+        fill(tmp_path / "cache", tones, load, CONFIG, {}, counting(made))
+    fill(tmp_path / "cache", tones, load_tone, CONFIG, {}, counting(made))
+    assert made[-3:] == [f"feats.000{number}.ark" for number in (2, 3, 4)]
+
+
+def test_versions_of_what_samples_go_through_count_where_they_do(tmp_path, tones, monkeypatch):
+    def stale(path, kind):
+        file = {"type": "file", "source": path, "transforms": [{"name": kind}]}
+        monkeypatch.setattr(Tone, "to_dict", lambda tone: {"id": tone.id, "recording": file})
+        reasons = []
+        for version in ("1", "2"):
+            monkeypatch.setattr(cache.ffmpeg, "version", lambda version=version: version)
+            monkeypatch.setattr(cache, "version", lambda package, version=version: version)
+            (shard,) = cache._plan(tmp_path, tones, load_tone, FbankConfig(), {})
+            reasons.append(shard.work.stale_reason())
+            shard.work.finish([])
+        return reasons[1]
+
+    assert stale("a.flac", "Speed") is None
+    assert stale("a.m4a", "Speed") == "ffmpeg's version changed"
+    assert stale("a.flac", "Resample") == "soxr's version changed"
