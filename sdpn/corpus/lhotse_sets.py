@@ -238,7 +238,11 @@ def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> 
 
 
 def _unpacked(path: Path, shards: list[Path], audio: Path) -> Iterator[Any]:
-    """The cuts of a Shar folder, their audio copied to files."""
+    """The cuts of a Shar folder, their audio copied to files.
+
+    It holds for each cut the audio of that cut alone, under the id of the recording that it was cut from: here each
+    becomes a recording of its own, with the id of the cut.
+    """
     from lhotse import AudioSource, CutSet
     from lhotse.serialization import open_best
     from lhotse.utils import fastcopy
@@ -252,15 +256,21 @@ def _unpacked(path: Path, shards: list[Path], audio: Path) -> Iterator[Any]:
             recording = getattr(cut, "recording", None)
             if recording is not None and recording.sources[0].type == "memory":
                 content = recording.sources[0].source
-                stem = f"{digest(recording.id)[:2]}/{recording.id.replace('/', '-')}"
-                file = audio / f"{stem}.{_suffix(content)}"
+                file = audio / f"{_file_name(cut.id)}.{_suffix(content)}"
                 if not file.exists() or file.stat().st_size != len(content):
                     with atomic_path(file) as temporary:
                         temporary.write_bytes(content)
                 source = AudioSource("file", recording.sources[0].channels, str(file))
-                cut = fastcopy(cut, recording=fastcopy(recording, sources=[source]))
+                cut = fastcopy(cut, recording=fastcopy(recording, id=cut.id, sources=[source]))
             progress.advance()
             yield cut
+
+
+def _file_name(id: str) -> str:
+    """What the file of a cut is called, without suffix: a name that file systems take, and no other cut has."""
+    name = id.replace("/", "-").encode()[:150].decode(errors="ignore")
+    whole = digest(id)
+    return f"{whole[:2]}/{name}" if name == id else f"{whole[:2]}/{name}-{whole}"
 
 
 def _suffix(content: bytes) -> str:

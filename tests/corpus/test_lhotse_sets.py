@@ -6,6 +6,7 @@ import pytest
 from lhotse import AudioSource, CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from lhotse.cut import MonoCut
 from lhotse.shar import SharWriter
+from lhotse.utils import fastcopy
 
 from sdpn.errors import SdpnError
 from tests.corpus.conftest import program, rows, times, write_voice
@@ -125,12 +126,58 @@ def test_a_shar_folder_is_copied_out_as_it_is_and_once(prepare, shars, recording
     cuts = list(CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz"))
     assert len(cuts) == 6
     assert cuts[0].recording.sources[0].source.startswith(f"{tmp_path}/data/audio/shar/train/")
-    original = next(iter(recordings["train"])).load_audio()
-    found = next(cut for cut in cuts if cut.recording.id == next(iter(recordings["train"])).id)
-    assert (found.load_audio() == original).all()
+    by_id = {cut.id: cut for cut in CutSet.from_shar(in_dir=shars[0])}
+    assert all((cut.load_audio() == by_id[cut.id].load_audio()).all() for cut in cuts)
     before = times(tmp_path / "data")
     prepare(*shars)
     assert times(tmp_path / "data") == before
+
+
+def parts_of(recordings: RecordingSet) -> CutSet:
+    """Several cuts of each recording; ids hold slashes, are told apart by one alone, and one is very long."""
+    cuts = []
+    for recording in recordings:
+        names = (f"{recording.id}/0", f"{recording.id}-0", f"{recording.id}-{'long' * 60}")
+        for number, name in enumerate(names):
+            heard = SupervisionSegment(name, recording.id, 0.0, 1.0, speaker=recording.id[:3])
+            cut = recording.to_cut().truncate(offset=float(number), duration=1.0)
+            cuts.append(fastcopy(cut, id=name, supervisions=[heard]))
+    return CutSet.from_cuts(cuts)
+
+
+def test_cuts_of_one_recording_in_a_shar_folder_have_the_audio_of_their_own(prepare, recordings, make_cuts, tmp_path):
+    cuts = {name: parts_of(own) for name, own in recordings.items()}
+    for name, own in cuts.items():
+        (tmp_path / f"shar_{name}").mkdir()
+        own.to_shar(tmp_path / f"shar_{name}", fields={"recording": "flac"})
+    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    make_cuts(tmp_path / "data")
+    for name, own in (("train", cuts["train"]), ("eval", cuts["test"])):
+        found = {cut.id: cut for cut in CutSet.from_jsonl_lazy(tmp_path / "data" / name / "cuts.jsonl.gz")}
+        assert found.keys() == {cut.id for cut in own}
+        assert all((found[cut.id].load_audio() == cut.load_audio()).all() for cut in own)
+
+
+def test_a_shar_folder_gives_the_trials_that_its_cuts_give(clips, recordings, tmp_path):
+    for name, own in recordings.items():
+        cuts = parts_of(own)
+        for cut in cuts:
+            cut.supervisions[0].custom = {"session": cut.recording.id}
+        (tmp_path / f"shar_{name}").mkdir()
+        cuts.to_shar(tmp_path / f"shar_{name}", fields={"recording": "flac"})
+        cuts.to_file(tmp_path / f"{name}.jsonl.gz")
+    sets = {"shar": ("shar_train", "shar_test"), "cuts": ("train.jsonl.gz", "test.jsonl.gz")}
+    for data, (train, test) in sets.items():
+        own = program("prepare_lhotse")
+        own("--train", tmp_path / train, "--eval", tmp_path / test, *clips, tmp_path / data)
+    trials = [(tmp_path / data / "trials" / "eval.txt").read_text() for data in sets]
+    assert trials[0] == trials[1]
+    assert "eve-0/0 eve-0-0 target" not in trials[0]
+    labels = [
+        {row["id"]: (row["speaker"], row["custom"]) for row in rows(tmp_path / data / "eval/supervisions.jsonl.gz")}
+        for data in sets
+    ]
+    assert labels[0] == labels[1]
 
 
 @pytest.mark.parametrize(
