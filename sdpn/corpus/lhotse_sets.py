@@ -257,7 +257,7 @@ def _unpacked(path: Path, shards: list[Path], audio: Path) -> Iterator[Any]:
             if recording is not None and recording.sources[0].type == "memory":
                 content = recording.sources[0].source
                 file = audio / f"{_file_name(cut.id)}.{_suffix(content)}"
-                if not file.exists() or file.stat().st_size != len(content):
+                if not file.exists() or file.read_bytes() != content:  # its time is what tells later stages of a change
                     with atomic_path(file) as temporary:
                         temporary.write_bytes(content)
                 source = AudioSource("file", recording.sources[0].channels, str(file))

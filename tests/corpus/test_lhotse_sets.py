@@ -158,6 +158,27 @@ def test_cuts_of_one_recording_in_a_shar_folder_have_the_audio_of_their_own(prep
         assert all((found[cut.id].load_audio() == cut.load_audio()).all() for cut in own)
 
 
+def test_a_shar_folder_made_anew_with_files_of_the_same_size_is_read_anew(prepare, recordings, make_cuts, tmp_path):
+    def write(own: CutSet, name: str) -> None:
+        (tmp_path / f"shar_{name}").mkdir(exist_ok=True)
+        own.to_shar(tmp_path / f"shar_{name}", fields={"recording": "wav"})
+
+    cuts = {name: parts_of(own) for name, own in recordings.items()}
+    for name, own in cuts.items():
+        write(own, name)
+    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    before = times(tmp_path / "data" / "audio")
+    one, *others = list(cuts["train"])
+    write(CutSet.from_cuts([fastcopy(one.perturb_volume(0.5), id=one.id), *others]), "train")
+    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    make_cuts(tmp_path / "data")
+    found = CutSet.from_jsonl(tmp_path / "data" / "train" / "cuts.jsonl.gz")[one.id]
+    assert abs(found.load_audio() - one.load_audio() / 2).max() < 1e-3
+    after = times(tmp_path / "data" / "audio")
+    changed = [path for path in before if path.endswith(".wav") and after[path] != before[path]]
+    assert changed == [found.recording.sources[0].source]
+
+
 def test_a_shar_folder_gives_the_trials_that_its_cuts_give(clips, recordings, tmp_path):
     for name, own in recordings.items():
         cuts = parts_of(own)
