@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import soundfile
 
 from sdpn.console import Progress
+from sdpn.corpus import ffmpeg
 from sdpn.corpus.audio_files import Skipped
+from sdpn.corpus.headers import Header
 from sdpn.corpus.manifests import Entry
+from sdpn.corpus.reading import is_ffmpegs
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, digest
@@ -96,7 +99,8 @@ class Manifests:
     def entries(self, run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
         """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`.
 
-        A manifest's word for a length is not taken: the header of the file has it.
+        A manifest's word for a length is not taken: the header of the file has it. They differ where ffmpeg reads the
+        file, since Lhotse counts what an encoder put behind the end; what lies there is cut off.
         """
         sources = {id: source for id, (source, _, _) in self.recordings.items()}
         headers = probe_sources(sources, run, f"headers of {self.path}", cache)
@@ -104,13 +108,12 @@ class Manifests:
         for utterance in self.utterances:
             source, rate, samples = self.recordings[utterance.recording]
             header = headers[utterance.recording]
-            if not isinstance(header, str) and (header.sampling_rate, header.num_samples) != (rate, samples):
-                said = f"{samples} samples at {rate} Hz"
-                header = f"the manifest lies: {said} where there are {header.num_samples} at {header.sampling_rate} Hz"
-            if isinstance(header, str):
-                skipped.append(Skipped(utterance.id, header))
+            reason = header if isinstance(header, str) else _misfit(source, (rate, samples), header, utterance)
+            if reason:
+                skipped.append(Skipped(utterance.id, reason))
                 continue
             whole = utterance.start == 0 and abs(utterance.duration - samples / rate) < 0.5 / rate
+            end = min(utterance.start + utterance.duration, header.num_samples / header.sampling_rate)
             entries.append(
                 Entry(
                     utterance.id,
@@ -121,12 +124,26 @@ class Manifests:
                     utterance.gender,
                     recording=None if whole and utterance.recording == utterance.id else utterance.recording,
                     start=utterance.start,
-                    end=None if whole else utterance.start + utterance.duration,
+                    end=None if whole else end,
                     command=source.command,
                     channel=utterance.channel,
                 )
             )
         return entries, skipped
+
+
+def _misfit(source: Source, said: tuple[int, int], header: Header, utterance: Utterance) -> str | None:
+    """Why an utterance of the file that there is cannot be used; the manifest has `said` its rate (Hz) and samples."""
+    rate, samples = said
+    differ = abs(samples - header.num_samples)
+    padded = 0 < differ <= ffmpeg.TOLERANCE and not source.command and is_ffmpegs(source.place)
+    if rate != header.sampling_rate or (differ and not padded):
+        there = f"{header.num_samples} at {header.sampling_rate} Hz"
+        return f"the manifest lies: {samples} samples at {rate} Hz where there are {there}"
+    length = header.num_samples / rate
+    if utterance.start >= length:
+        return f"it begins behind the end of its recording: at {utterance.start:g} of {length:g} s"
+    return None
 
 
 def _refusal(recording: "Recording | None", utterance: Utterance) -> str | None:

@@ -8,8 +8,10 @@ from lhotse.cut import MonoCut
 from lhotse.shar import SharWriter
 from lhotse.utils import fastcopy
 
+from sdpn.corpus.headers import read_header
 from sdpn.errors import SdpnError
-from tests.corpus.conftest import program, rows, times, write_voice
+from sdpn.features.audio import load_samples
+from tests.corpus.conftest import needs_ffmpeg, program, rows, times, write_voice
 
 PEOPLE = {"train": ("ann", "bob", "cyd"), "test": ("eve", "fay")}
 
@@ -253,6 +255,59 @@ def test_what_cannot_be_used_is_skipped_with_its_reason(prepare, recordings, fol
     assert reasons["ann-1-0"] == "its recording is neither a file nor a command\turl"
     assert reasons["bob-0-1"] == "the manifest lies\t32000 samples at 16000 Hz where there are 48000 at 16000 Hz"
     assert reasons["bob-1-1"] == "there is no such file"
+
+
+@pytest.fixture
+def padded(tmp_path) -> list[Recording]:
+    """m4a files of 3 s whose recordings count the encoder's padding, as Lhotse does."""
+    own = []
+    for number, speaker in enumerate(PEOPLE["train"]):
+        path = write_voice(tmp_path / "m4a" / f"{speaker}-0.m4a", number, 0, 3.0)
+        samples = read_header(path).num_samples + 800
+        own.append(Recording(path.stem, [AudioSource("file", [0], str(path))], 16000, samples, samples / 16000))
+    return own
+
+
+@needs_ffmpeg
+def test_the_padding_of_an_encoder_in_a_manifest_is_no_lie(prepare, padded, folders, make_cuts, tmp_path):
+    def heard(id: str, recording: str, start: float, duration: float) -> SupervisionSegment:
+        return SupervisionSegment(id, recording, start, duration, speaker=recording[:3])
+
+    samples = padded[0].num_samples - 800
+    parts = [
+        heard("ann-whole", "ann-0", 0.0, padded[0].duration),
+        heard("ann-first", "ann-0", 0.0, 1.5),
+        heard("ann-last", "ann-0", 1.5, round(padded[0].duration - 1.5, 4)),
+        heard("ann-padding", "ann-0", round(padded[0].duration - 0.04, 4), 0.04),
+        *(heard(recording.id, recording.id, 0.0, recording.duration) for recording in padded[1:]),
+    ]
+    RecordingSet.from_recordings(padded).to_file(folders[0] / "corpus_recordings_train.jsonl.gz")
+    SupervisionSet.from_segments(parts).to_file(folders[0] / "corpus_supervisions_train.jsonl.gz")
+    prepare(*folders, "--max-skipped", 0.2)
+    found = {row["id"]: row for row in rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")}
+    assert found["ann-whole"]["duration"] == samples / 16000
+    assert found["ann-first"]["duration"] == 1.5
+    assert found["ann-last"]["start"] + found["ann-last"]["duration"] == samples / 16000
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text()
+    assert listed.startswith("ann-padding\tit begins behind the end of its recording\tat 3.01 of 3 s")
+    make_cuts(tmp_path / "data", "--max-skipped", 0.2)
+    cuts = {cut.id: cut for cut in CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz")}
+    assert [len(load_samples(cuts[id])) for id in ("ann-whole", "ann-first", "ann-last")] == [samples, 24000, 24000]
+
+
+@needs_ffmpeg
+def test_more_than_the_padding_of_an_encoder_is_a_lie(prepare, padded, folders, tmp_path):
+    longer = padded[0].num_samples - 800 + 2049
+    padded[0] = Recording("ann-0", padded[0].sources, 16000, longer, longer / 16000)
+    padded[1] = Recording("bob-0", padded[1].sources, 44100, 48000, 48000 / 44100)
+    RecordingSet.from_recordings(padded).to_file(folders[0] / "corpus_recordings_train.jsonl.gz")
+    (folders[0] / "corpus_supervisions_train.jsonl.gz").unlink()
+    prepare(*folders, "--max-skipped", 0.7)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    assert listed == [
+        "ann-0\tthe manifest lies\t50049 samples at 16000 Hz where there are 48000 at 16000 Hz",
+        "bob-0\tthe manifest lies\t48000 samples at 44100 Hz where there are 48000 at 16000 Hz",
+    ]
 
 
 def test_mixtures_and_features_alone_are_skipped(prepare, cut_manifests, tmp_path):
