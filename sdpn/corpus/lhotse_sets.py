@@ -4,7 +4,7 @@ import io
 import os
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +28,13 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".yaml", ".yaml.gz")
 
 @dataclass(frozen=True)
 class Utterance:
-    """One supervision, or one cut, of a manifest."""
+    """One supervision, or one cut, of a manifest; `channel` is as `Manifests.read` says."""
 
     id: str
     recording: str
     start: float
     duration: float
-    channel: int | None
+    channel: int | list[int] | None
     speaker: str | None
     gender: str | None
     session: str | None
@@ -60,6 +60,9 @@ class Manifests:
     def read(path: Path, allow_pipes: bool, audio: Path) -> "Manifests":
         """Read a manifest of cuts, a folder that holds one or recordings and supervisions, or a Shar folder.
 
+        Lhotse numbers the channels of a recording as it likes; those of the utterances here are columns of the file.
+        Of several channels of a recording the first in the list is taken; None is all, of which stage 1 chooses.
+
         Args:
             audio: the audio in a Shar folder is copied there as it is (still encoded), once: what its archives hold
                 cannot be read file by file.
@@ -79,10 +82,10 @@ class Manifests:
             if reason:
                 skipped.append(Skipped(utterance.id, reason))
                 continue
-            source = recording.sources[0]
+            source, wanted = recording.sources[0], _wanted(recording, utterance.channel)
             place = Source(source.source, source.type == "command")
             found.setdefault(recording.id, (place, recording.sampling_rate, recording.num_samples))
-            utterances.append(utterance)
+            utterances.append(replace(utterance, channel=None if wanted is None else source.channels.index(wanted)))
         base = base_of((source.place for source, _, _ in found.values() if not source.command), path) or Path.cwd()
         for id, (source, *header) in found.items():
             if not source.command:
@@ -140,6 +143,8 @@ def _misfit(source: Source, said: tuple[int, int], header: Header, utterance: Ut
     if rate != header.sampling_rate or (differ and not padded):
         there = f"{header.num_samples} at {header.sampling_rate} Hz"
         return f"the manifest lies: {samples} samples at {rate} Hz where there are {there}"
+    if utterance.channel is not None and utterance.channel >= header.num_channels:
+        return f"the manifest lies: it has more channels than the file, which has {header.num_channels}"
     length = header.num_samples / rate
     if utterance.start >= length:
         return f"it begins behind the end of its recording: at {utterance.start:g} of {length:g} s"
@@ -156,9 +161,19 @@ def _refusal(recording: "Recording | None", utterance: Utterance) -> str | None:
         return f"its recording is neither a file nor a command: {recording.sources[0].type}"
     if recording.transforms:
         return "its recording is changed when it is read (speed, volume, resampling): give the one it was made of"
+    wanted = _wanted(recording, utterance.channel)
+    if wanted is not None and wanted not in recording.sources[0].channels:
+        return f"there is no channel {wanted} in its recording"
     if utterance.id != "_".join(utterance.id.split()):
         return "its id has white space in it"
     return None
+
+
+def _wanted(recording: "Recording", channel: int | list[int] | None) -> int | None:
+    """The one channel that is used, as Lhotse numbers it: of a list the first; None where it is all of them."""
+    if not isinstance(channel, list):
+        return channel
+    return None if channel == recording.sources[0].channels and len(channel) > 1 else next(iter(channel), None)
 
 
 def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Utterance]]:
@@ -247,7 +262,7 @@ def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> 
         recording,
         max(0.0, getattr(part, "start", 0.0)),
         part.duration,
-        channel if isinstance(channel, int) else None,
+        channel,
         None if known is None or known.speaker is None else "_".join(str(known.speaker).split()),
         gender if gender in ("m", "f") else None,
         custom.get("session"),

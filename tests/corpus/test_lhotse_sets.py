@@ -2,9 +2,11 @@
 
 import os
 
+import numpy as np
 import pytest
+import soundfile
 from lhotse import AudioSource, CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
-from lhotse.cut import MonoCut
+from lhotse.cut import MonoCut, MultiCut
 from lhotse.shar import SharWriter
 from lhotse.utils import fastcopy
 
@@ -308,6 +310,73 @@ def test_more_than_the_padding_of_an_encoder_is_a_lie(prepare, padded, folders, 
         "ann-0\tthe manifest lies\t50049 samples at 16000 Hz where there are 48000 at 16000 Hz",
         "bob-0\tthe manifest lies\t48000 samples at 44100 Hz where there are 48000 at 16000 Hz",
     ]
+
+
+@pytest.fixture
+def stereo(tmp_path) -> Recording:
+    """Silence in the first channel, a voice in the second; Lhotse calls them 4 and 7."""
+    path = write_voice(tmp_path / "stereo" / "ann.wav", 0, 0, 3.0)
+    samples = soundfile.read(path)[0]
+    soundfile.write(path, np.stack([0 * samples, samples], axis=1), 16000)
+    return Recording("ann", [AudioSource("file", [4, 7], str(path))], 16000, 48000, 3.0, channel_ids=[4, 7])
+
+
+def channels_of(cuts: list, prepare, make_cuts, test, tmp_path) -> dict[str, int]:
+    """The column from which stage 1 takes each cut."""
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts_train.jsonl.gz")
+    prepare(tmp_path / "cuts_train.jsonl.gz", test, "--max-skipped", 0.5)
+    make_cuts(tmp_path / "data", "--max-skipped", 0.5)
+    made = list(CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz"))
+    for cut in made:
+        column = soundfile.read(cut.recording.sources[0].source, always_2d=True)[0][:, cut.channel]
+        assert (load_samples(cut) == column.astype(np.float32)).all()
+    return {cut.id: cut.channel for cut in made}
+
+
+def test_a_channel_is_the_column_that_its_recording_has_it_in(prepare, stereo, cut_manifests, make_cuts, tmp_path):
+    path = write_voice(tmp_path / "stereo" / "bob.wav", 1, 0, 3.0)
+    mono = Recording("bob", [AudioSource("file", [1], str(path))], 16000, 48000, 3.0, channel_ids=[1])
+    array = tmp_path / "stereo" / "cyd.wav"
+    soundfile.write(array, np.random.default_rng(0).uniform(-0.1, 0.1, (48000, 4)), 16000)
+    several = Recording.from_file(array)
+    cuts = [
+        MonoCut("mono", 0.0, 3.0, 1, recording=mono),
+        MonoCut("first", 0.0, 3.0, 4, recording=stereo),
+        MonoCut("second", 0.0, 3.0, 7, recording=stereo),
+        MultiCut("list-of-one", 0.0, 3.0, [7], recording=stereo),
+        MultiCut("all", 0.0, 3.0, [4, 7], recording=stereo),
+        MultiCut("some", 0.0, 3.0, [2, 3], recording=several),
+        MonoCut("none", 0.0, 3.0, 1, recording=stereo),
+        MultiCut("none-of-two", 0.0, 3.0, [0, 4], recording=stereo),
+    ]
+    found = channels_of(cuts, prepare, make_cuts, cut_manifests[1], tmp_path)
+    assert found == {"mono": 0, "first": 0, "second": 1, "list-of-one": 1, "all": 0, "some": 2}
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    assert sorted(listed) == [
+        "none\tthere is no channel 1 in its recording",
+        "none-of-two\tthere is no channel 0 in its recording",
+    ]
+
+
+def test_the_channel_of_a_supervision_may_be_a_list(prepare, stereo, folders, tmp_path):
+    heard = SupervisionSegment("ann-1", "ann", 0.0, 1.5, channel=[7], speaker="ann")
+    RecordingSet.from_recordings([stereo]).to_file(folders[0] / "corpus_recordings_train.jsonl.gz")
+    SupervisionSet.from_segments([heard]).to_file(folders[0] / "corpus_supervisions_train.jsonl.gz")
+    prepare(*folders)
+    assert rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")[0]["channel"] == 1
+
+
+def test_a_channel_that_the_file_lacks_is_skipped(prepare, recordings, cut_manifests, tmp_path):
+    own = next(iter(recordings["train"]))
+    lying = Recording("two", [AudioSource("file", [0, 1], own.sources[0].source)], 16000, 48000, 3.0)
+    cuts = [
+        MonoCut("second", 0.0, 3.0, 1, recording=lying),
+        MonoCut("there", 0.0, 3.0, 0, recording=lying),
+    ]
+    CutSet.from_cuts(cuts).to_file(cut_manifests[0])
+    prepare(*cut_manifests, "--max-skipped", 0.5)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text()
+    assert listed == "second\tthe manifest lies\tit has more channels than the file, which has 1\n"
 
 
 def test_mixtures_and_features_alone_are_skipped(prepare, cut_manifests, tmp_path):
