@@ -58,8 +58,9 @@ class Manifests:
 
     @staticmethod
     def read(path: Path, allow_pipes: bool, audio: Path) -> "Manifests":
-        """Read a manifest of cuts, a folder that holds one or recordings and supervisions, or a Shar folder.
+        """Read a manifest of cuts or of recordings, a folder that holds one, or a Shar folder.
 
+        Supervisions are those in the folder, or beside recordings in a file of the same name (`recordings` aside).
         Lhotse numbers the channels of a recording as it likes; those of the utterances here are columns of the file.
         Of several channels of a recording the first in the list is taken; None is all, of which stage 1 chooses.
 
@@ -179,11 +180,12 @@ def _wanted(recording: "Recording", channel: int | list[int] | None) -> int | No
 def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Utterance]]:
     """Every utterance with its recording, None where it has none."""
     shards = sorted(path.glob("cuts.*.jsonl*")) if path.is_dir() and list(path.glob("recording.*.tar*")) else []
-    cuts, recordings, supervisions = (None, None, None) if shards else _find(path)
     try:
         if shards:
             yield from map(_of_cut, _unpacked(path, shards, audio))
-        elif cuts is not None:
+            return
+        cuts, recordings, supervisions = _find(path)
+        if cuts is not None:
             yield from map(_of_cut, _open(cuts, "cuts"))
         else:
             yield from _of_supervisions(recordings, supervisions)
@@ -194,7 +196,7 @@ def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Uttera
 def _find(path: Path) -> tuple[Path | None, Path | None, Path | None]:
     """The manifest of cuts, or those of recordings and supervisions, that `path` is or holds."""
     if path.is_file():
-        return path, None, None
+        return (None, path, _beside(path)) if _has_recordings(path) else (path, None, None)
     if not path.is_dir():
         raise SdpnError(f"{path}: there is no such manifest or folder")
     found: dict[str, list[Path]] = {"cuts": [], "recordings": [], "supervisions": []}
@@ -205,12 +207,27 @@ def _find(path: Path) -> tuple[Path | None, Path | None, Path | None]:
                     files.append(file)
     for kind, files in found.items():
         if len(files) > 1:
-            raise SdpnError(f"{path} holds {len(files)} manifests of {kind}, {files[0].name} and others: name one")
+            do = "take the others away" if kind == "supervisions" else "name one"
+            raise SdpnError(f"{path} holds {len(files)} manifests of {kind}, {files[0].name} and others: {do}")
     if found["recordings"]:
         return None, found["recordings"][0], next(iter(found["supervisions"]), None)
     if found["cuts"]:
         return found["cuts"][0], None, None
     raise SdpnError(f"{path} holds no Lhotse manifest (*cuts*.jsonl.gz, *recordings*.jsonl.gz, or Shar)")
+
+
+def _has_recordings(path: Path) -> bool:
+    """Whether a file is called a manifest of recordings and is one: cuts may be called so, too."""
+    from lhotse import RecordingSet
+    from lhotse.serialization import load_manifest_lazy_or_eager
+
+    return "recordings" in path.name and isinstance(load_manifest_lazy_or_eager(path), RecordingSet)
+
+
+def _beside(recordings: Path) -> Path | None:
+    """The manifest of supervisions that Lhotse's recipes put beside one of recordings; None where there is none."""
+    supervisions = recordings.with_name(recordings.name.replace("recordings", "supervisions"))
+    return supervisions if supervisions.exists() else None
 
 
 def _open(path: Path, what: str) -> Any:
@@ -222,8 +239,10 @@ def _open(path: Path, what: str) -> Any:
     if opened is None:
         raise SdpnError(f"{path} is empty")
     if not isinstance(opened, kind):
-        hint = "" if what != "cuts" else ": for recordings and supervisions, name the folder that holds both"
-        raise SdpnError(f"{path} is a {type(opened).__name__} where {what} were expected{hint}")
+        hint = ": of recordings and supervisions, name that of recordings (*recordings*), or the folder that holds both"
+        raise SdpnError(
+            f"{path} is a {type(opened).__name__} where {what} were expected{hint if what == 'cuts' else ''}"
+        )
     return opened
 
 

@@ -399,8 +399,8 @@ def test_what_is_no_manifest_is_a_sentence(prepare, folders, tmp_path):
         prepare(tmp_path / "cuts_none.jsonl", folders[1])
     with pytest.raises(SdpnError, match=r"nowhere: there is no such file or folder"):
         prepare(tmp_path / "nowhere", folders[1])
-    with pytest.raises(SdpnError, match=r"is a RecordingSet where cuts were expected: .*name the folder"):
-        prepare(folders[0] / "corpus_recordings_train.jsonl.gz", folders[1])
+    with pytest.raises(SdpnError, match=r"is a SupervisionSet where cuts were expected: .*name that of recordings"):
+        prepare(folders[0] / "corpus_supervisions_train.jsonl.gz", folders[1])
     (folders[0] / "corpus_recordings_train.jsonl.gz").write_bytes(b"\x1f\x8bdamage")
     with pytest.raises(SdpnError, match=r"train: not a readable Lhotse manifest"):
         prepare(*folders)
@@ -415,6 +415,33 @@ def test_two_manifests_of_a_kind_and_ids_used_twice_are_a_sentence(prepare, reco
     SupervisionSet.from_segments(double).to_file(folders[0] / "other_supervisions.jsonl.gz")
     with pytest.raises(SdpnError, match=r"holds 2 manifests of supervisions"):
         prepare(*folders)
+
+
+def test_recordings_by_name_come_with_the_supervisions_beside_them(prepare, recordings, tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for name, own in recordings.items():
+        own.to_file(folder / f"corpus_recordings_{name}.jsonl.gz")
+        segments(own).to_file(folder / f"corpus_supervisions_{name}.jsonl.gz")
+    with pytest.raises(SdpnError, match=r"holds 2 manifests of recordings, .*: name one"):
+        prepare(folder, folder)
+    prepare(*(folder / f"corpus_recordings_{name}.jsonl.gz" for name in recordings))
+    for name, own in (("train", "train"), ("eval", "test")):
+        found = rows(tmp_path / "data" / name / "supervisions.jsonl.gz")
+        assert {row["id"] for row in found} == {segment.id for segment in segments(recordings[own])}
+
+
+def test_recordings_by_name_without_supervisions_are_utterances(prepare, recordings, folders, tmp_path):
+    recordings["train"].to_file(tmp_path / "recordings.jsonl.gz")
+    prepare(tmp_path / "recordings.jsonl.gz", folders[1])
+    found = rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")
+    assert {row["id"] for row in found} == {recording.id for recording in recordings["train"]}
+
+
+def test_cuts_may_have_recordings_in_their_name(prepare, cut_manifests, tmp_path):
+    named = cut_manifests[0].rename(tmp_path / "recordings_cut.jsonl.gz")
+    prepare(named, cut_manifests[1])
+    assert len(rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")) == 12
 
 
 def test_several_evaluation_sets_have_the_names_of_their_folders(clips, folders, recordings, tmp_path):
