@@ -69,7 +69,8 @@ class Manifests:
                 cannot be read file by file.
 
         Raises:
-            SdpnError: it is none of these, it is damaged, or it names commands that may not be run.
+            SdpnError: it is none of these, it is damaged, an id stands for two recordings or utterances, or it names
+                commands that may not be run.
         """
         found: dict[str, tuple[Source, int, int]] = {}
         utterances: list[Utterance] = []
@@ -85,7 +86,9 @@ class Manifests:
                 continue
             source, wanted = recording.sources[0], _wanted(recording, utterance.channel)
             place = Source(source.source, source.type == "command")
-            found.setdefault(recording.id, (place, recording.sampling_rate, recording.num_samples))
+            known, *_ = found.setdefault(recording.id, (place, recording.sampling_rate, recording.num_samples))
+            if known != place:
+                raise SdpnError(f"{path}: the recording {recording.id} is once {known.place} and once {place.place}")
             utterances.append(replace(utterance, channel=None if wanted is None else source.channels.index(wanted)))
         base = base_of((source.place for source, _, _ in found.values() if not source.command), path) or Path.cwd()
         for id, (source, *header) in found.items():

@@ -444,6 +444,14 @@ def test_cuts_may_have_recordings_in_their_name(prepare, cut_manifests, tmp_path
     assert len(rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")) == 12
 
 
+def test_recordings_of_one_id_in_two_files_are_a_sentence(prepare, recordings, cut_manifests):
+    one, other, *_ = recordings["train"]
+    cuts = [one.to_cut(), fastcopy(fastcopy(other, id=one.id).to_cut(), id="other")]
+    CutSet.from_cuts(cuts).to_file(cut_manifests[0])
+    with pytest.raises(SdpnError, match=r"the recording ann-0 is once .*ann-0.flac and once .*ann-1.flac"):
+        prepare(*cut_manifests)
+
+
 def test_several_evaluation_sets_have_the_names_of_their_folders(clips, folders, recordings, tmp_path):
     (tmp_path / "eval_far").mkdir()
     own = RecordingSet.from_recordings(recordings["test"])
