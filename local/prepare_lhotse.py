@@ -3,10 +3,11 @@
 
     local/prepare_lhotse.py --train manifests/cuts_train.jsonl.gz --eval manifests/test --trials trials.txt data
 
-A set is a manifest of cuts, a folder that holds one manifest of cuts or one each of recordings and supervisions, or a
-Shar folder, whose audio is copied out as it is. Relative paths are those of the working directory or of a folder above
-the manifest. Without --eval a share of the training speakers is held out; without --trials, trials are made of the
-labels. The training set needs no speakers.
+A set is a manifest of cuts, one of recordings (X_recordings_train.jsonl.gz, to which X_supervisions_train.jsonl.gz
+beside it belongs), a folder that holds one manifest of cuts or one each of recordings and supervisions, or a Shar
+folder, whose audio is copied out as it is. Relative paths are those of the working directory or of a folder above the
+manifest. Without --eval a share of the training speakers is held out; without --trials, trials are made of the labels.
+The training set needs no speakers.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,7 @@ _MP4 = frozenset({".m4a", ".m4b", ".mp4", ".mov", ".3gp"})
 EXTENSIONS = _MP4 | {".aac", ".webm", ".mka", ".wma", ".amr", ".ac3"}
 
 # Samples: one frame of AAC with SBR more or less than the header says comes from the encoder; more is damage.
-_TOLERANCE = 2048
+TOLERANCE = 2048
 _BLOCK = 1 << 16
 _ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
@@ -115,7 +115,7 @@ def decode(path: str | Path, sampling_rate: int | None = None) -> Iterator[np.nd
         found += len(block)
         if len(kept):
             yield kept
-    if abs(found - expected) > max(1, _TOLERANCE * sampling_rate // rate):
+    if abs(found - expected) > max(1, TOLERANCE * sampling_rate // rate):
         raise SdpnError(f"{path}: {found} samples are in it where its header says {expected}")
     if found < expected:
         yield np.zeros((expected - found, channels), dtype=np.float32)

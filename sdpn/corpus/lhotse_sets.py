@@ -4,15 +4,18 @@ import io
 import os
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import soundfile
 
 from sdpn.console import Progress
+from sdpn.corpus import ffmpeg
 from sdpn.corpus.audio_files import Skipped
+from sdpn.corpus.headers import Header
 from sdpn.corpus.manifests import Entry
+from sdpn.corpus.reading import is_ffmpegs
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, digest
@@ -25,13 +28,13 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".yaml", ".yaml.gz")
 
 @dataclass(frozen=True)
 class Utterance:
-    """One supervision, or one cut, of a manifest."""
+    """One supervision, or one cut, of a manifest; `channel` is as `Manifests.read` says."""
 
     id: str
     recording: str
     start: float
     duration: float
-    channel: int | None
+    channel: int | list[int] | None
     speaker: str | None
     gender: str | None
     session: str | None
@@ -55,14 +58,19 @@ class Manifests:
 
     @staticmethod
     def read(path: Path, allow_pipes: bool, audio: Path) -> "Manifests":
-        """Read a manifest of cuts, a folder that holds one or recordings and supervisions, or a Shar folder.
+        """Read a manifest of cuts or of recordings, a folder that holds one, or a Shar folder.
+
+        Supervisions are those in the folder, or beside recordings in a file of the same name (`recordings` aside).
+        Lhotse numbers the channels of a recording as it likes; those of the utterances here are columns of the file.
+        Of several channels of a recording the first in the list is taken; None is all, of which stage 1 chooses.
 
         Args:
             audio: the audio in a Shar folder is copied there as it is (still encoded), once: what its archives hold
                 cannot be read file by file.
 
         Raises:
-            SdpnError: it is none of these, it is damaged, or it names commands that may not be run.
+            SdpnError: it is none of these, it is damaged, an id stands for two recordings or utterances, or it names
+                commands that may not be run.
         """
         found: dict[str, tuple[Source, int, int]] = {}
         utterances: list[Utterance] = []
@@ -76,10 +84,12 @@ class Manifests:
             if reason:
                 skipped.append(Skipped(utterance.id, reason))
                 continue
-            source = recording.sources[0]
+            source, wanted = recording.sources[0], _wanted(recording, utterance.channel)
             place = Source(source.source, source.type == "command")
-            found.setdefault(recording.id, (place, recording.sampling_rate, recording.num_samples))
-            utterances.append(utterance)
+            known, *_ = found.setdefault(recording.id, (place, recording.sampling_rate, recording.num_samples))
+            if known != place:
+                raise SdpnError(f"{path}: the recording {recording.id} is once {known.place} and once {place.place}")
+            utterances.append(replace(utterance, channel=None if wanted is None else source.channels.index(wanted)))
         base = base_of((source.place for source, _, _ in found.values() if not source.command), path) or Path.cwd()
         for id, (source, *header) in found.items():
             if not source.command:
@@ -96,7 +106,8 @@ class Manifests:
     def entries(self, run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
         """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`.
 
-        A manifest's word for a length is not taken: the header of the file has it.
+        A manifest's word for a length is not taken: the header of the file has it. They differ where ffmpeg reads the
+        file, since Lhotse counts what an encoder put behind the end; what lies there is cut off.
         """
         sources = {id: source for id, (source, _, _) in self.recordings.items()}
         headers = probe_sources(sources, run, f"headers of {self.path}", cache)
@@ -104,13 +115,12 @@ class Manifests:
         for utterance in self.utterances:
             source, rate, samples = self.recordings[utterance.recording]
             header = headers[utterance.recording]
-            if not isinstance(header, str) and (header.sampling_rate, header.num_samples) != (rate, samples):
-                said = f"{samples} samples at {rate} Hz"
-                header = f"the manifest lies: {said} where there are {header.num_samples} at {header.sampling_rate} Hz"
-            if isinstance(header, str):
-                skipped.append(Skipped(utterance.id, header))
+            reason = header if isinstance(header, str) else _misfit(source, (rate, samples), header, utterance)
+            if reason:
+                skipped.append(Skipped(utterance.id, reason))
                 continue
             whole = utterance.start == 0 and abs(utterance.duration - samples / rate) < 0.5 / rate
+            end = min(utterance.start + utterance.duration, header.num_samples / header.sampling_rate)
             entries.append(
                 Entry(
                     utterance.id,
@@ -121,12 +131,28 @@ class Manifests:
                     utterance.gender,
                     recording=None if whole and utterance.recording == utterance.id else utterance.recording,
                     start=utterance.start,
-                    end=None if whole else utterance.start + utterance.duration,
+                    end=None if whole else end,
                     command=source.command,
                     channel=utterance.channel,
                 )
             )
         return entries, skipped
+
+
+def _misfit(source: Source, said: tuple[int, int], header: Header, utterance: Utterance) -> str | None:
+    """Why an utterance of the file that there is cannot be used; the manifest has `said` its rate (Hz) and samples."""
+    rate, samples = said
+    differ = abs(samples - header.num_samples)
+    padded = 0 < differ <= ffmpeg.TOLERANCE and not source.command and is_ffmpegs(source.place)
+    if rate != header.sampling_rate or (differ and not padded):
+        there = f"{header.num_samples} at {header.sampling_rate} Hz"
+        return f"the manifest lies: {samples} samples at {rate} Hz where there are {there}"
+    if utterance.channel is not None and utterance.channel >= header.num_channels:
+        return f"the manifest lies: it has more channels than the file, which has {header.num_channels}"
+    length = header.num_samples / rate
+    if utterance.start >= length:
+        return f"it begins behind the end of its recording: at {utterance.start:g} of {length:g} s"
+    return None
 
 
 def _refusal(recording: "Recording | None", utterance: Utterance) -> str | None:
@@ -139,19 +165,30 @@ def _refusal(recording: "Recording | None", utterance: Utterance) -> str | None:
         return f"its recording is neither a file nor a command: {recording.sources[0].type}"
     if recording.transforms:
         return "its recording is changed when it is read (speed, volume, resampling): give the one it was made of"
+    wanted = _wanted(recording, utterance.channel)
+    if wanted is not None and wanted not in recording.sources[0].channels:
+        return f"there is no channel {wanted} in its recording"
     if utterance.id != "_".join(utterance.id.split()):
         return "its id has white space in it"
     return None
 
 
+def _wanted(recording: "Recording", channel: int | list[int] | None) -> int | None:
+    """The one channel that is used, as Lhotse numbers it: of a list the first; None where it is all of them."""
+    if not isinstance(channel, list):
+        return channel
+    return None if channel == recording.sources[0].channels and len(channel) > 1 else next(iter(channel), None)
+
+
 def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Utterance]]:
     """Every utterance with its recording, None where it has none."""
     shards = sorted(path.glob("cuts.*.jsonl*")) if path.is_dir() and list(path.glob("recording.*.tar*")) else []
-    cuts, recordings, supervisions = (None, None, None) if shards else _find(path)
     try:
         if shards:
             yield from map(_of_cut, _unpacked(path, shards, audio))
-        elif cuts is not None:
+            return
+        cuts, recordings, supervisions = _find(path)
+        if cuts is not None:
             yield from map(_of_cut, _open(cuts, "cuts"))
         else:
             yield from _of_supervisions(recordings, supervisions)
@@ -162,7 +199,7 @@ def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Uttera
 def _find(path: Path) -> tuple[Path | None, Path | None, Path | None]:
     """The manifest of cuts, or those of recordings and supervisions, that `path` is or holds."""
     if path.is_file():
-        return path, None, None
+        return (None, path, _beside(path)) if _has_recordings(path) else (path, None, None)
     if not path.is_dir():
         raise SdpnError(f"{path}: there is no such manifest or folder")
     found: dict[str, list[Path]] = {"cuts": [], "recordings": [], "supervisions": []}
@@ -173,12 +210,27 @@ def _find(path: Path) -> tuple[Path | None, Path | None, Path | None]:
                     files.append(file)
     for kind, files in found.items():
         if len(files) > 1:
-            raise SdpnError(f"{path} holds {len(files)} manifests of {kind}, {files[0].name} and others: name one")
+            do = "take the others away" if kind == "supervisions" else "name one"
+            raise SdpnError(f"{path} holds {len(files)} manifests of {kind}, {files[0].name} and others: {do}")
     if found["recordings"]:
         return None, found["recordings"][0], next(iter(found["supervisions"]), None)
     if found["cuts"]:
         return found["cuts"][0], None, None
     raise SdpnError(f"{path} holds no Lhotse manifest (*cuts*.jsonl.gz, *recordings*.jsonl.gz, or Shar)")
+
+
+def _has_recordings(path: Path) -> bool:
+    """Whether a file is called a manifest of recordings and is one: cuts may be called so, too."""
+    from lhotse import RecordingSet
+    from lhotse.serialization import load_manifest_lazy_or_eager
+
+    return "recordings" in path.name and isinstance(load_manifest_lazy_or_eager(path), RecordingSet)
+
+
+def _beside(recordings: Path) -> Path | None:
+    """The manifest of supervisions that Lhotse's recipes put beside one of recordings; None where there is none."""
+    supervisions = recordings.with_name(recordings.name.replace("recordings", "supervisions"))
+    return supervisions if supervisions.exists() else None
 
 
 def _open(path: Path, what: str) -> Any:
@@ -190,8 +242,10 @@ def _open(path: Path, what: str) -> Any:
     if opened is None:
         raise SdpnError(f"{path} is empty")
     if not isinstance(opened, kind):
-        hint = "" if what != "cuts" else ": for recordings and supervisions, name the folder that holds both"
-        raise SdpnError(f"{path} is a {type(opened).__name__} where {what} were expected{hint}")
+        hint = ": of recordings and supervisions, name that of recordings (*recordings*), or the folder that holds both"
+        raise SdpnError(
+            f"{path} is a {type(opened).__name__} where {what} were expected{hint if what == 'cuts' else ''}"
+        )
     return opened
 
 
@@ -230,7 +284,7 @@ def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> 
         recording,
         max(0.0, getattr(part, "start", 0.0)),
         part.duration,
-        channel if isinstance(channel, int) else None,
+        channel,
         None if known is None or known.speaker is None else "_".join(str(known.speaker).split()),
         gender if gender in ("m", "f") else None,
         custom.get("session"),
@@ -238,7 +292,11 @@ def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> 
 
 
 def _unpacked(path: Path, shards: list[Path], audio: Path) -> Iterator[Any]:
-    """The cuts of a Shar folder, their audio copied to files."""
+    """The cuts of a Shar folder, their audio copied to files.
+
+    It holds for each cut the audio of that cut alone, under the id of the recording that it was cut from: here each
+    becomes a recording of its own, with the id of the cut.
+    """
     from lhotse import AudioSource, CutSet
     from lhotse.serialization import open_best
     from lhotse.utils import fastcopy
@@ -252,15 +310,21 @@ def _unpacked(path: Path, shards: list[Path], audio: Path) -> Iterator[Any]:
             recording = getattr(cut, "recording", None)
             if recording is not None and recording.sources[0].type == "memory":
                 content = recording.sources[0].source
-                stem = f"{digest(recording.id)[:2]}/{recording.id.replace('/', '-')}"
-                file = audio / f"{stem}.{_suffix(content)}"
-                if not file.exists() or file.stat().st_size != len(content):
+                file = audio / f"{_file_name(cut.id)}.{_suffix(content)}"
+                if not file.exists() or file.read_bytes() != content:  # its time is what tells later stages of a change
                     with atomic_path(file) as temporary:
                         temporary.write_bytes(content)
                 source = AudioSource("file", recording.sources[0].channels, str(file))
-                cut = fastcopy(cut, recording=fastcopy(recording, sources=[source]))
+                cut = fastcopy(cut, recording=fastcopy(recording, id=cut.id, sources=[source]))
             progress.advance()
             yield cut
+
+
+def _file_name(id: str) -> str:
+    """What the file of a cut is called, without suffix: a name that file systems take, and no other cut has."""
+    name = id.replace("/", "-").encode()[:150].decode(errors="ignore")
+    whole = digest(id)
+    return f"{whole[:2]}/{name}" if name == id else f"{whole[:2]}/{name}-{whole}"
 
 
 def _suffix(content: bytes) -> str:

@@ -2,13 +2,18 @@
 
 import os
 
+import numpy as np
 import pytest
+import soundfile
 from lhotse import AudioSource, CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
-from lhotse.cut import MonoCut
+from lhotse.cut import MonoCut, MultiCut
 from lhotse.shar import SharWriter
+from lhotse.utils import fastcopy
 
+from sdpn.corpus.headers import read_header
 from sdpn.errors import SdpnError
-from tests.corpus.conftest import program, rows, times, write_voice
+from sdpn.features.audio import load_samples
+from tests.corpus.conftest import needs_ffmpeg, program, rows, times, write_voice
 
 PEOPLE = {"train": ("ann", "bob", "cyd"), "test": ("eve", "fay")}
 
@@ -125,12 +130,79 @@ def test_a_shar_folder_is_copied_out_as_it_is_and_once(prepare, shars, recording
     cuts = list(CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz"))
     assert len(cuts) == 6
     assert cuts[0].recording.sources[0].source.startswith(f"{tmp_path}/data/audio/shar/train/")
-    original = next(iter(recordings["train"])).load_audio()
-    found = next(cut for cut in cuts if cut.recording.id == next(iter(recordings["train"])).id)
-    assert (found.load_audio() == original).all()
+    by_id = {cut.id: cut for cut in CutSet.from_shar(in_dir=shars[0])}
+    assert all((cut.load_audio() == by_id[cut.id].load_audio()).all() for cut in cuts)
     before = times(tmp_path / "data")
     prepare(*shars)
     assert times(tmp_path / "data") == before
+
+
+def parts_of(recordings: RecordingSet) -> CutSet:
+    """Several cuts of each recording; ids hold slashes, are told apart by one alone, and one is very long."""
+    cuts = []
+    for recording in recordings:
+        names = (f"{recording.id}/0", f"{recording.id}-0", f"{recording.id}-{'long' * 60}")
+        for number, name in enumerate(names):
+            heard = SupervisionSegment(name, recording.id, 0.0, 1.0, speaker=recording.id[:3])
+            cut = recording.to_cut().truncate(offset=float(number), duration=1.0)
+            cuts.append(fastcopy(cut, id=name, supervisions=[heard]))
+    return CutSet.from_cuts(cuts)
+
+
+def test_cuts_of_one_recording_in_a_shar_folder_have_the_audio_of_their_own(prepare, recordings, make_cuts, tmp_path):
+    cuts = {name: parts_of(own) for name, own in recordings.items()}
+    for name, own in cuts.items():
+        (tmp_path / f"shar_{name}").mkdir()
+        own.to_shar(tmp_path / f"shar_{name}", fields={"recording": "flac"})
+    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    make_cuts(tmp_path / "data")
+    for name, own in (("train", cuts["train"]), ("eval", cuts["test"])):
+        found = {cut.id: cut for cut in CutSet.from_jsonl_lazy(tmp_path / "data" / name / "cuts.jsonl.gz")}
+        assert found.keys() == {cut.id for cut in own}
+        assert all((found[cut.id].load_audio() == cut.load_audio()).all() for cut in own)
+
+
+def test_a_shar_folder_made_anew_with_files_of_the_same_size_is_read_anew(prepare, recordings, make_cuts, tmp_path):
+    def write(own: CutSet, name: str) -> None:
+        (tmp_path / f"shar_{name}").mkdir(exist_ok=True)
+        own.to_shar(tmp_path / f"shar_{name}", fields={"recording": "wav"})
+
+    cuts = {name: parts_of(own) for name, own in recordings.items()}
+    for name, own in cuts.items():
+        write(own, name)
+    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    before = times(tmp_path / "data" / "audio")
+    one, *others = list(cuts["train"])
+    write(CutSet.from_cuts([fastcopy(one.perturb_volume(0.5), id=one.id), *others]), "train")
+    prepare(tmp_path / "shar_train", tmp_path / "shar_test")
+    make_cuts(tmp_path / "data")
+    found = CutSet.from_jsonl(tmp_path / "data" / "train" / "cuts.jsonl.gz")[one.id]
+    assert abs(found.load_audio() - one.load_audio() / 2).max() < 1e-3
+    after = times(tmp_path / "data" / "audio")
+    changed = [path for path in before if path.endswith(".wav") and after[path] != before[path]]
+    assert changed == [found.recording.sources[0].source]
+
+
+def test_a_shar_folder_gives_the_trials_that_its_cuts_give(clips, recordings, tmp_path):
+    for name, own in recordings.items():
+        cuts = parts_of(own)
+        for cut in cuts:
+            cut.supervisions[0].custom = {"session": cut.recording.id}
+        (tmp_path / f"shar_{name}").mkdir()
+        cuts.to_shar(tmp_path / f"shar_{name}", fields={"recording": "flac"})
+        cuts.to_file(tmp_path / f"{name}.jsonl.gz")
+    sets = {"shar": ("shar_train", "shar_test"), "cuts": ("train.jsonl.gz", "test.jsonl.gz")}
+    for data, (train, test) in sets.items():
+        own = program("prepare_lhotse")
+        own("--train", tmp_path / train, "--eval", tmp_path / test, *clips, tmp_path / data)
+    trials = [(tmp_path / data / "trials" / "eval.txt").read_text() for data in sets]
+    assert trials[0] == trials[1]
+    assert "eve-0/0 eve-0-0 target" not in trials[0]
+    labels = [
+        {row["id"]: (row["speaker"], row["custom"]) for row in rows(tmp_path / data / "eval/supervisions.jsonl.gz")}
+        for data in sets
+    ]
+    assert labels[0] == labels[1]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +259,126 @@ def test_what_cannot_be_used_is_skipped_with_its_reason(prepare, recordings, fol
     assert reasons["bob-1-1"] == "there is no such file"
 
 
+@pytest.fixture
+def padded(tmp_path) -> list[Recording]:
+    """m4a files of 3 s whose recordings count the encoder's padding, as Lhotse does."""
+    own = []
+    for number, speaker in enumerate(PEOPLE["train"]):
+        path = write_voice(tmp_path / "m4a" / f"{speaker}-0.m4a", number, 0, 3.0)
+        samples = read_header(path).num_samples + 800
+        own.append(Recording(path.stem, [AudioSource("file", [0], str(path))], 16000, samples, samples / 16000))
+    return own
+
+
+@needs_ffmpeg
+def test_the_padding_of_an_encoder_in_a_manifest_is_no_lie(prepare, padded, folders, make_cuts, tmp_path):
+    def heard(id: str, recording: str, start: float, duration: float) -> SupervisionSegment:
+        return SupervisionSegment(id, recording, start, duration, speaker=recording[:3])
+
+    samples = padded[0].num_samples - 800
+    parts = [
+        heard("ann-whole", "ann-0", 0.0, padded[0].duration),
+        heard("ann-first", "ann-0", 0.0, 1.5),
+        heard("ann-last", "ann-0", 1.5, round(padded[0].duration - 1.5, 4)),
+        heard("ann-padding", "ann-0", round(padded[0].duration - 0.04, 4), 0.04),
+        *(heard(recording.id, recording.id, 0.0, recording.duration) for recording in padded[1:]),
+    ]
+    RecordingSet.from_recordings(padded).to_file(folders[0] / "corpus_recordings_train.jsonl.gz")
+    SupervisionSet.from_segments(parts).to_file(folders[0] / "corpus_supervisions_train.jsonl.gz")
+    prepare(*folders, "--max-skipped", 0.2)
+    found = {row["id"]: row for row in rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")}
+    assert found["ann-whole"]["duration"] == samples / 16000
+    assert found["ann-first"]["duration"] == 1.5
+    assert found["ann-last"]["start"] + found["ann-last"]["duration"] == samples / 16000
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text()
+    assert listed.startswith("ann-padding\tit begins behind the end of its recording\tat 3.01 of 3 s")
+    make_cuts(tmp_path / "data", "--max-skipped", 0.2)
+    cuts = {cut.id: cut for cut in CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz")}
+    assert [len(load_samples(cuts[id])) for id in ("ann-whole", "ann-first", "ann-last")] == [samples, 24000, 24000]
+
+
+@needs_ffmpeg
+def test_more_than_the_padding_of_an_encoder_is_a_lie(prepare, padded, folders, tmp_path):
+    longer = padded[0].num_samples - 800 + 2049
+    padded[0] = Recording("ann-0", padded[0].sources, 16000, longer, longer / 16000)
+    padded[1] = Recording("bob-0", padded[1].sources, 44100, 48000, 48000 / 44100)
+    RecordingSet.from_recordings(padded).to_file(folders[0] / "corpus_recordings_train.jsonl.gz")
+    (folders[0] / "corpus_supervisions_train.jsonl.gz").unlink()
+    prepare(*folders, "--max-skipped", 0.7)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    assert listed == [
+        "ann-0\tthe manifest lies\t50049 samples at 16000 Hz where there are 48000 at 16000 Hz",
+        "bob-0\tthe manifest lies\t48000 samples at 44100 Hz where there are 48000 at 16000 Hz",
+    ]
+
+
+@pytest.fixture
+def stereo(tmp_path) -> Recording:
+    """Silence in the first channel, a voice in the second; Lhotse calls them 4 and 7."""
+    path = write_voice(tmp_path / "stereo" / "ann.wav", 0, 0, 3.0)
+    samples = soundfile.read(path)[0]
+    soundfile.write(path, np.stack([0 * samples, samples], axis=1), 16000)
+    return Recording("ann", [AudioSource("file", [4, 7], str(path))], 16000, 48000, 3.0, channel_ids=[4, 7])
+
+
+def channels_of(cuts: list, prepare, make_cuts, test, tmp_path) -> dict[str, int]:
+    """The column from which stage 1 takes each cut."""
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts_train.jsonl.gz")
+    prepare(tmp_path / "cuts_train.jsonl.gz", test, "--max-skipped", 0.5)
+    make_cuts(tmp_path / "data", "--max-skipped", 0.5)
+    made = list(CutSet.from_jsonl_lazy(tmp_path / "data" / "train" / "cuts.jsonl.gz"))
+    for cut in made:
+        column = soundfile.read(cut.recording.sources[0].source, always_2d=True)[0][:, cut.channel]
+        assert (load_samples(cut) == column.astype(np.float32)).all()
+    return {cut.id: cut.channel for cut in made}
+
+
+def test_a_channel_is_the_column_that_its_recording_has_it_in(prepare, stereo, cut_manifests, make_cuts, tmp_path):
+    path = write_voice(tmp_path / "stereo" / "bob.wav", 1, 0, 3.0)
+    mono = Recording("bob", [AudioSource("file", [1], str(path))], 16000, 48000, 3.0, channel_ids=[1])
+    array = tmp_path / "stereo" / "cyd.wav"
+    soundfile.write(array, np.random.default_rng(0).uniform(-0.1, 0.1, (48000, 4)), 16000)
+    several = Recording.from_file(array)
+    cuts = [
+        MonoCut("mono", 0.0, 3.0, 1, recording=mono),
+        MonoCut("first", 0.0, 3.0, 4, recording=stereo),
+        MonoCut("second", 0.0, 3.0, 7, recording=stereo),
+        MultiCut("list-of-one", 0.0, 3.0, [7], recording=stereo),
+        MultiCut("all", 0.0, 3.0, [4, 7], recording=stereo),
+        MultiCut("some", 0.0, 3.0, [2, 3], recording=several),
+        MonoCut("none", 0.0, 3.0, 1, recording=stereo),
+        MultiCut("none-of-two", 0.0, 3.0, [0, 4], recording=stereo),
+    ]
+    found = channels_of(cuts, prepare, make_cuts, cut_manifests[1], tmp_path)
+    assert found == {"mono": 0, "first": 0, "second": 1, "list-of-one": 1, "all": 0, "some": 2}
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    assert sorted(listed) == [
+        "none\tthere is no channel 1 in its recording",
+        "none-of-two\tthere is no channel 0 in its recording",
+    ]
+
+
+def test_the_channel_of_a_supervision_may_be_a_list(prepare, stereo, folders, tmp_path):
+    heard = SupervisionSegment("ann-1", "ann", 0.0, 1.5, channel=[7], speaker="ann")
+    RecordingSet.from_recordings([stereo]).to_file(folders[0] / "corpus_recordings_train.jsonl.gz")
+    SupervisionSet.from_segments([heard]).to_file(folders[0] / "corpus_supervisions_train.jsonl.gz")
+    prepare(*folders)
+    assert rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")[0]["channel"] == 1
+
+
+def test_a_channel_that_the_file_lacks_is_skipped(prepare, recordings, cut_manifests, tmp_path):
+    own = next(iter(recordings["train"]))
+    lying = Recording("two", [AudioSource("file", [0, 1], own.sources[0].source)], 16000, 48000, 3.0)
+    cuts = [
+        MonoCut("second", 0.0, 3.0, 1, recording=lying),
+        MonoCut("there", 0.0, 3.0, 0, recording=lying),
+    ]
+    CutSet.from_cuts(cuts).to_file(cut_manifests[0])
+    prepare(*cut_manifests, "--max-skipped", 0.5)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text()
+    assert listed == "second\tthe manifest lies\tit has more channels than the file, which has 1\n"
+
+
 def test_mixtures_and_features_alone_are_skipped(prepare, cut_manifests, tmp_path):
     cuts = list(CutSet.from_file(cut_manifests[0]))
     mixed = cuts[0].mix(cuts[5])
@@ -207,8 +399,8 @@ def test_what_is_no_manifest_is_a_sentence(prepare, folders, tmp_path):
         prepare(tmp_path / "cuts_none.jsonl", folders[1])
     with pytest.raises(SdpnError, match=r"nowhere: there is no such file or folder"):
         prepare(tmp_path / "nowhere", folders[1])
-    with pytest.raises(SdpnError, match=r"is a RecordingSet where cuts were expected: .*name the folder"):
-        prepare(folders[0] / "corpus_recordings_train.jsonl.gz", folders[1])
+    with pytest.raises(SdpnError, match=r"is a SupervisionSet where cuts were expected: .*name that of recordings"):
+        prepare(folders[0] / "corpus_supervisions_train.jsonl.gz", folders[1])
     (folders[0] / "corpus_recordings_train.jsonl.gz").write_bytes(b"\x1f\x8bdamage")
     with pytest.raises(SdpnError, match=r"train: not a readable Lhotse manifest"):
         prepare(*folders)
@@ -223,6 +415,41 @@ def test_two_manifests_of_a_kind_and_ids_used_twice_are_a_sentence(prepare, reco
     SupervisionSet.from_segments(double).to_file(folders[0] / "other_supervisions.jsonl.gz")
     with pytest.raises(SdpnError, match=r"holds 2 manifests of supervisions"):
         prepare(*folders)
+
+
+def test_recordings_by_name_come_with_the_supervisions_beside_them(prepare, recordings, tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for name, own in recordings.items():
+        own.to_file(folder / f"corpus_recordings_{name}.jsonl.gz")
+        segments(own).to_file(folder / f"corpus_supervisions_{name}.jsonl.gz")
+    with pytest.raises(SdpnError, match=r"holds 2 manifests of recordings, .*: name one"):
+        prepare(folder, folder)
+    prepare(*(folder / f"corpus_recordings_{name}.jsonl.gz" for name in recordings))
+    for name, own in (("train", "train"), ("eval", "test")):
+        found = rows(tmp_path / "data" / name / "supervisions.jsonl.gz")
+        assert {row["id"] for row in found} == {segment.id for segment in segments(recordings[own])}
+
+
+def test_recordings_by_name_without_supervisions_are_utterances(prepare, recordings, folders, tmp_path):
+    recordings["train"].to_file(tmp_path / "recordings.jsonl.gz")
+    prepare(tmp_path / "recordings.jsonl.gz", folders[1])
+    found = rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")
+    assert {row["id"] for row in found} == {recording.id for recording in recordings["train"]}
+
+
+def test_cuts_may_have_recordings_in_their_name(prepare, cut_manifests, tmp_path):
+    named = cut_manifests[0].rename(tmp_path / "recordings_cut.jsonl.gz")
+    prepare(named, cut_manifests[1])
+    assert len(rows(tmp_path / "data" / "train" / "supervisions.jsonl.gz")) == 12
+
+
+def test_recordings_of_one_id_in_two_files_are_a_sentence(prepare, recordings, cut_manifests):
+    one, other, *_ = recordings["train"]
+    cuts = [one.to_cut(), fastcopy(fastcopy(other, id=one.id).to_cut(), id="other")]
+    CutSet.from_cuts(cuts).to_file(cut_manifests[0])
+    with pytest.raises(SdpnError, match=r"the recording ann-0 is once .*ann-0.flac and once .*ann-1.flac"):
+        prepare(*cut_manifests)
 
 
 def test_several_evaluation_sets_have_the_names_of_their_folders(clips, folders, recordings, tmp_path):
