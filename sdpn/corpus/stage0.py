@@ -68,8 +68,14 @@ def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
     chosen = choose_speakers(train, options["dev_speakers"], options["seed"], "the training set")
     stay, dev = hold_out(train, chosen)
     trials = TrialSet("dev", generate("dev", dev, options["seed"]))
+    features = dict(prepared.features)
+    if "train" in features:  # as those of train, or the two would be of different scale
+        features["dev"] = features["train"]
     return replace(
-        prepared, speech={**prepared.speech, "train": stay, "dev": dev}, trials={**prepared.trials, "dev": trials}
+        prepared,
+        speech={**prepared.speech, "train": stay, "dev": dev},
+        trials={**prepared.trials, "dev": trials},
+        features=features,
     )
 
 

@@ -128,6 +128,19 @@ def test_features_that_are_there_are_named_with_absolute_paths(prepare, kaldi, t
     assert listed == [f"ann-0 {kaldi.parent}/fbank/raw.1.ark:6", f"bob-0 {kaldi.parent}/fbank/raw.1.ark:600"]
 
 
+def test_held_out_speakers_keep_the_features_that_are_there(prepare, kaldi, tmp_path):
+    add_speakers(kaldi)
+    ids = [line.split()[0] for line in (kaldi / "train" / "wav.scp").read_text().splitlines()]
+    (kaldi / "train" / "feats.scp").write_text("".join(f"{id} /x/raw.ark:{n}\n" for n, id in enumerate(ids)))
+    prepare("--dev-speakers", 2)
+    given = {"train": "feats.scp.given", "dev": "feats.scp.given"}
+    assert Corpus.read(tmp_path / "data").given_features == given
+    for name in given:
+        listed = (tmp_path / "data" / name / given[name]).read_text().splitlines()
+        own = [row["id"] for row in rows(tmp_path / "data" / name / "supervisions.jsonl.gz")]
+        assert [line.split()[0] for line in listed] == own
+
+
 def test_trials_of_the_directory_and_enrollment_maps_are_used(prepare, kaldi, tmp_path):
     (kaldi / "test" / "trials").write_text("Eve fay-0-a nontarget\nEve eve-1-b target\n")
     (tmp_path / "enroll.map").write_text("Eve eve-0-a eve-0-b\nUnused nobody-0 fay-1-a\n")
@@ -145,8 +158,8 @@ def test_trials_beside_the_segments_serve_without_being_named(prepare, kaldi, tm
     assert len(read_trials(tmp_path / "data" / "trials" / "eval.txt")) == 2
 
 
-def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path):
-    run = program("prepare_kaldi")
+def add_speakers(kaldi) -> None:
+    """Three more speakers for the training set."""
     shutil.copytree(kaldi.parent / "audio" / "train", kaldi.parent / "audio" / "more")
     for take in ("utt2spk", "wav.scp"):
         path = kaldi / "train" / take
@@ -161,6 +174,11 @@ def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path)
             .replace(" cyd\n", " fox\n")
             .replace("audio/train", "audio/more")
         )
+
+
+def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path):
+    run = program("prepare_kaldi")
+    add_speakers(kaldi)
     run("--train", kaldi / "train", *clips, tmp_path / "data")
     assert len(rows(tmp_path / "data" / "eval" / "recordings.jsonl.gz")) == 4
     (kaldi / "train" / "utt2spk").unlink()
