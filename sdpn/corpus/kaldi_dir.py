@@ -17,6 +17,7 @@ from sdpn.errors import SdpnError
 from sdpn.files import digest
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")
+_FEATURES = re.compile(r"(.+):\d+(\[(\d+:\d+|:)(,:)?\])?", re.ASCII)
 _CHANNELS = {"A": 0, "B": 1}
 
 
@@ -201,11 +202,21 @@ def _speakers(folder: Path) -> dict[str, str]:
 
 
 def read_features(folder: Path) -> dict[str, str]:
-    """feats.scp with absolute paths, or nothing (and a word on it) where features come from commands."""
+    """feats.scp with absolute paths, or nothing (and a word on it) where features come from commands.
+
+    Raises:
+        SdpnError: some are neither whole matrices of archives nor ranges of their rows.
+    """
     table = read_table(folder / "feats.scp")
     if any(value.endswith("|") for value in table.values()):
         say(f"  {folder}/feats.scp names commands, so features are made anew")
         return {}
-    files = (re.sub(r":\d+(\[.*\])?$", "", value) for value in table.values())
-    base = base_of(files, folder) or Path.cwd()
+    found = {id: _FEATURES.fullmatch(value) for id, value in table.items()}
+    others = [id for id, match in found.items() if not match]
+    if others:
+        raise SdpnError(
+            f"{folder}/feats.scp: {len(others)} lines are not `utterance path:offset` or that with a range of rows, "
+            f"e.g. '{others[0]} {table[others[0]][:80]}': write the features out with Kaldi's copy-feats"
+        )
+    base = base_of((match[1] for match in found.values()), folder) or Path.cwd()
     return {id: os.path.normpath(base / value) for id, value in table.items()}

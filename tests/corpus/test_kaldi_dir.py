@@ -128,6 +128,17 @@ def test_features_that_are_there_are_named_with_absolute_paths(prepare, kaldi, t
     assert listed == [f"ann-0 {kaldi.parent}/fbank/raw.1.ark:6", f"bob-0 {kaldi.parent}/fbank/raw.1.ark:600"]
 
 
+def test_ranges_of_rows_stay_with_the_features_and_of_columns_are_refused(prepare, kaldi, tmp_path):
+    (kaldi / "train" / "feats.scp").write_text("ann-0 /x/raw.1.ark:6[0:99]\nann-1 /x/raw.1.ark:6[100:199,:]\n")
+    prepare()
+    listed = (tmp_path / "data" / "train" / "feats.scp.given").read_text()
+    assert listed == "ann-0 /x/raw.1.ark:6[0:99]\nann-1 /x/raw.1.ark:6[100:199,:]\n"
+    for value in ("/x/raw.1.ark:6[:,0:39]", "/x/raw.1.ark:6[0:99,0:39]", "/x/ann-0.mat", "/x/raw.1.ark:6[0:99][0:9]"):
+        (kaldi / "train" / "feats.scp").write_text(f"ann-0 {value}\nann-1 /x/raw.1.ark:6\n")
+        with pytest.raises(SdpnError, match=r"feats.scp: 1 lines are not .*e.g. 'ann-0 /x/.*copy-feats"):
+            prepare()
+
+
 def test_held_out_speakers_keep_the_features_that_are_there(prepare, kaldi, tmp_path):
     add_speakers(kaldi)
     ids = [line.split()[0] for line in (kaldi / "train" / "wav.scp").read_text().splitlines()]
