@@ -187,6 +187,27 @@ def add_speakers(kaldi) -> None:
         )
 
 
+def test_every_evaluation_set_has_the_trials_beside_its_segments(clips, kaldi, tmp_path):
+    words = ["--train", kaldi / "train", "--eval", f"{kaldi}/test,{kaldi}/far,{kaldi}/far2", *clips, tmp_path / "data"]
+    for name in ("far", "far2"):
+        shutil.copytree(kaldi / "test", kaldi / name)
+    (kaldi / "test" / "trials").write_text("eve-0-a fay-0-a nontarget\neve-0-a eve-1-b target\n")
+    (kaldi / "far" / "trials").write_text("fay-0-a eve-0-b nontarget\nfay-0-a fay-1-b target\n")
+    run = program("prepare_kaldi")
+    run(*words)
+    assert list(Corpus.read(tmp_path / "data").trials) == ["eval_test", "eval_far", "eval_far2"]
+    found = {name: read_trials(tmp_path / "data" / "trials" / f"eval_{name}.txt") for name in ("test", "far", "far2")}
+    assert [trial.enroll for trial in found["test"]] == ["eve-0-a", "eve-0-a"]
+    assert [trial.enroll for trial in found["far"]] == ["fay-0-a", "fay-0-a"]
+    assert len(found["far2"]) > 2
+    (kaldi / "far" / "trials").write_text("fay-0-a eve-1-b nontarget\nfay-0-a fay-1-b target\n")
+    run(*words)
+    assert read_trials(tmp_path / "data" / "trials" / "eval_far.txt")[0].test == "eve-1-b"
+    (kaldi / "far" / "trials").write_text("fay-0-a eve-9-b nontarget\nfay-0-a fay-1-b target\n")
+    with pytest.raises(SdpnError, match=r"far/trials: 1 of its 3 names are no usable utterances of eval_far: eve-9-b"):
+        run(*words)
+
+
 def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path):
     run = program("prepare_kaldi")
     add_speakers(kaldi)
