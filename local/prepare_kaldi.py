@@ -69,7 +69,7 @@ def find_speech(
     speech = {name: entries for name, (entries, _) in scans.items()}
     if list(speech) == ["train"]:
         ids = {composed(entry.id): entry.id for entry in speech["train"]}
-        speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].folder))
+        speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].folder), scans["train"][1])
     ids = {name: {composed(entry.id): entry.id for entry in mine} for name, mine in speech.items() if name != "train"}
     skipped = {name: skipped for name, (_, skipped) in scans.items()}
     lists = [(own.get(name, given), {name: known}) for name, known in ids.items()] if own else [(given, ids)]

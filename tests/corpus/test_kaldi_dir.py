@@ -218,6 +218,15 @@ def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path)
         run("--train", kaldi / "train", *clips, tmp_path / "other")
 
 
+def test_why_nothing_can_be_split_is_told(clips, prepare, kaldi, tmp_path):
+    (kaldi.parent / "audio").rename(kaldi.parent / "moved")
+    sentence = r"none of 6 utterances can be used \(the first: ann-0: there is no such file\)"
+    with pytest.raises(SdpnError, match=rf"egs/data/train: {sentence}"):
+        program("prepare_kaldi")("--train", kaldi / "train", *clips, tmp_path / "data")
+    with pytest.raises(SdpnError, match=rf"the training set: {sentence}"):
+        prepare("--dev-speakers", 2)
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "sentence"),
     [
