@@ -3,7 +3,9 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.trials import read_enroll_map, read_trials
@@ -248,6 +250,11 @@ def test_lines_of_another_form_are_a_sentence(prepare, kaldi, file, old, new, se
         ("eve-0-a eve-0 start 2", r"segments: eve-0-a: expected `utterance recording start end`"),
         ("eve-0-a eve-0 2", r"segments: eve-0-a: expected"),
         ("eve-0-a eve-0 2 1", r"segments: eve-0-a: it ends at 1 s, where it begins at 2 s"),
+        (
+            "eve-0-a eve-0 0 1 left",
+            r"segments: eve-0-a: expected .* a channel \(A, B or a number\), got 'eve-0 0 1 left'",
+        ),
+        ("eve-0-a eve-0 0 1 -1", r"segments: eve-0-a: expected"),
         ("eve-0-a eve-0 nan 1", r"segments: eve-0-a: it ends at"),
         ("eve-0-a tape-9 0 1", r"segments: 1 recordings are not in wav.scp: tape-9"),
     ],
@@ -256,6 +263,24 @@ def test_segments_of_another_form_are_a_sentence(prepare, kaldi, new, sentence):
     edit(kaldi / "test" / "segments", "eve-0-a eve-0 0.25 -1", new)
     with pytest.raises(SdpnError, match=sentence):
         prepare()
+
+
+def test_segments_of_channels_are_read_and_those_of_channels_that_lack_are_skipped(prepare, kaldi, tmp_path):
+    stereo = kaldi.parent / "audio" / "test" / "fay0.wav"
+    samples, rate = soundfile.read(stereo)
+    soundfile.write(stereo, np.stack([samples, samples[::-1]], axis=1), rate)
+    edit(kaldi / "test" / "segments", "fay-0-a fay-0 0.25 -1", "fay-0-a fay-0 0.25 -1 B")
+    edit(kaldi / "test" / "segments", "fay-0-b fay-0 1.25 -1", "fay-0-b fay-0 1.25 -1 2")
+    edit(kaldi / "test" / "segments", "eve-0-a eve-0 0.25 -1", "eve-0-a eve-0 0.25 -1 A")
+    edit(kaldi / "test" / "segments", "eve-0-b eve-0 1.25 -1", "eve-0-b eve-0 1.25 -1 B")
+    prepare("--max-skipped", 0.5)
+    own = {row["id"]: row["channel"] for row in rows(tmp_path / "data" / "eval" / "supervisions.jsonl.gz")}
+    assert {id: own[id] for id in ("fay-0-a", "eve-0-a")} == {"fay-0-a": 1, "eve-0-a": 0}
+    listed = (tmp_path / "data" / "eval" / "skipped_files.tsv").read_text().splitlines()
+    assert listed == [
+        "eve-0-b\tthere is no channel B in its recording",
+        "fay-0-b\tthere is no channel 2 in its recording",
+    ]
 
 
 def test_files_that_are_missing_or_cut_off_and_late_segments_are_skipped(prepare, kaldi, tmp_path):
