@@ -87,7 +87,7 @@ def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrial
     speech = {name: scan.entries for name, scan in scans.items()}
     if list(speech) == ["train"]:
         ids = scans["train"].ids if given.trials else {}
-        speech = split_speakers(speech["train"], ids, given, options, where)
+        speech = split_speakers(speech["train"], ids, given, options, where, scans["train"].skipped)
     for name, entries in speech.items():
         speakers = {entry.speaker for entry in entries}
         if len(speakers) < 2:

@@ -3,8 +3,8 @@
 
     local/prepare_kaldi.py --train kaldi/data/train --eval kaldi/data/test --trials kaldi/data/test/trials data
 
-Without --eval a share of the training speakers is held out; without --trials, DIR/trials of the evaluation set serves,
-or else trials are made of its labels. The training set needs no utt2spk.
+Without --eval a share of the training speakers is held out; without --trials, DIR/trials of every evaluation set serves
+for it, or else trials are made of its labels. The training set needs no utt2spk.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from sdpn.corpus.kaldi_dir import DataDir
 from sdpn.corpus.options import absolute, named_sets, set_options, stage0_options
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.text import composed
+from sdpn.corpus.trials import TrialSet
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.files import digest
 
@@ -32,33 +33,49 @@ from sdpn.files import digest
 def main(data: Path, nj: int, **given: Any) -> None:
     options, run_all = absolute(given), partial(run_jobs, nj=nj)
     folders = named_sets(options)
-    if not options["trials"]:
-        own = [
-            folder / "trials" for name, folder in folders.items() if name != "train" and (folder / "trials").is_file()
-        ]
-        options["trials"] = str(own[0]) if len(own) == 1 else None
+    own = {} if options["trials"] else own_trials(folders)
     trials = GivenTrials.read(options)
+    options["trials"] = options["trials"] or ",".join(given.path for given in own.values()) or None
     sets = {name: DataDir.read(folder, options["allow_pipes"]) for name, folder in folders.items()}
     inputs = {
         "data directories": digest({name: found.fingerprint for name, found in sets.items()}),
-        "trials": trials.fingerprint,
+        "trials": digest({name: given.fingerprint for name, given in own.items()}) if own else trials.fingerprint,
     }
-    find = partial(find_speech, data, options, sets, trials, run_all)
+    find = partial(find_speech, data, options, sets, trials, own, run_all)
     prepare(data, "kaldi", options, inputs, find_clips(options, run_all), find, run_all)
 
 
+def own_trials(folders: dict[str, Path]) -> dict[str, GivenTrials]:
+    """The lists that lie in the folders of evaluation sets, by set."""
+    lists = {name: folder / "trials" for name, folder in folders.items() if name != "train"}
+    return {name: GivenTrials.read({"trials": str(path)}) for name, path in lists.items() if path.is_file()}
+
+
 def find_speech(
-    data: Path, options: dict[str, Any], sets: dict[str, DataDir], given: GivenTrials, run_all: Callable
+    data: Path,
+    options: dict[str, Any],
+    sets: dict[str, DataDir],
+    given: GivenTrials,
+    own: dict[str, GivenTrials],
+    run_all: Callable,
 ) -> Prepared:
-    """Read the headers of all recordings, and make sets and trials."""
+    """Read the headers of all recordings, and make sets and trials.
+
+    Args:
+        given: what --trials names; of no trials where sets have lists of their own.
+        own: these, by set.
+    """
     scans = {name: found.entries(run_all, data / CACHE / name) for name, found in sets.items()}
     speech = {name: entries for name, (entries, _) in scans.items()}
     if list(speech) == ["train"]:
         ids = {composed(entry.id): entry.id for entry in speech["train"]}
-        speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].folder))
-    ids = {name: {composed(entry.id): entry.id for entry in own} for name, own in speech.items() if name != "train"}
+        speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].folder), scans["train"][1])
+    ids = {name: {composed(entry.id): entry.id for entry in mine} for name, mine in speech.items() if name != "train"}
     skipped = {name: skipped for name, (_, skipped) in scans.items()}
-    trials = trials_of(given, ids, speech, data, options["seed"], skipped)
+    lists = [(own.get(name, given), {name: known}) for name, known in ids.items()] if own else [(given, ids)]
+    trials: dict[str, TrialSet] = {}
+    for one, known in lists:
+        trials |= trials_of(one, known, speech, data, options["seed"], skipped)
     features = {name: sets.get(name, sets["train"]).features for name in speech}
     return Prepared(speech, trials, {}, skipped, {name: own for name, own in features.items() if own})
 

@@ -58,7 +58,7 @@ def find_speech(
     speech = {name: entries for name, (entries, _) in scans.items()}
     if list(speech) == ["train"]:
         ids = {composed(entry.id): entry.id for entry in speech["train"]}
-        speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].path))
+        speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].path), scans["train"][1])
     ids = {name: {composed(entry.id): entry.id for entry in own} for name, own in speech.items() if name != "train"}
     skipped = {name: skipped for name, (_, skipped) in scans.items()}
     trials = trials_of(given, ids, speech, data, options["seed"], skipped)

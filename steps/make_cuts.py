@@ -4,7 +4,8 @@
     steps/make_cuts.py --nj 4 data
 
 reads data/corpus.json and data/<set>/{recordings,supervisions}.jsonl.gz and writes data/<set>/cuts.jsonl.gz. The
-training set loses its speaker labels here: data/train/utt2spk.oracle keeps them, for analysis alone.
+training set loses its speaker labels here: data/train/utt2spk.oracle keeps them, for analysis alone. Utterances that
+bring features (a Kaldi data directory's feats.scp) stay whole.
 """
 
 from functools import partial
@@ -29,12 +30,13 @@ from sdpn.corpus.pipes import pipes_option
 def main(data: Path, config_file: str, nj: int, **overrides) -> None:
     settings = config.read(config_file, CutsConfig, config.given(CutsConfig, overrides))
     corpus = Corpus.read(data)
-    from sdpn.corpus.cuts import check_speakers, make_cuts
+    from sdpn.corpus.cuts import check_speakers, make_cuts, refuse_to_trim_given
 
     roles = {name: "clips" for name in corpus.sets} | {name: "eval" for name in corpus.evals} | {corpus.train: "train"}
     if corpus.rir:
         roles[corpus.rir] = "rir"
     say(f"cuts of {', '.join(roles)}: {settings.sampling_rate} Hz, one channel")
+    refuse_to_trim_given(corpus, settings)
     check_speakers(data, corpus)
     with timed(f"cuts of {len(roles)} sets in {data}"):
         if settings.trim_silence:
@@ -42,7 +44,7 @@ def main(data: Path, config_file: str, nj: int, **overrides) -> None:
 
             for name in [corpus.train, *corpus.evals]:
                 find_speech(data / name, settings, partial(run_jobs, nj=nj))
-        jobs = [(data, name, role, settings) for name, role in roles.items()]
+        jobs = [(data, name, role, settings, name in corpus.given_features) for name, role in roles.items()]
         made = {name: (reason, tally) for name, reason, tally in run_jobs(make_cuts, jobs, nj)}
         for name, role in roles.items():
             report(data, name, role, *made[name])

@@ -16,7 +16,7 @@ import click
 
 from sdpn import config
 from sdpn.cluster.pool import run_jobs
-from sdpn.console import run, say, timed
+from sdpn.console import run, say, timed, warn
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.pipes import pipes_option
@@ -57,6 +57,10 @@ def main(
     sets = [corpus.train, *corpus.evals]
     form = f"{settings.feats_type}, compression: {settings.compress}"
     say(f"fbank of {', '.join(sets)}: {settings.num_mel_bins} bins, {settings.sampling_rate} Hz, {form}, {nj} jobs")
+    made = [name for name in sets if name not in corpus.given_features]
+    if corpus.given_features and made:
+        others = ", ".join(corpus.given_features)
+        warn(f"{', '.join(made)}: no features came with it, as with {others}: those by {config_file} must be alike")
     with exclusive(data, "fbank"), timed(f"fbank of {len(sets)} sets cached in {data}"):
         for name in sets:
             if verifying and (data / name / "index" / "index.json").exists():

@@ -12,7 +12,9 @@ class CutsConfig:
     sampling_rate: int = value(16000, "Hz; recordings of another rate are resampled when they are read", at_least=4000)
     channel: int = value(0, "the channel used of recordings that have several", at_least=0)
     min_duration: float = value(1.0, "s; shorter training utterances are left out", at_least=0)
-    max_duration: float = value(60.0, "s; longer training utterances and clips become several cuts", above=0)
+    max_duration: float = value(
+        60.0, "s; longer training utterances (without feats.scp) and clips become several cuts", above=0
+    )
     max_skipped: float = value(0.05, "share of a set that may be left out; more is an error", at_least=0, at_most=1)
     trim_silence: bool = value(False, "cut off what an energy detector hears no speech in at both ends of utterances")
     vad_energy_threshold: float = value(5.5, "a frame is speech whose log-energy (16-bit scale) is above this ...")

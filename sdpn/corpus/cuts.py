@@ -6,7 +6,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from importlib.metadata import version
 from itertools import chain
@@ -52,7 +52,9 @@ class Tally:
     several_channels: int = 0
 
 
-def make_cuts(data: Path, name: str, role: str, config: CutsConfig) -> tuple[str, str | None, Tally]:
+def make_cuts(
+    data: Path, name: str, role: str, config: CutsConfig, has_features: bool = False
+) -> tuple[str, str | None, Tally]:
     """Write `data/<name>/cuts.jsonl.gz`, sorted by id, unless it is there and what it depends on is unchanged.
 
     Cuts are single-channel views of the recordings, which Lhotse resamples when they are read. Training cuts carry
@@ -62,6 +64,7 @@ def make_cuts(data: Path, name: str, role: str, config: CutsConfig) -> tuple[str
 
     Args:
         role: "train", "eval", "clips" (noises, music, talkers) or "rir", of which every channel becomes a cut.
+        has_features: the set brings features, of whole utterances, so none of these becomes several cuts.
 
     Returns:
         the set's name, why it was made (None where it was not), and its figures.
@@ -74,6 +77,8 @@ def make_cuts(data: Path, name: str, role: str, config: CutsConfig) -> tuple[str
     recordings, supervisions = folder / "recordings.jsonl.gz", folder / "supervisions.jsonl.gz"
     if not recordings.exists():
         raise SdpnError(f"{recordings} is missing: run stage 0 first")
+    if has_features:
+        config = replace(config, max_duration=math.inf)
     with exclusive(folder):
         inputs = {path.stem.split(".")[0]: path for path in (recordings, supervisions, folder / "skipped_files.tsv")}
         if role in ("train", "eval") and config.trim_silence:
@@ -92,6 +97,20 @@ def make_cuts(data: Path, name: str, role: str, config: CutsConfig) -> tuple[str
         tally, outputs = _write(folder, role, config, work)
         work.finish(outputs, **vars(tally))
         return name, reason, tally
+
+
+def refuse_to_trim_given(corpus: Corpus, config: CutsConfig) -> None:
+    """Make sure that no silence is to be cut off where features are given: these are of the whole utterances.
+
+    Raises:
+        SdpnError: it is.
+    """
+    given = [name for name in (corpus.train, *corpus.evals) if name in corpus.given_features]
+    if config.trim_silence and given:
+        raise SdpnError(
+            f"trim_silence is on, but {given[0]} brings features (feats.scp), which keep the silence: turn it off, or "
+            "take feats.scp out of the data directory and run stage 0 again to have features computed"
+        )
 
 
 def _options(config: CutsConfig, role: str) -> dict[str, Any]:

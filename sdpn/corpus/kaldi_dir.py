@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sdpn.console import say
 from sdpn.corpus.audio_files import Skipped
+from sdpn.corpus.headers import Header
 from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.corpus.text import lines_of
@@ -17,6 +18,7 @@ from sdpn.errors import SdpnError
 from sdpn.files import digest
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")
+_FEATURES = re.compile(r"(.+):\d+(\[(\d+:\d+|:)(,:)?\])?", re.ASCII)
 _CHANNELS = {"A": 0, "B": 1}
 
 
@@ -89,11 +91,7 @@ class DataDir:
         segments = self.segments if self.segments is not None else {id: Segment(id) for id in self.recordings}
         for id, segment in segments.items():
             header = headers[segment.recording]
-            reason = (
-                header
-                if isinstance(header, str)
-                else self._refusal(id, segment, header.num_samples / header.sampling_rate)
-            )
+            reason = header if isinstance(header, str) else self._refusal(id, segment, header)
             if reason:
                 skipped.append(Skipped(id, reason))
                 continue
@@ -110,14 +108,18 @@ class DataDir:
                     start=segment.start,
                     end=None if segment.end is None else min(segment.end, length),
                     command=source.command,
-                    channel=None if segment.channel is None else min(segment.channel, header.num_channels - 1),
+                    channel=segment.channel,
                 )
             )
         return entries, skipped
 
-    def _refusal(self, id: str, segment: Segment, length: float) -> str | None:
+    def _refusal(self, id: str, segment: Segment, header: Header) -> str | None:
+        length = header.num_samples / header.sampling_rate
         if segment.start >= length:
             return f"it begins behind the end of its recording: at {segment.start:g} of {length:g} s"
+        if segment.channel is not None and segment.channel >= header.num_channels:
+            name = next((word for word, number in _CHANNELS.items() if number == segment.channel), segment.channel)
+            return f"there is no channel {name} in its recording"
         if self.speakers and id not in self.speakers:
             return "it has no speaker in utt2spk"
         return None
@@ -167,15 +169,25 @@ def _go_where_they_run(commands: list[str], folder: Path) -> str:
     return f"cd {shlex.quote(str(base))} && " if base else ""
 
 
+def _channel(word: str) -> int:
+    """Raises ValueError for a word that names none."""
+    if not word.isdecimal() and word not in _CHANNELS:
+        raise ValueError
+    return _CHANNELS[word] if word in _CHANNELS else int(word)
+
+
 def _segments(path: Path, recordings: dict[str, Source]) -> dict[str, Segment]:
     segments = {}
     for id, value in read_table(path).items():
         words = value.split()
         try:
             recording, start, end = words[0], float(words[1]), float(words[2])
-            channel = _CHANNELS.get(words[3], int(words[3]) if words[3].isdigit() else None) if len(words) > 3 else None
+            channel = _channel(words[3]) if len(words) > 3 else None
         except (IndexError, ValueError):
-            raise SdpnError(f"{path}: {id}: expected `utterance recording start end`, got '{value[:80]}'") from None
+            raise SdpnError(
+                f"{path}: {id}: expected `utterance recording start end`, perhaps with a channel (A, B or a number), "
+                f"got '{value[:80]}'"
+            ) from None
         if not start >= 0 or not (end == -1 or end > start):  # also where one is nan
             raise SdpnError(f"{path}: {id}: it ends at {end:g} s, where it begins at {start:g} s")
         segments[id] = Segment(recording, start, None if end == -1 else end, channel)
@@ -201,11 +213,21 @@ def _speakers(folder: Path) -> dict[str, str]:
 
 
 def read_features(folder: Path) -> dict[str, str]:
-    """feats.scp with absolute paths, or nothing (and a word on it) where features come from commands."""
+    """feats.scp with absolute paths, or nothing (and a word on it) where features come from commands.
+
+    Raises:
+        SdpnError: some are neither whole matrices of archives nor ranges of their rows.
+    """
     table = read_table(folder / "feats.scp")
     if any(value.endswith("|") for value in table.values()):
         say(f"  {folder}/feats.scp names commands, so features are made anew")
         return {}
-    files = (re.sub(r":\d+(\[.*\])?$", "", value) for value in table.values())
-    base = base_of(files, folder) or Path.cwd()
+    found = {id: _FEATURES.fullmatch(value) for id, value in table.items()}
+    others = [id for id, match in found.items() if not match]
+    if others:
+        raise SdpnError(
+            f"{folder}/feats.scp: {len(others)} lines are not `utterance path:offset` or that with a range of rows, "
+            f"e.g. '{others[0]} {table[others[0]][:80]}': write the features out with Kaldi's copy-feats"
+        )
+    base = base_of((match[1] for match in found.values()), folder) or Path.cwd()
     return {id: os.path.normpath(base / value) for id, value in table.items()}

@@ -1,7 +1,7 @@
 """What the programs in local/ share: given and made trial lists, speakers held out, and the order of the work."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,25 +65,69 @@ def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
     train = prepared.speech["train"]
     if any(entry.speaker is None for entry in train):
         raise SdpnError("--dev-speakers holds out training speakers, but the training set has no speaker labels")
-    chosen = choose_speakers(train, options["dev_speakers"], options["seed"], "the training set")
+    skipped = prepared.skipped.get("train", ())
+    chosen = _choose(train, options["dev_speakers"], options["seed"], "the training set", skipped)
     stay, dev = hold_out(train, chosen)
     trials = TrialSet("dev", generate("dev", dev, options["seed"]))
+    features = dict(prepared.features)
+    if "train" in features:  # as those of train, or the two would be of different scale
+        features["dev"] = features["train"]
     return replace(
-        prepared, speech={**prepared.speech, "train": stay, "dev": dev}, trials={**prepared.trials, "dev": trials}
+        prepared,
+        speech={**prepared.speech, "train": stay, "dev": dev},
+        trials={**prepared.trials, "dev": trials},
+        features=features,
     )
 
 
+def _choose(entries: list[Entry], count: int, seed: int, where: str, skipped: Sequence[Skipped]) -> set[str]:
+    """See `choose_speakers`; where that is impossible, what was left out is told, since it may be why."""
+    _refuse_none(entries, where, skipped)
+    try:
+        return choose_speakers(entries, count, seed, where)
+    except SdpnError as error:
+        raise SdpnError(f"{error}{_left_out(skipped)}") from None
+
+
+def _refuse_none(entries: list[Entry], where: str, skipped: Sequence[Skipped]) -> None:
+    """Make sure that there are utterances.
+
+    Raises:
+        SdpnError: there are none; why the first was left out is told.
+    """
+    if not entries and skipped:
+        what, reason = skipped[0]
+        raise SdpnError(f"{where}: none of {len(skipped)} utterances can be used (the first: {what}: {reason})")
+    if not entries:
+        raise SdpnError(f"{where}: there is no utterance in it")
+
+
+def _left_out(skipped: Sequence[Skipped]) -> str:
+    """The end of a sentence on what a set lacks: utterances that were left out may be why."""
+    if not skipped:
+        return ""
+    what, reason = skipped[0]
+    return f" ({len(skipped)} utterances were left out, the first, {what}: {reason})"
+
+
 def split_speakers(
-    train: list[Entry], ids: Mapping[str, str], given: "GivenTrials", options: Mapping[str, Any], where: str
+    train: list[Entry],
+    ids: Mapping[str, str],
+    given: "GivenTrials",
+    options: Mapping[str, Any],
+    where: str,
+    skipped: Sequence[Skipped] = (),
 ) -> dict[str, list[Entry]]:
     """Sets `train` and `eval` of one set: the speakers that the trials name are evaluated, or else a share of all.
 
     Args:
         ids: utterance ids by the names that a trial list may use.
+        skipped: what was left out of the set, to be told where it is too small.
 
     Raises:
-        SdpnError: there are no labels, or too few speakers, or too few that the trials do not name.
+        SdpnError: there are no utterances, no labels, or too few speakers, or too few that the trials do not name.
     """
+    _refuse_none(train, where, skipped)
     if any(entry.speaker is None for entry in train):
         raise SdpnError(f"{where}: it has no speaker labels to split it by: give an evaluation set, too")
     speakers = {entry.id: entry.speaker for entry in train}
@@ -93,9 +137,9 @@ def split_speakers(
     if named and len(everyone - named) < 2:
         raise SdpnError(
             f"{where}: {given.path} names {len(named)} of its {len(everyone)} speakers, who are evaluated: at least "
-            "two others are needed to train on"
+            f"two others are needed to train on{_left_out(skipped)}"
         )
-    chosen = named or choose_speakers(train, count, options["seed"], where)
+    chosen = named or _choose(train, count, options["seed"], where, skipped)
     return dict(zip(("train", "eval"), hold_out(train, chosen), strict=True))
 
 

@@ -277,6 +277,31 @@ def test_silence_at_both_ends_is_trimmed_when_asked_for(data, make_cuts, capsys)
     assert len(cuts(data, "eval")) == 2
 
 
+@pytest.fixture
+def given(data):
+    """The same data folder, where the training set brings features."""
+    given_features = {"train": "feats.scp.given"}
+    Corpus("test", "train", ["eval"], {"eval": "eval"}, {"noise": "noise"}, given_features=given_features).write(data)
+    return data
+
+
+def test_long_utterances_that_bring_features_stay_whole(given, make_cuts):
+    write_set(given / "train", [entry(given, "t0", 2.5, speaker="Ann"), entry(given, "t1", 0.4, speaker="Ann")])
+    write_set(given / "noise", [entry(given, "n0", 1.9)], speech=False)
+    make_cuts("--min-duration", 0.6, "--max-duration", 1.2, "--max-skipped", 0.5, given)
+    assert [(cut["id"], cut["duration"]) for cut in cuts(given, "train")] == [("t0", 2.5)]
+    assert [cut["id"] for cut in cuts(given, "noise")] == ["n0-w1", "n0-w2"]
+    Corpus("test", "train", ["eval"], {"eval": "eval"}, {"noise": "noise"}).write(given)
+    make_cuts("--min-duration", 0.6, "--max-duration", 1.2, "--max-skipped", 0.5, given)
+    assert [cut["id"] for cut in cuts(given, "train")] == ["t0-w1", "t0-w2", "t0-w3"]
+
+
+def test_silence_is_not_trimmed_where_features_are_given(given, make_cuts):
+    with pytest.raises(SdpnError, match=r"trim_silence is on, but train brings features \(feats.scp\), which keep the"):
+        make_cuts("--trim-silence", given)
+    assert not (given / "train" / "cuts.jsonl.gz").exists()
+
+
 def test_cuts_are_sorted_where_windows_sort_behind_other_utterances(data, make_cuts):
     own = [entry(data, "a", 13.0, speaker="Ann"), entry(data, "a-1", speaker="Ann"), entry(data, "b", speaker="Ann")]
     write_set(data / "train", own)

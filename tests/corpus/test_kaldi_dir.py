@@ -3,7 +3,9 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.trials import read_enroll_map, read_trials
@@ -128,6 +130,30 @@ def test_features_that_are_there_are_named_with_absolute_paths(prepare, kaldi, t
     assert listed == [f"ann-0 {kaldi.parent}/fbank/raw.1.ark:6", f"bob-0 {kaldi.parent}/fbank/raw.1.ark:600"]
 
 
+def test_ranges_of_rows_stay_with_the_features_and_of_columns_are_refused(prepare, kaldi, tmp_path):
+    (kaldi / "train" / "feats.scp").write_text("ann-0 /x/raw.1.ark:6[0:99]\nann-1 /x/raw.1.ark:6[100:199,:]\n")
+    prepare()
+    listed = (tmp_path / "data" / "train" / "feats.scp.given").read_text()
+    assert listed == "ann-0 /x/raw.1.ark:6[0:99]\nann-1 /x/raw.1.ark:6[100:199,:]\n"
+    for value in ("/x/raw.1.ark:6[:,0:39]", "/x/raw.1.ark:6[0:99,0:39]", "/x/ann-0.mat", "/x/raw.1.ark:6[0:99][0:9]"):
+        (kaldi / "train" / "feats.scp").write_text(f"ann-0 {value}\nann-1 /x/raw.1.ark:6\n")
+        with pytest.raises(SdpnError, match=r"feats.scp: 1 lines are not .*e.g. 'ann-0 /x/.*copy-feats"):
+            prepare()
+
+
+def test_held_out_speakers_keep_the_features_that_are_there(prepare, kaldi, tmp_path):
+    add_speakers(kaldi)
+    ids = [line.split()[0] for line in (kaldi / "train" / "wav.scp").read_text().splitlines()]
+    (kaldi / "train" / "feats.scp").write_text("".join(f"{id} /x/raw.ark:{n}\n" for n, id in enumerate(ids)))
+    prepare("--dev-speakers", 2)
+    given = {"train": "feats.scp.given", "dev": "feats.scp.given"}
+    assert Corpus.read(tmp_path / "data").given_features == given
+    for name in given:
+        listed = (tmp_path / "data" / name / given[name]).read_text().splitlines()
+        own = [row["id"] for row in rows(tmp_path / "data" / name / "supervisions.jsonl.gz")]
+        assert [line.split()[0] for line in listed] == own
+
+
 def test_trials_of_the_directory_and_enrollment_maps_are_used(prepare, kaldi, tmp_path):
     (kaldi / "test" / "trials").write_text("Eve fay-0-a nontarget\nEve eve-1-b target\n")
     (tmp_path / "enroll.map").write_text("Eve eve-0-a eve-0-b\nUnused nobody-0 fay-1-a\n")
@@ -145,8 +171,8 @@ def test_trials_beside_the_segments_serve_without_being_named(prepare, kaldi, tm
     assert len(read_trials(tmp_path / "data" / "trials" / "eval.txt")) == 2
 
 
-def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path):
-    run = program("prepare_kaldi")
+def add_speakers(kaldi) -> None:
+    """Three more speakers for the training set."""
     shutil.copytree(kaldi.parent / "audio" / "train", kaldi.parent / "audio" / "more")
     for take in ("utt2spk", "wav.scp"):
         path = kaldi / "train" / take
@@ -161,11 +187,46 @@ def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path)
             .replace(" cyd\n", " fox\n")
             .replace("audio/train", "audio/more")
         )
+
+
+def test_every_evaluation_set_has_the_trials_beside_its_segments(clips, kaldi, tmp_path):
+    words = ["--train", kaldi / "train", "--eval", f"{kaldi}/test,{kaldi}/far,{kaldi}/far2", *clips, tmp_path / "data"]
+    for name in ("far", "far2"):
+        shutil.copytree(kaldi / "test", kaldi / name)
+    (kaldi / "test" / "trials").write_text("eve-0-a fay-0-a nontarget\neve-0-a eve-1-b target\n")
+    (kaldi / "far" / "trials").write_text("fay-0-a eve-0-b nontarget\nfay-0-a fay-1-b target\n")
+    run = program("prepare_kaldi")
+    run(*words)
+    assert list(Corpus.read(tmp_path / "data").trials) == ["eval_test", "eval_far", "eval_far2"]
+    found = {name: read_trials(tmp_path / "data" / "trials" / f"eval_{name}.txt") for name in ("test", "far", "far2")}
+    assert [trial.enroll for trial in found["test"]] == ["eve-0-a", "eve-0-a"]
+    assert [trial.enroll for trial in found["far"]] == ["fay-0-a", "fay-0-a"]
+    assert len(found["far2"]) > 2
+    (kaldi / "far" / "trials").write_text("fay-0-a eve-1-b nontarget\nfay-0-a fay-1-b target\n")
+    run(*words)
+    assert read_trials(tmp_path / "data" / "trials" / "eval_far.txt")[0].test == "eve-1-b"
+    (kaldi / "far" / "trials").write_text("fay-0-a eve-9-b nontarget\nfay-0-a fay-1-b target\n")
+    with pytest.raises(SdpnError, match=r"far/trials: 1 of its 3 names are no usable utterances of eval_far: eve-9-b"):
+        run(*words)
+
+
+def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path):
+    run = program("prepare_kaldi")
+    add_speakers(kaldi)
     run("--train", kaldi / "train", *clips, tmp_path / "data")
     assert len(rows(tmp_path / "data" / "eval" / "recordings.jsonl.gz")) == 4
     (kaldi / "train" / "utt2spk").unlink()
     with pytest.raises(SdpnError, match=r"it has no speaker labels to split it by: give an evaluation set"):
         run("--train", kaldi / "train", *clips, tmp_path / "other")
+
+
+def test_why_nothing_can_be_split_is_told(clips, prepare, kaldi, tmp_path):
+    (kaldi.parent / "audio").rename(kaldi.parent / "moved")
+    sentence = r"none of 6 utterances can be used \(the first: ann-0: there is no such file\)"
+    with pytest.raises(SdpnError, match=rf"egs/data/train: {sentence}"):
+        program("prepare_kaldi")("--train", kaldi / "train", *clips, tmp_path / "data")
+    with pytest.raises(SdpnError, match=rf"the training set: {sentence}"):
+        prepare("--dev-speakers", 2)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +250,11 @@ def test_lines_of_another_form_are_a_sentence(prepare, kaldi, file, old, new, se
         ("eve-0-a eve-0 start 2", r"segments: eve-0-a: expected `utterance recording start end`"),
         ("eve-0-a eve-0 2", r"segments: eve-0-a: expected"),
         ("eve-0-a eve-0 2 1", r"segments: eve-0-a: it ends at 1 s, where it begins at 2 s"),
+        (
+            "eve-0-a eve-0 0 1 left",
+            r"segments: eve-0-a: expected .* a channel \(A, B or a number\), got 'eve-0 0 1 left'",
+        ),
+        ("eve-0-a eve-0 0 1 -1", r"segments: eve-0-a: expected"),
         ("eve-0-a eve-0 nan 1", r"segments: eve-0-a: it ends at"),
         ("eve-0-a tape-9 0 1", r"segments: 1 recordings are not in wav.scp: tape-9"),
     ],
@@ -197,6 +263,24 @@ def test_segments_of_another_form_are_a_sentence(prepare, kaldi, new, sentence):
     edit(kaldi / "test" / "segments", "eve-0-a eve-0 0.25 -1", new)
     with pytest.raises(SdpnError, match=sentence):
         prepare()
+
+
+def test_segments_of_channels_are_read_and_those_of_channels_that_lack_are_skipped(prepare, kaldi, tmp_path):
+    stereo = kaldi.parent / "audio" / "test" / "fay0.wav"
+    samples, rate = soundfile.read(stereo)
+    soundfile.write(stereo, np.stack([samples, samples[::-1]], axis=1), rate)
+    edit(kaldi / "test" / "segments", "fay-0-a fay-0 0.25 -1", "fay-0-a fay-0 0.25 -1 B")
+    edit(kaldi / "test" / "segments", "fay-0-b fay-0 1.25 -1", "fay-0-b fay-0 1.25 -1 2")
+    edit(kaldi / "test" / "segments", "eve-0-a eve-0 0.25 -1", "eve-0-a eve-0 0.25 -1 A")
+    edit(kaldi / "test" / "segments", "eve-0-b eve-0 1.25 -1", "eve-0-b eve-0 1.25 -1 B")
+    prepare("--max-skipped", 0.5)
+    own = {row["id"]: row["channel"] for row in rows(tmp_path / "data" / "eval" / "supervisions.jsonl.gz")}
+    assert {id: own[id] for id in ("fay-0-a", "eve-0-a")} == {"fay-0-a": 1, "eve-0-a": 0}
+    listed = (tmp_path / "data" / "eval" / "skipped_files.tsv").read_text().splitlines()
+    assert listed == [
+        "eve-0-b\tthere is no channel B in its recording",
+        "fay-0-b\tthere is no channel 2 in its recording",
+    ]
 
 
 def test_files_that_are_missing_or_cut_off_and_late_segments_are_skipped(prepare, kaldi, tmp_path):

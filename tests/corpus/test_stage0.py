@@ -103,6 +103,25 @@ def test_trials_that_leave_too_few_speakers_to_train_on_are_a_sentence():
         split_speakers(own, {entry.id: entry.id for entry in own}, given, {"eval_share": 0.2, "seed": 1}, "here")
 
 
+def test_what_was_left_out_is_told_where_there_is_too_little_to_split():
+    options, skipped = {"eval_share": 0.2, "seed": 1}, [Skipped("a-9", "there is no such file"), Skipped("b-9", "x")]
+    with pytest.raises(
+        SdpnError, match=r"here: none of 2 utterances can be used \(the first: a-9: there is no such file"
+    ):
+        split_speakers([], {}, NONE, options, "here", skipped)
+    with pytest.raises(SdpnError, match=r"here: there is no utterance in it"):
+        split_speakers([], {}, NONE, options, "here")
+    reason = r" \(2 utterances were left out, the first, a-9: there is no such file\)$"
+    with pytest.raises(SdpnError, match=r"here: 2 speakers; at least 4 are needed: .*to train on" + reason):
+        split_speakers(entries("a", "b"), {}, NONE, options, "here", skipped)
+    own = entries("a", "b", "c")
+    given = GivenTrials("t", [Trial("a-0", "a-1", True), Trial("a-0", "b-1", False)], {})
+    with pytest.raises(SdpnError, match=r"at least two others are needed to train on" + reason):
+        split_speakers(own, {entry.id: entry.id for entry in own}, given, options, "here", skipped)
+    with pytest.raises(SdpnError, match=r"here: 2 speakers; .*to train on$"):
+        split_speakers(entries("a", "b"), {}, NONE, options, "here")
+
+
 def test_an_empty_set_gets_no_trials_and_its_reason_is_told(tmp_path):
     speech, skipped = {"train": entries("a", "b"), "eval": []}, {"eval": [Skipped("u1", "there is no such file")]}
     for given in (NONE, GivenTrials("t", [Trial("u1", "u2", True)], {})):

@@ -63,6 +63,47 @@ def test_the_index_is_made_once_and_again_when_the_arks_change(tmp_path, matrice
     assert len(FeatureIndex.open(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("form", ["FM", "DM", "CM2", "CM3"])
+@pytest.mark.parametrize("rows", ["[0:9]", "[5:5]", "[7:39,:]", "[30:42]"])  # Kaldi forgives three rows behind the end
+def test_ranges_of_rows_are_read_as_kaldi_reads_them(tmp_path, matrices, form, rows):
+    write(tmp_path, matrices, form)
+    lines = (tmp_path / "feats.scp").read_text().split("\n")
+    lines[0] += rows
+    (tmp_path / "parts.scp").write_text("\n".join(lines))
+    index_scp(tmp_path, tmp_path / "parts.scp", CONFIG)
+    index = FeatureIndex.open(tmp_path)
+    expected = kaldi_native_io.FloatMatrix.read(lines[0].split()[1]).numpy()
+    np.testing.assert_allclose(index.read(0), expected, atol=1e-5)
+    assert index.frames.tolist() == [len(expected), 41, 42]
+
+
+def test_another_range_makes_the_index_anew(tmp_path, matrices):
+    write(tmp_path, matrices, "FM")
+    whole = (tmp_path / "feats.scp").read_text().split("\n")[0]
+    for rows, made in (("", True), ("[0:9]", True), ("[0:9]", False), ("[0:8]", True)):
+        (tmp_path / "parts.scp").write_text(whole + rows)
+        assert index_scp(tmp_path, tmp_path / "parts.scp", CONFIG) == made
+
+
+@pytest.mark.parametrize(
+    ("form", "range", "sentence"),
+    [
+        ("FM", "[0:43]", r"feats.ark:5\[0:43\] \(utt0\): there are 40 rows"),
+        ("FM", "[9:3]", r"feats.ark:5\[9:3\] \(utt0\): there are 40 rows"),
+        ("FM", "[:,0:9]", r"line 1: utt0 is a range of columns, \[:,0:9\], where ranges of rows alone are read"),
+        ("FM", "[0:9,0:9]", r"line 1: utt0 is a range of columns"),
+        ("FM", "[0:9][0:3]", r"line 1: expected `utterance path:offset`"),
+        ("CM", "[0:9]", r"feats.ark:5\[0:9\] \(utt0\): a range of rows cannot be read .* write the parts .*copy-feats"),
+    ],
+)
+def test_ranges_that_cannot_be_read_are_a_sentence(tmp_path, matrices, form, range, sentence):
+    write(tmp_path, matrices, form)
+    scp = tmp_path / "parts.scp"
+    scp.write_text((tmp_path / "feats.scp").read_text().split("\n")[0] + range)
+    with pytest.raises(SdpnError, match=sentence):
+        index_scp(tmp_path, scp, CONFIG)
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
