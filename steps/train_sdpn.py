@@ -22,7 +22,7 @@ import click
 
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
-from sdpn.console import run, say, timed
+from sdpn.console import run, say, timed, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import exclusive
@@ -94,6 +94,7 @@ def _train(
 ) -> int:
     """Train to the end, or until a signal; return the exit status."""
     from sdpn.augment.sampling import make_sampler
+    from sdpn.augment.views import foreign_cross_term
     from sdpn.evaluation.probe import examination
     from sdpn.training.curves import draw_curves
     from sdpn.training.devices import computing_with
@@ -132,6 +133,9 @@ def _train(
             f"{len(index)} utterances, epochs: {settings.epochs}, batches of {settings.batch_size}, "
             f"with {computing_with(device, ranks.count)}"
         )
+        foreign = foreign_cross_term(augment, index.config)
+        if foreign:
+            warn(foreign)
         work.begin()
         with timed("training"):
             outputs = fit(settings, views, exp, device, ranks, examine)

@@ -15,8 +15,12 @@ from sdpn.augment.config import ViewConfig
 from sdpn.augment.kernels import render
 from sdpn.augment.plan import Plan, Planner
 from sdpn.augment.random import NORMALS
+from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import energy_weights, floor_of
 from sdpn.features.index import FeatureIndex
+
+# What decides how many points of the spectrum a band sums up, and so how far phases spread it
+_OF_PHASES = ("profile", "sampling_rate", "num_mel_bins", "frame_length", "low_freq", "high_freq", "window_type")
 
 
 @dataclass(frozen=True)
@@ -135,3 +139,18 @@ def deviations(config: ViewConfig, num_bins: int) -> np.ndarray:
     """(bins,) float32 deviation of the phase term in each band, between the values that the configuration gives."""
     given = np.linspace(0, num_bins - 1, len(config.cross_term))
     return np.interp(np.arange(num_bins), given, config.cross_term).astype(np.float32)
+
+
+def foreign_cross_term(config: ViewConfig, features: FbankConfig) -> str | None:
+    """What to tell a user whose fbank is not the one that the default `cross_term` was estimated for; else None."""
+    if config.augment != "mel" or config.cross_term != ViewConfig().cross_term:
+        return None
+    usual = FbankConfig()
+    other = [name for name in _OF_PHASES if getattr(features, name) != getattr(usual, name)]
+    if not other:
+        return None
+    settings = ", ".join(f"{name} {getattr(features, name)}" for name in other)
+    return (
+        f"cross_term is that of conf/fbank.yaml and these features have {settings}: estimate it with "
+        "steps/estimate_cross_term.py --write, or noise is added less exactly"
+    )

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from sdpn.augment.banks import Banks, Speed
-from sdpn.augment.config import AugmentConfig
-from sdpn.augment.views import ViewSampler
+from sdpn.augment.config import AugmentConfig, ViewConfig
+from sdpn.augment.views import ViewSampler, foreign_cross_term
+from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import band_centres
 
 SIZES = {"teacher_frames": 60, "student_frames": 30, "student_views": 3}
@@ -200,3 +201,12 @@ def test_a_kind_with_weight_zero_is_never_drawn(caches):
 def test_settings_that_do_not_fit_together_are_refused(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         AugmentConfig(**settings).check()
+
+
+def test_a_cross_term_of_another_fbank_is_told():
+    assert foreign_cross_term(ViewConfig(), FbankConfig(cmvn="none", sample_scale=32768.0)) is None
+    told = foreign_cross_term(ViewConfig(), FbankConfig(num_mel_bins=40, sampling_rate=8000))
+    assert "these features have sampling_rate 8000, num_mel_bins 40: estimate it with" in told
+    assert "profile mel_3dspeaker" in foreign_cross_term(ViewConfig(), FbankConfig.of_3dspeaker())
+    for own in (ViewConfig(cross_term=(0.5, 0.3)), ViewConfig(augment="off")):
+        assert foreign_cross_term(own, FbankConfig(num_mel_bins=40)) is None
