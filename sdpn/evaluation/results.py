@@ -38,6 +38,7 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
                 "oracle": scoring.oracle,
                 "baseline": scoring.system.baseline,
                 **made,
+                "backend_digest": digest(scoring.fitted.fingerprint) if scoring.fitted else None,
                 **found["figures"],
                 "intervals": found["intervals"],
                 "calibration": found["calibration"],
