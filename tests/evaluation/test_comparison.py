@@ -15,7 +15,9 @@ import pytest
 from sdpn.backend.chain_file import digest_of, load_chain, network_of
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
-from sdpn.evaluation import embedding_map
+from sdpn.evaluation import comparison, embedding_map
+from sdpn.evaluation.comparison import compute_figures
+from sdpn.evaluation.experiments import compare_experiments
 from sdpn.evaluation.metrics import cllr, eer, min_dcf
 from sdpn.evaluation.system_scorer import SystemScorer
 from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
@@ -165,6 +167,26 @@ def test_a_back_end_of_a_run_killed_after_it_was_fitted_is_fitted_again(scored, 
     assert digest_of(fitted) != of_row == results(root)[2]["backend_digest"]
     score(root)
     assert everything(root) == before
+
+
+def test_an_experiment_whose_stage_6_was_killed_is_not_compared(scored, tmp_path, monkeypatch):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    compare_experiments([root / "exp"], tmp_path / "page")
+    computed = iter(range(2))
+
+    def killed(*given):
+        if next(computed, None) is None:
+            raise KeyboardInterrupt
+        return compute_figures(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(click.Abort):
+        patch.setattr(comparison, "compute_figures", killed)
+        score(root, "--seed", "2", "--backends", "cosine", "--score-norm", "none")
+    with pytest.raises(SdpnError, match=r"scores/eval/sdpn/cosine are not those of .*: run stage 6 on .*exp again"):
+        compare_experiments([root / "exp"], tmp_path / "page")
+    score(root)
+    compare_experiments([root / "exp"], tmp_path / "page")
 
 
 def test_a_back_end_that_does_not_say_how_it_was_fitted_is_fitted_again(scored, tmp_path):

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from sdpn.evaluation.metrics import det_curve
 from sdpn.evaluation.report import training_curves, write_results
 from sdpn.evaluation.results import best_of, sentences
 from sdpn.evaluation.trials import TrialList
+from sdpn.files import digest
+from sdpn.shards import Work
 
 FIGURES_OF_A_ROW = {"chain": "mean-subtract | length-norm | cosine", "pseudo_speakers": None, "adaptation_set": None}
 
@@ -41,11 +44,14 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
         directory.mkdir(parents=True)
         (directory / "figures.json").write_text(json.dumps(found.plots))
         np.save(directory / "bootstrap.npy", found.replicates)
+        figures = Work(directory, "figures", {"seed": seed})
+        figures.finish([directory / "figures.json", directory / "bootstrap.npy"])
         row = {"trials": "eval", "system": "sdpn", "backend": backend, "score_norm": norm, "quality": [], "fused": []}
         row |= {"oracle": "oracle" in backend, "baseline": False, **FIGURES_OF_A_ROW, "cohort": None}
         row |= {**found.values, "intervals": found.intervals, "calibration": found.calibration}
         row |= {"calibrated_by": "clusters", "not_calibrated": None, "paired": "same"}
         row |= {"targets": trials.n_targets, "nontargets": trials.n_nontargets}
+        row |= {"figures_digest": digest(figures.fingerprint)}
         rows.append(row | {"scores": f"scores/eval/sdpn/{place}/scores.txt", "directory": str(directory)})
     lines = [
         {"step": step, "epoch": 1, "loss": 5 / step, "effective_rank": step, "waiting_share": 0.1} for step in (1, 2)
@@ -325,12 +331,19 @@ def test_other_trials_by_the_same_name_are_another_list(experiment, tmp_path):
     assert [row["trials"] for row in rows] == 3 * ["eval of exp"] + 3 * ["eval of other"]
 
 
+def figures_of(exp):
+    return Work.finished(exp / "scores" / "eval" / "sdpn" / "1", "figures")
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
         (lambda exp: shutil.rmtree(exp / "results"), "results.json is missing: run stage 6 on .*exp first"),
         (lambda exp: (exp / "results" / "results.json").write_text("{}"), "results.json is damaged: run stage 6"),
         (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
+        (lambda exp: figures_of(exp).begin(), "are not those of .*, as after a stage 6 that was interrupted"),
+        (lambda exp: replace(figures_of(exp), fingerprint={"seed": 2}).finish([]), "are not those of .*results.json"),
+        (lambda exp: (figures_of(exp).directory / "bootstrap.npy").unlink(), "are not those of .*results.json"),
     ],
 )
 def test_an_experiment_without_results_is_refused_in_a_sentence(experiment, tmp_path, spoil, sentence):
