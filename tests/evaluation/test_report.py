@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from sdpn.backend.config import ALWAYS, BackendConfig, OperatingPoint
 from sdpn.errors import SdpnError
-from sdpn.evaluation import report
+from sdpn.evaluation import plots, report
 from sdpn.evaluation.experiments import compare_experiments
 from sdpn.evaluation.figures import Wanted, _drawn, evaluate
 from sdpn.evaluation.metrics import det_curve
@@ -251,6 +252,21 @@ def test_det_curves_run_to_the_edges_of_the_plot():
     assert curve["p_miss"][0] == pytest.approx(1e-6) and curve["p_miss"][-1] == pytest.approx(1 - 1e-6)
     assert curve["p_fa"][0] == pytest.approx(1 - 1e-6) and curve["p_fa"][-1] == pytest.approx(1e-6)
     assert curve["threshold"][-1] is None and None not in curve["threshold"][:-1]
+
+
+def test_every_mark_stands_on_the_det_plot_of_a_hard_list():
+    curve = _drawn(det_curve(np.array([0.0, 2.0, 3.0]), np.array([-1.0, 1.0])))
+    places = {"EER": (0.3, 0.3), "a": (0.9995, 0.0004), "b": (0.6, 0.0), "c": (1.0, 0.0)}
+    marks = [{"name": name, "p_miss": y, "p_fa": x, "threshold": None} for name, (y, x) in places.items()]
+    names = {"system": "sdpn", "backend": "cosine", "score_norm": "none"}
+    drawn = [{"det": curve, "marks": marks}]
+    figure = plots.det_plot([names], drawn, [{"color": plots.GREY}], plots.symbols(drawn))
+    found = [trace for trace in figure.data if trace.mode == "markers"]
+    assert [tuple(trace.customdata[0][:2]) for trace in found] == [(100 * y, 100 * x) for y, x in places.values()]
+    (left, right), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
+    assert all(left <= trace.x[0] <= right and bottom <= trace.y[0] <= top for trace in found)
+    assert (found[1].x[0], found[1].y[0]) == tuple(ndtri([0.0004, 0.9995]).round(4))
+    assert [trace.x[0] for trace in found[2:]] == [left, left] and found[3].y[0] == top
 
 
 def test_where_there_are_many_comparisons_those_of_the_best_row_without_oracle_labels_are_spelled_out():
