@@ -3,12 +3,13 @@
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdpn.backend.chain import Chain
-from sdpn.backend.chain_file import load_chain, network_of
+from sdpn.backend.chain_file import digest_of, load_chain, network_of
+from sdpn.console import warn
 from sdpn.errors import SdpnError
 from sdpn.extraction.embedder import Embedder
 from sdpn.extraction.sets import model_digest
@@ -20,6 +21,7 @@ PLAIN = "length-norm | cosine"
 """The back-end of a model that comes without one: it has learned nothing."""
 
 _DEFAULT = "cosine"
+RESULTS = Path("results", "results.json")  # of an experiment
 
 
 class Calibration(NamedTuple):
@@ -119,8 +121,8 @@ def _backend_of(model: Path, backend: str | None, dimension: int) -> tuple[str, 
     if backend is None:
         backend = _DEFAULT if _DEFAULT in made else next(iter(made), PLAIN)
     if backend in made:
-        chain = _tried(fitted_backend(model, backend), dimension)
-        return backend, chain, _calibration_of(exp, model, backend, chain)
+        path = fitted_backend(model, backend)
+        return backend, _tried(path, dimension), _calibration_of(exp, backend, path)
     if backend.endswith(".h5"):
         return backend, _tried(Path(backend), dimension), None
     if "|" not in backend and backend != _DEFAULT:
@@ -156,7 +158,7 @@ def backends_of(model: Path) -> tuple[Path, dict[str, Path]]:
 
 
 def fitted_backend(model: Path, name: str) -> Path:
-    """The file of a back-end of a model's experiment.
+    """The file of a back-end of a model's experiment; a warning where the results there are not of this fit of it.
 
     Raises:
         SdpnError: there is none of that name, or it was fitted on x-vectors of another network.
@@ -165,6 +167,10 @@ def fitted_backend(model: Path, name: str) -> Path:
     if name not in made:
         raise _unknown(exp, made, name)
     _refuse_stale(exp, model, made[name])
+    if not all(_made_with(row, made[name]) for row in _rows_of(exp, name)):
+        warn(
+            f"{made[name]} may not be the back-end of {exp / RESULTS}, whose calibration is not used: run stage 6 again"
+        )
     return made[name]
 
 
@@ -197,23 +203,41 @@ def _refuse_stale(exp: Path, model: Path, backend: Path) -> None:
         return
 
 
-def _calibration_of(exp: Path, model: Path, backend: str, chain: Chain) -> Calibration | None:
-    """What stage 6 has learned of a back-end's scores; None where it has not, or of another network or chain.
+def _calibration_of(exp: Path, name: str, backend: Path) -> Calibration | None:
+    """What stage 6 has learned of a back-end's scores; None where it has not, or of another fit of the back-end.
 
     Nor does a calibration count under which a higher score speaks for two speakers: such scores tell nothing.
     """
-    path = exp / "results" / "results.json"
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        for row in rows:
-            plain = row["score_norm"] == "none" and not row["quality"] and not row["fused"]
-            if row["system"] == "sdpn" and row["backend"] == backend and plain and row["calibration"]:
+        for row in _rows_of(exp, name):
+            if row["score_norm"] == "none" and not row["quality"] and row["calibration"]:
                 found = Calibration(float(row["calibration"]["weight"]), float(row["calibration"]["offset"]))
-                fits = row["chain"] == chain.text and row.get("network") in (None, model_digest(model))
                 sane = 1e-6 < found.weight < 1e6 and abs(found.offset) < 1e6
-                return found if fits and sane else None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise SdpnError(f"{path} is damaged: remove it and run stage 6 again") from None
+                return found if sane and _made_with(row, backend) else None
+    except (ValueError, KeyError, TypeError):
+        raise _damaged(exp) from None
     return None
+
+
+def _rows_of(exp: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of a back-end of the trained network in the results of stage 6; none where there are no results.
+
+    Raises:
+        SdpnError: the results are damaged.
+    """
+    try:
+        rows = json.loads((exp / RESULTS).read_text(encoding="utf-8"))["rows"]
+        return [row for row in rows if row["system"] == "sdpn" and row["backend"] == name and not row["fused"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise _damaged(exp) from None
+
+
+def _made_with(row: dict[str, Any], backend: Path) -> bool:
+    """Whether a row of the results was made with the back-end in this file; not where either does not say it."""
+    return row.get("backend_digest") is not None and row["backend_digest"] == digest_of(backend)
+
+
+def _damaged(exp: Path) -> SdpnError:
+    return SdpnError(f"{exp / RESULTS} is damaged: remove it and run stage 6 again")

@@ -37,13 +37,15 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
     from sdpn.evaluation.embedding_map import embedding_map
     from sdpn.evaluation.report import write_results
     from sdpn.evaluation.results import legend, plain_text, result_rows, sentences
+    from sdpn.evaluation.systems import Plan
 
     backends, norms = ", ".join(settings.backend_names), ", ".join(settings.norm_names)
     say(f"scoring {', '.join(corpus.trials)}: back-ends {backends}; score normalization {norms}")
     with timed(f"scores and results in {exp}"), exclusive(exp / "scores"):
-        scored, failures = compare(data, exp, corpus, settings, chains, seed)
+        plan = Plan(data, exp, corpus, settings, seed)
+        scored, failures = compare(plan, chains)
         rows = result_rows(exp, scored)
-        points = embedding_map(exp, corpus.train, seed)
+        points = embedding_map(plan)
         pairs, written = write_results(exp, corpus.name, rows, settings, seed, points)
     say(f"\n{plain_text(rows)}\n")
     for line in [*sentences(rows, pairs), *legend(rows)]:

@@ -109,19 +109,33 @@ def edited(exp, **changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"network": "of another training"},  # as after a kill of stage 6, between back-end and results
-        {"chain": "length-norm | cosine"},
         {"calibration": {"weight": -3.0, "offset": 1.0}},  # the scores tell nothing: stage 6 warns of it
         {"calibration": {"weight": 0, "offset": 1.0}},
         {"calibration": {"weight": float("nan"), "offset": 1.0}},
         {"calibration": {"weight": 1.0, "offset": float("inf")}},
     ],
 )
-def test_a_calibration_that_is_stale_or_senseless_is_none(tmp_path, changes):
+def test_a_calibration_that_is_senseless_is_none(tmp_path, changes):
     exp = write_experiment(tmp_path / "exp")
     edited(exp, **changes)
     model = sdpn.load(exp)
     assert model.calibration is None and model.limit() is None and model.log_likelihood_ratio(1.0) is None
+
+
+@pytest.mark.parametrize("of_row", ["of other clusters", None])  # as after a kill of stage 6, or of an older version
+@pytest.mark.parametrize("of_file", ["of cosine", None])
+def test_a_calibration_of_another_fit_of_the_back_end_is_none_and_the_reason_is_said(tmp_path, capsys, of_row, of_file):
+    exp = write_experiment(tmp_path / "exp")
+    sdpn.load(exp)
+    assert capsys.readouterr().err == ""
+    edited(exp, backend_digest=of_row)
+    if of_file is None:
+        with h5py.File(exp / "backends" / "sdpn" / "cosine.h5", "r+") as opened:
+            del opened.attrs["digest"]
+    assert sdpn.load(exp).calibration is None
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {exp}/backends/sdpn/cosine.h5 may not be the back-end of {exp}/results/")
+    assert said.endswith("whose calibration is not used: run stage 6 again\n") and said.count("\n") == 1
 
 
 def test_a_back_end_that_cannot_score_the_models_x_vectors_is_a_sentence(tmp_path):

@@ -63,9 +63,11 @@ def write_experiment(exp: Path, calibrated: bool = True) -> Path:
     work.finish(write_xvectors(folder, XVectors(ids, vectors, np.full(len(ids), 150))))
     chains = {"cosine": "mean-subtract | length-norm | cosine", "white": "whiten 4 | length-norm | cosine"}
     for name, text in chains.items():
-        save_chain(exp / "backends" / "sdpn" / f"{name}.h5", Chain(text).fit(vectors), model_digest(model))
+        save_chain(
+            exp / "backends" / "sdpn" / f"{name}.h5", Chain(text).fit(vectors), model_digest(model), f"of {name}"
+        )
     row = {"trials": "eval", "system": "sdpn", "score_norm": "none", "quality": [], "fused": []}
-    row |= {"backend": "cosine", "chain": chains["cosine"], "network": model_digest(model)}
+    row |= {"backend": "cosine", "chain": chains["cosine"], "backend_digest": "of cosine"}
     rows = [row | {"calibration": CALIBRATION if calibrated else None}]
     rows.append(rows[0] | {"score_norm": "as", "calibration": {"weight": 1.0, "offset": 0.0}})
     write_json(exp / "results" / "results.json", {"rows": rows})

@@ -13,11 +13,12 @@ FORMAT = "sdpn back-end 1"
 _DAMAGED = "{}: damaged, or not an HDF5 file"
 
 
-def save_chain(path: str | Path, chain: Chain, network: str | None = None) -> None:
+def save_chain(path: str | Path, chain: Chain, network: str | None = None, digest: str | None = None) -> None:
     """Write a fitted chain; equal chains give equal bytes.
 
     Args:
         network: a digest of the network whose x-vectors it was fitted on, where that is known.
+        digest: a digest of all that the fit depends on, where that is known.
 
     The file has one group a step, named `0 mean-subtract`, `1 lda` and so on, which holds the attributes that the step
     learned: arrays as datasets, numbers and sentences as attributes.
@@ -27,6 +28,8 @@ def save_chain(path: str | Path, chain: Chain, network: str | None = None) -> No
         opened.attrs["format"], opened.attrs["chain"] = FORMAT, chain.text
         if network is not None:
             opened.attrs["network"] = network
+        if digest is not None:
+            opened.attrs["digest"] = digest
         for place, (word, step) in enumerate(zip(words, chain.steps, strict=True)):
             group = opened.create_group(f"{place} {word}", track_order=True)
             for name, learned in vars(step).items():
@@ -65,14 +68,27 @@ def load_chain(path: str | Path) -> Chain:
 
 
 def network_of(path: str | Path) -> str | None:
-    """The digest that `save_chain` was given, None where it was given none.
+    """The digest of the network that `save_chain` was given, None where it was given none.
 
     Raises:
         SdpnError: the file cannot be read.
     """
+    return _attribute(path, "network")
+
+
+def digest_of(path: str | Path) -> str | None:
+    """The digest of all that the fit depends on that `save_chain` was given, None where it was given none.
+
+    Raises:
+        SdpnError: the file cannot be read.
+    """
+    return _attribute(path, "digest")
+
+
+def _attribute(path: str | Path, name: str) -> str | None:
     try:
         with h5py.File(path, "r") as opened:
-            network = opened.attrs.get("network")
+            found = opened.attrs.get(name)
     except OSError:
         raise SdpnError(_DAMAGED.format(path)) from None
-    return None if network is None else str(network)
+    return None if found is None else str(found)

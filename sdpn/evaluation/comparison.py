@@ -1,29 +1,27 @@
 """Stage 6: score every trial list with every system, back-end and normalization, and compute their figures."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 
-from sdpn.backend.config import BackendConfig
 from sdpn.console import say, warn
-from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.evaluation.figures import Wanted, evaluate
 from sdpn.evaluation.score_files import read_scores
 from sdpn.evaluation.system_scorer import SystemScorer
-from sdpn.evaluation.systems import LIBRARIES, Plan, Scoring, fitted_file, systems_of, versions_of
+from sdpn.evaluation.systems import LIBRARIES, Plan, Scoring, systems_of, versions_of
 from sdpn.evaluation.trial_lists import TrialLists
 from sdpn.files import atomic_path, digest, remove_partial, write_text
 from sdpn.shards import Work
 
 
-def compare(
-    data_dir: Path, exp_dir: Path, corpus: Corpus, settings: BackendConfig, chains: dict[str, str], seed: int
-) -> tuple[list[tuple[Scoring, Work]], list[str]]:
-    """Make the score files and figures that are missing or stale, holding `exp_dir/scores`.
+def compare(plan: Plan, chains: dict[str, str]) -> tuple[list[tuple[Scoring, Work]], list[str]]:
+    """Make the fitted back-ends, score files and figures that are missing or stale, holding the folder `scores`.
 
     A back-end that cannot be fitted or normalized on these x-vectors costs its own rows alone.
+
+    Args:
+        chains: back-end name -> the text of its chain.
 
     Returns:
         the rows of the table, each with its figures as a piece of work (`figures.report()`), and a sentence for each
@@ -32,18 +30,14 @@ def compare(
     Raises:
         SdpnError: x-vectors or trial lists are missing or do not fit together, or every back-end failed.
     """
-    remove_partial(exp_dir / "backends")
-    systems = systems_of(exp_dir, settings, chains)
-    plan = Plan(data_dir, exp_dir, corpus, settings, seed)
+    settings = plan.settings
+    remove_partial(plan.exp_dir / "backends")
+    systems = systems_of(plan.exp_dir, settings, chains)
     rows = plan.rows(systems)
-    stale = [
-        row
-        for row in rows
-        if _is_stale(row) or not (row.fused or fitted_file(exp_dir, row.system, row.backend).exists())
-    ]
+    stale = [row for row in rows if _is_stale(row) or (row.fitted and row.fitted.stale_reason() is not None)]
     n_done = sum(row.scores.stale_reason() is None for row in rows)
     say(f"  {len(rows)} score files, {n_done} of them done already")
-    lists = TrialLists(data_dir, corpus)
+    lists = TrialLists(plan.data_dir, plan.corpus)
     for name in dict.fromkeys(row.trials for row in stale):
         lists.trials(name)
     failures: list[str] = []
@@ -54,7 +48,7 @@ def compare(
     scored = [row for row in rows if row.scores.stale_reason() is None]
     if not scored:
         raise SdpnError(failures[0])
-    wanted = Wanted(settings.points, settings.compat, settings.bootstrap, seed, settings.calibration_prior)
+    wanted = Wanted(settings.points, settings.compat, settings.bootstrap, plan.seed, settings.calibration_prior)
     return [(row, compute_figures(row, lists, wanted)) for row in scored], failures
 
 

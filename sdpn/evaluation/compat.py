@@ -13,7 +13,10 @@ def wespeaker_eer(scores: np.ndarray, is_target: np.ndarray) -> float:
     """wespeaker/utils/score_metrics.py: the two operating points about p_miss = p_fa, and the line between them."""
     p_miss, p_fa = _one_by_one(scores, is_target)
     difference = p_miss - p_fa
-    after, before = np.flatnonzero(difference >= 0)[0], np.flatnonzero(difference < 0)[-1]
+    after = np.argmax(difference >= 0)
+    if after == 0:  # one target below all else, or one non-target: the tool itself finds no point before it and fails
+        return float(p_miss[0])
+    before = np.flatnonzero(difference < 0)[-1]
     part = difference[after] / (p_fa[before] - p_fa[after] - (p_miss[before] - p_miss[after]))
     return float(p_miss[after] + part * (p_miss[before] - p_miss[after]))
 

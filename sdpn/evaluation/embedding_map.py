@@ -1,14 +1,13 @@
 """The embedding map of an experiment: a sample of its training x-vectors in two dimensions, with their clusters."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sdpn.console import timed
-from sdpn.evaluation.systems import LIBRARIES, versions_of
+from sdpn.evaluation.systems import LIBRARIES, Plan, systems_of, versions_of
 from sdpn.extraction.store import read_checked, vectors_file
 from sdpn.files import file_digest, write_text
 from sdpn.shards import Work
@@ -17,28 +16,28 @@ MOST_POINTS = 1500
 FEWEST_POINTS = 10  # below which there is nothing to see
 
 
-def embedding_map(exp_dir: Path, train: str, seed: int) -> dict[str, Any] | None:
-    """Make `exp_dir/results/map.json`, unless it is there and what it depends on is unchanged; return what it holds.
+def embedding_map(plan: Plan) -> dict[str, Any] | None:
+    """Make `results/map.json` of the experiment, unless it is there and what it depends on is unchanged.
 
     The x-vectors, with their mean subtracted and scaled to length 1, are taken to two dimensions by t-SNE (van der
     Maaten and Hinton, JMLR 9, 2008) from a start by principal components. Near points are alike; the distance between
     groups far apart says little.
 
     Returns:
-        `id`, `x`, `y`, `cluster` of every point (-1 for none); None where there are too few x-vectors.
+        what it holds: `id`, `x`, `y`, `cluster` of every point (-1 for none, as where clusters have not been made of
+        these x-vectors with these settings); None where there are too few x-vectors.
     """
-    xvectors, clusters = exp_dir / "xvectors" / train, exp_dir / "backends" / "sdpn" / "clusters.npy"
-    vectors_digest = file_digest(vectors_file(xvectors))
-    clustered = Work.finished(clusters.parent, "clusters")
-    known = clustered is not None and clusters.exists()
-    known = known and clustered.fingerprint["training x-vectors"] == vectors_digest  # not those of an earlier network
+    seed, system = plan.seed, systems_of(plan.exp_dir, plan.settings, {})[0]
+    xvectors, clustered = system.xvectors / plan.corpus.train, plan.clusters(system)
+    clusters = clustered.directory / "clusters.npy"
+    known = clustered.stale_reason() is None  # else those there may be of an earlier network or of other settings
     fingerprint = {
-        "training x-vectors": vectors_digest,
+        "training x-vectors": file_digest(vectors_file(xvectors)),
         "clusters": file_digest(clusters) if known else None,
         "options": f"{MOST_POINTS} points, seed {seed}",
         "versions": versions_of("map", LIBRARIES),
     }
-    path = exp_dir / "results" / "map.json"
+    path = plan.exp_dir / "results" / "map.json"
     work = Work(path.parent, "map", fingerprint)
     if work.stale_reason() is not None:
         found = read_checked(xvectors)

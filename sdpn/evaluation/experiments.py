@@ -8,6 +8,8 @@ from sdpn.errors import SdpnError
 from sdpn.evaluation.pairs import compare_pairs
 from sdpn.evaluation.report import report
 from sdpn.evaluation.results import as_json, legend, markdown, plain_text, sentences, write_texts
+from sdpn.files import digest
+from sdpn.shards import Work
 
 
 def compare_experiments(folders: list[Path], out: Path) -> tuple[str, list[str], list[Path]]:
@@ -52,7 +54,7 @@ def read_results(exp_dir: Path) -> dict[str, Any]:
     """What `write_results` left in an experiment, each row with the folder of its score file.
 
     Raises:
-        SdpnError: stage 6 has not been run on it, or its files are damaged.
+        SdpnError: stage 6 has not been run on it or was interrupted, or its files are damaged.
     """
     path = exp_dir / "results" / "results.json"
     try:
@@ -63,7 +65,15 @@ def read_results(exp_dir: Path) -> dict[str, Any]:
         raise SdpnError(f"{path} is missing: run stage 6 on {exp_dir} first") from None
     except (ValueError, KeyError, TypeError):
         raise SdpnError(f"{path} is damaged: run stage 6 on {exp_dir} again") from None
-    missing = [row["directory"] for row in tree["rows"] if not Path(row["directory"], "figures.json").exists()]
-    if missing:
-        raise SdpnError(f"{missing[0]} has lost its figures: run stage 6 on {exp_dir} again")
+    for row in tree["rows"]:
+        directory = Path(row["directory"])
+        if not (directory / "figures.json").exists():
+            raise SdpnError(f"{directory} has lost its figures: run stage 6 on {exp_dir} again")
+        figures = Work.finished(directory, "figures")
+        whole = figures is not None and figures.stale_reason() is None
+        if not whole or digest(figures.fingerprint) != row.get("figures_digest"):
+            raise SdpnError(
+                f"the figures in {directory} are not those of {path}, as after a stage 6 that was interrupted: "
+                f"run stage 6 on {exp_dir} again"
+            )
     return tree

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from scipy.special import ndtri
 
@@ -15,7 +16,8 @@ COLOURS = ("#3b82c4", "#e07b39", "#3f9b5b", "#9a6cc8", "#d14b4b", "#1c9aa0", "#b
 GREY = "#8a8f98"
 DASHES = {"none": "solid", "as": "dash", "s": "dashdot", "z": "dot", "t": "longdash", "as2": "longdashdot"}
 SYMBOLS = {"circle": "circle", "diamond": "diamond", "square": "square", "triangle": "triangle-up", "star": "star"}
-RATES = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # ticks of the DET axes
+RATES = (0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.995, 0.999)  # ticks of DET axes
+FARTHEST = 0.0002  # rate, and its distance from 1, up to which DET axes reach for a mark; nearer ones stand at the edge
 MARGIN = {"l": 56, "r": 16, "t": 16, "b": 48}
 
 
@@ -47,9 +49,13 @@ def symbols(plots: list[dict[str, Any]]) -> dict[str, str]:
 def det_plot(
     rows: list[dict[str, Any]], plots: list[dict[str, Any]], looks: list[dict[str, Any]], shapes: dict[str, str]
 ) -> go.Figure:
-    """DET curves of one trial list on normal-deviate axes, with the EER and the minimum costs marked on each."""
+    """DET curves of one trial list on normal-deviate axes, with the EER and the minimum costs marked on each.
+
+    A mark that lies beyond the axes, as one at a rate of 0 or 1 does, stands at their edge; what it says is true.
+    """
     figure = go.Figure()
-    figure.add_scatter(x=[-4, 2], y=[-4, 2], mode="lines", hoverinfo="skip", line={"color": GREY, "width": 1})
+    across, up = (_det_range(plots, side) for side in ("p_fa", "p_miss"))
+    figure.add_scatter(x=[-4, 4], y=[-4, 4], mode="lines", hoverinfo="skip", line={"color": GREY, "width": 1})
     for row, plot, look in zip(rows, plots, looks, strict=True):
         name, det = name_of(row), plot["det"]
         figure.add_scatter(
@@ -62,20 +68,18 @@ def det_plot(
             hovertemplate=f"{name}<br>{_HOVER}<extra></extra>",
         )
         for mark in plot["marks"]:
-            if 0 < mark["p_miss"] < 1 and 0 < mark["p_fa"] < 1:
-                threshold = mark["threshold"]
-                figure.add_scatter(
-                    x=_deviates([mark["p_fa"]]),
-                    y=_deviates([mark["p_miss"]]),
-                    customdata=_percent([mark["p_miss"]], [mark["p_fa"]], [threshold]),
-                    mode="markers",
-                    marker={"color": look["color"], "symbol": SYMBOLS[shapes[mark["name"]]], "size": 9},
-                    hovertemplate=f"{name}: {mark['name']}<br>{_HOVER}<extra></extra>",
-                )
+            figure.add_scatter(
+                x=np.clip(ndtri([mark["p_fa"]]), *across).round(4).tolist(),
+                y=np.clip(ndtri([mark["p_miss"]]), *up).round(4).tolist(),
+                customdata=_percent([mark["p_miss"]], [mark["p_fa"]], [mark["threshold"]]),
+                mode="markers",
+                marker={"color": look["color"], "symbol": SYMBOLS[shapes[mark["name"]]], "size": 9},
+                cliponaxis=False,
+                hovertemplate=f"{name}: {mark['name']}<br>{_HOVER}<extra></extra>",
+            )
     ticks = {"tickvals": [float(ndtri(rate)) for rate in RATES], "ticktext": [f"{100 * rate:g}" for rate in RATES]}
-    low, high = _det_range(plots)
-    figure.update_xaxes(title="false alarms, %", range=[low, high], zeroline=False, tickangle=0, **ticks)
-    figure.update_yaxes(title="misses, %", range=[low, high], zeroline=False, **ticks)
+    figure.update_xaxes(title="false alarms, %", range=across, zeroline=False, tickangle=0, **ticks)
+    figure.update_yaxes(title="misses, %", range=up, zeroline=False, ticklabelstandoff=4, **ticks)
     return _laid_out(figure, 480)
 
 
@@ -171,11 +175,16 @@ def _deviates(rates: list[float]) -> list[float]:
     return [round(float(ndtri(rate)), 4) for rate in rates]
 
 
-def _det_range(plots: list[dict[str, Any]]) -> tuple[float, float]:
-    """What both axes span: all the curves, but no more than from 0.05 % to 90 %."""
-    seen = [rate for plot in plots for side in ("p_miss", "p_fa") for rate in plot["det"][side]]
+def _det_range(plots: list[dict[str, Any]], side: str) -> list[float]:
+    """What the axis of one kind of error spans, in deviates.
+
+    These are the rates of both kinds on all the curves, but no more than from 0.05 % to 90 %, and the marks beyond.
+    """
+    seen = [rate for plot in plots for both in ("p_miss", "p_fa") for rate in plot["det"][both]]
     seen = [rate for rate in seen if DET_EDGE < rate < 1 - DET_EDGE] or [0.5]
-    return float(ndtri(max(0.0005, min(min(seen), 0.02)))) - 0.05, float(ndtri(min(0.9, max(*seen, 0.5)))) + 0.05
+    marks = [mark[side] for plot in plots for mark in plot["marks"] if FARTHEST <= mark[side] <= 1 - FARTHEST]
+    low, high = max(0.0005, min(*seen, 0.02)), min(0.9, max(*seen, 0.5))
+    return [round(float(ndtri(min(low, *marks, 1))) - 0.05, 4), round(float(ndtri(max(high, *marks, 0))) + 0.05, 4)]
 
 
 def _threshold(score: float) -> dict[str, Any]:

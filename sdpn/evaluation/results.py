@@ -38,6 +38,7 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
                 "oracle": scoring.oracle,
                 "baseline": scoring.system.baseline,
                 **made,
+                "backend_digest": digest(scoring.fitted.fingerprint) if scoring.fitted else None,
                 **found["figures"],
                 "intervals": found["intervals"],
                 "calibration": found["calibration"],
@@ -47,6 +48,7 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
                 "nontargets": found["nontargets"],
                 "trials_digest": trials,
                 "paired": digest(trials, [work.fingerprint[part] for part in ("bootstrap", "speakers")]),
+                "figures_digest": digest(work.fingerprint),
                 "scores": str(scoring.scores_file.relative_to(exp_dir)),
                 "directory": str(scoring.directory),
             }

@@ -21,8 +21,7 @@ from sdpn.evaluation.systems import Plan, Scoring, System, fitted_file, needs_cl
 from sdpn.evaluation.trial_lists import TrialLists, read_speakers
 from sdpn.evaluation.trials import TrialList
 from sdpn.extraction.store import XVectors, read_checked
-from sdpn.files import atomic_path, remove_partial
-from sdpn.shards import Work
+from sdpn.files import atomic_path, digest, remove_partial
 
 
 class SystemScorer:
@@ -32,16 +31,17 @@ class SystemScorer:
         self.system, self.lists = system, lists
         self.settings, self.seed, self.corpus = plan.settings, plan.seed, plan.corpus
         self.exp_dir = plan.exp_dir
-        self.folder = fitted_file(plan.exp_dir, system, "").parent
-        self.clusters_depend_on = plan.of_training(system) | plan.of_clusters()
+        self.clustered, self.network = plan.clusters(system), plan.network(system)
         self.train = read_checked(system.xvectors / self.corpus.train)
-        made = Work.finished(system.xvectors / self.corpus.train, "xvectors")
-        self.network: str | None = made.fingerprint.get("model") if made else None
         self.sets: dict[str, XVectors] = {self.corpus.train: self.train}
         self.clusters_: np.ndarray | None = None
 
     def run(self, rows: list[Scoring]) -> list[str]:
-        """Make the score files and calibration trials of `rows` that are stale; return what failed, a sentence each."""
+        """Make what is stale of the back-ends, score files and calibration trials of `rows`.
+
+        Returns:
+            what failed, a sentence each.
+        """
         say(f"{self.system.name}: {len(self.train.ids)} training x-vectors of {self.train.vectors.shape[1]} dimensions")
         failures = []
         for backend, text in self.system.chains.items():
@@ -68,12 +68,19 @@ class SystemScorer:
         stale = [row for row in rows if row.scores.stale_reason() is not None]
         to_calibrate = [row for row in rows if row.calibration and row.calibration.stale_reason() is not None]
         learned = [row for row in stale if row.quality]
-        fitted = fitted_file(self.exp_dir, self.system, backend)
-        if stale or self.settings.calibration in self.corpus.trials or not fitted.exists():
+        fitted = rows[0].fitted
+        outdated = fitted.stale_reason()
+        if outdated and not fitted.is_new():
+            say(f"  {backend}, the fitted back-end: {outdated}: fitted again")
+        if stale or self.settings.calibration in self.corpus.trials or outdated:
             self._fit(backend, chain, None)
             for note in chain.notes_:
                 say(f"  {note}")
-            save_chain(fitted, chain, self.network)
+        if outdated:
+            path = fitted_file(self.exp_dir, self.system, backend)
+            fitted.begin()
+            save_chain(path, chain, self.network, digest(fitted.fingerprint))
+            fitted.finish([path])
         calibration: _Calibration | None = None
         if to_calibrate or learned:
             norms = list(dict.fromkeys(row.norm for row in [*to_calibrate, *learned]))
@@ -130,9 +137,8 @@ class SystemScorer:
     def clusters(self) -> np.ndarray:
         """The cluster of every training x-vector, -1 for none: (n_train,); found once and kept in a file."""
         if self.clusters_ is None:
-            settings = self.settings
-            work = Work(self.folder, "clusters", self.clusters_depend_on)
-            path = self.folder / "clusters.npy"
+            settings, work = self.settings, self.clustered
+            path = work.directory / "clusters.npy"
             if work.stale_reason() is not None:
                 sizes = (settings.clusters, settings.merge_clusters, settings.min_cluster_size)
                 speakers = PseudoSpeakers(*sizes, self.seed)

@@ -55,6 +55,7 @@ class Scoring:
         backend: name of the back-end, or of the fusion.
         norm: the score normalization.
         scores: the score file, as a piece of work.
+        fitted: the file of the fitted back-end, as a piece of work; None for a fusion, which has none.
         calibration: the calibration trials of the row, as a piece of work; None where there is none to make.
         quality: the quality measures that are inputs beside the score.
         fused: the rows that are fused, as their labels within the list, e.g. ["cosine+as", "lda-plda"].
@@ -66,6 +67,7 @@ class Scoring:
     backend: str
     norm: str
     scores: ScoreFile
+    fitted: Work | None = None
     calibration: Work | None = None
     quality: list[str] = field(default_factory=list)
     fused: list[str] = field(default_factory=list)
@@ -167,10 +169,10 @@ class Plan:
         """The row of a back-end and normalization, and the one with quality measures beside it where asked for."""
         name = backend if norm == "none" else f"{backend}+{norm}"
         fingerprint = self._of_scores(trials, system, backend, chain, norm)
-        calibration = self.settings.calibration
+        fitted, calibration = self.fitted(system, backend, chain), self.settings.calibration
         if system.baseline or calibration == "none":
             scores = ScoreFile(self._folder(trials, system, name), "scores", fingerprint)
-            return [Scoring(trials, system, backend, norm, scores)]
+            return [Scoring(trials, system, backend, norm, scores, fitted)]
         of_calibration = {name: part for name, part in fingerprint.items() if name != "trial list"}
         if calibration == "clusters":
             of_calibration |= self.of_clusters() | {"seed": self.seed}
@@ -182,7 +184,7 @@ class Plan:
         of_calibration["calibration"] = calibration
         directory = self._folder(trials, system, name)
         scores = ScoreFile(directory, "scores", fingerprint)
-        rows = [Scoring(trials, system, backend, norm, scores, Work(directory, "calibration", of_calibration))]
+        rows = [Scoring(trials, system, backend, norm, scores, fitted, Work(directory, "calibration", of_calibration))]
         if self.settings.quality_names:
             quality = ", ".join(self.settings.quality_names)
             options = {"quality": quality, "prior": self.settings.calibration_prior, **self._of_cohort("as")}
@@ -191,7 +193,7 @@ class Plan:
                 "scores",
                 {**fingerprint, **options, "calibration trials": digest(of_calibration)},
             )
-            rows.append(Scoring(trials, system, backend, norm, work, quality=self.settings.quality_names))
+            rows.append(Scoring(trials, system, backend, norm, work, fitted, quality=self.settings.quality_names))
         return rows
 
     def _fusion(self, trials: str, system: System, fused: list[str], rows: list[Scoring]) -> Scoring:
@@ -214,21 +216,26 @@ class Plan:
 
     def _of_scores(self, trials: str, system: System, backend: str, chain: Chain, norm: str) -> dict[str, Any]:
         """What the scores of a row depend on."""
-        settings, train = self.settings, self.corpus.train
         parts = {
             **self._of_list(trials, system),
-            **self.of_training(system),
-            "chain": chain.text,
+            **self._of_fit(system, backend, chain),
             "score normalization": norm,
         }
         if norm != "none":
             parts |= self._of_cohort(norm)
+        if needs_clusters(backend, chain, norm, self.settings):
+            parts |= self.of_clusters()
+        return parts
+
+    def _of_fit(self, system: System, backend: str, chain: Chain) -> dict[str, Any]:
+        """What a fitted back-end depends on."""
+        parts = {**self.of_training(system), "chain": chain.text}
         if backend.startswith(ORACLE):
-            parts["oracle labels"] = self._digest(self.data_dir / train / "utt2spk.oracle", 1)
+            parts["oracle labels"] = self._digest(self.data_dir / self.corpus.train / "utt2spk.oracle", 1)
         if chain.needs_adaptation:
-            path = vectors_file(system.xvectors / settings.adaptation_set)
+            path = vectors_file(system.xvectors / self.settings.adaptation_set)
             parts["adaptation x-vectors"] = self._digest(path, 5)
-        if needs_clusters(backend, chain, norm, settings):
+        if needs_clusters(backend, chain, "none", self.settings):
             parts |= self.of_clusters()
         return parts
 
@@ -243,6 +250,21 @@ class Plan:
         return parts | (
             {"utterances left out": digest([self._digest(path, 1) for path in left_out])} if left_out else {}
         )
+
+    def fitted(self, system: System, backend: str, chain: Chain) -> Work:
+        """The file of a fitted back-end, which also tells the network that its x-vectors came from."""
+        parts = {**self._of_fit(system, backend, chain), "network": self.network(system)}
+        return Work(fitted_file(self.exp_dir, system, backend).parent, f"fitted.{backend}", parts)
+
+    def clusters(self, system: System) -> Work:
+        """The clusters of the training x-vectors of a system, in `clusters.npy`."""
+        folder = fitted_file(self.exp_dir, system, "").parent
+        return Work(folder, "clusters", self.of_training(system) | self.of_clusters())
+
+    def network(self, system: System) -> str | None:
+        """A digest of the network that made the training x-vectors of a system; None where they do not say it."""
+        made = Work.finished(system.xvectors / self.corpus.train, "xvectors")
+        return made.fingerprint.get("model") if made else None
 
     def of_training(self, system: System) -> dict[str, Any]:
         """What everything learned from the training x-vectors depends on."""

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sdpn.backend.chain import Chain
-from sdpn.backend.chain_file import load_chain, network_of, save_chain
+from sdpn.backend.chain_file import digest_of, load_chain, network_of, save_chain
 from sdpn.errors import SdpnError
 
 TEXTS = (
@@ -61,10 +61,11 @@ def test_what_is_no_back_end_is_refused_in_a_sentence(data, tmp_path):
         load_chain(path)
 
 
-def test_the_network_that_a_chain_was_fitted_for_is_kept(data, tmp_path):
-    save_chain(tmp_path / "a.h5", Chain("cosine").fit(data[0]), "4c91")
+def test_what_a_chain_was_fitted_for_is_kept(data, tmp_path):
+    save_chain(tmp_path / "a.h5", Chain("cosine").fit(data[0]), "4c91", "07fe")
     save_chain(tmp_path / "b.h5", Chain("cosine").fit(data[0]))
     assert network_of(tmp_path / "a.h5") == "4c91" and network_of(tmp_path / "b.h5") is None
+    assert digest_of(tmp_path / "a.h5") == "07fe" and digest_of(tmp_path / "b.h5") is None
     assert load_chain(tmp_path / "a.h5").text == "cosine"
 
 

@@ -8,14 +8,18 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
-from sdpn.backend.chain_file import load_chain, network_of
+from sdpn.backend.chain_file import digest_of, load_chain, network_of
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
-from sdpn.evaluation import embedding_map
+from sdpn.evaluation import comparison, embedding_map
+from sdpn.evaluation.comparison import compute_figures
+from sdpn.evaluation.experiments import compare_experiments
 from sdpn.evaluation.metrics import cllr, eer, min_dcf
+from sdpn.evaluation.system_scorer import SystemScorer
 from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
 from sdpn.shards import Work
 
@@ -120,6 +124,77 @@ def test_a_fitted_back_end_that_is_gone_is_made_again_and_no_score_with_it(score
     shutil.copytree(scored, root)
     before = everything(root)
     (root / "exp" / "backends" / "sdpn" / "lda-plda.h5").unlink()
+    score(root)
+    assert everything(root) == before
+
+
+LDA_PLDA = ("--backends", "lda-plda", "--score-norm", "none")
+
+
+def test_a_back_end_fitted_with_other_settings_is_fitted_again_and_no_score_with_it(scored, tmp_path, capsys):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    fitted, scores = root / "exp/backends/sdpn/lda-plda.h5", root / "exp/scores/eval/sdpn/lda-plda/scores.txt"
+    before, made = everything(root), scores.stat().st_mtime_ns
+    score(root, "--backends", "lda-plda", "--score-norm", "as", "--clusters", "20")
+    assert fitted.read_bytes() != before[fitted]
+    assert digest_of(fitted) == results(root)[0]["backend_digest"]
+    capsys.readouterr()
+    score(root, *LDA_PLDA)
+    out = capsys.readouterr().out
+    assert "8 score files, 8 of them done already" in out
+    assert out.count("lda-plda, the fitted back-end: clusters changed: fitted again") == 1
+    assert scores.stat().st_mtime_ns == made
+    assert fitted.read_bytes() == before[fitted]
+    assert digest_of(fitted) == results(root)[0]["backend_digest"]
+    for path in (root / "exp/backends/sdpn/clusters.npy", root / "exp/results/map.json"):
+        assert path.read_bytes() == before[path]
+
+
+def test_a_back_end_of_a_run_killed_after_it_was_fitted_is_fitted_again(scored, tmp_path, monkeypatch):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    fitted, before = root / "exp/backends/sdpn/lda-plda.h5", everything(root)
+    of_row = results(root)[2]["backend_digest"]
+    assert digest_of(fitted) == of_row
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(click.Abort):
+        patch.setattr(SystemScorer, "_calibration", killed)
+        score(root, *LDA_PLDA, "--clusters", "20")
+    assert digest_of(fitted) != of_row == results(root)[2]["backend_digest"]
+    score(root)
+    assert everything(root) == before
+
+
+def test_an_experiment_whose_stage_6_was_killed_is_not_compared(scored, tmp_path, monkeypatch):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    compare_experiments([root / "exp"], tmp_path / "page")
+    computed = iter(range(2))
+
+    def killed(*given):
+        if next(computed, None) is None:
+            raise KeyboardInterrupt
+        return compute_figures(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(click.Abort):
+        patch.setattr(comparison, "compute_figures", killed)
+        score(root, "--seed", "2", "--backends", "cosine", "--score-norm", "none")
+    with pytest.raises(SdpnError, match=r"scores/eval/sdpn/cosine are not those of .*: run stage 6 on .*exp again"):
+        compare_experiments([root / "exp"], tmp_path / "page")
+    score(root)
+    compare_experiments([root / "exp"], tmp_path / "page")
+
+
+def test_a_back_end_that_does_not_say_how_it_was_fitted_is_fitted_again(scored, tmp_path):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    before = everything(root)
+    (root / "exp/backends/sdpn/done/fitted.lda-plda.json").unlink()
+    (root / "exp/backends/sdpn/lda-plda.h5").write_bytes(b"of an earlier version")
     score(root)
     assert everything(root) == before
 
@@ -351,6 +426,16 @@ def test_the_map_knows_no_clusters_of_another_networks_x_vectors(root):
     write_set(root / "exp/xvectors/train", "tr", 40, 8, 0.8, seed=6)
     score(root, "--backends", "cosine", "--score-norm", "none", "--calibration", "none")
     assert set(json.loads((root / "exp/results/map.json").read_text())["cluster"]) == {-1}
+
+
+def test_the_map_shows_no_clusters_of_other_settings(root):
+    cosine = ("--backends", "cosine", "--score-norm", "none", "--calibration", "none")
+    score(root, "--backends", "cosine", "--score-norm", "none", "--clusters", "20")
+    assert max(json.loads((root / "exp/results/map.json").read_text())["cluster"]) >= 0
+    score(root, *cosine)
+    assert set(json.loads((root / "exp/results/map.json").read_text())["cluster"]) == {-1}
+    score(root, *cosine, "--clusters", "20")
+    assert max(json.loads((root / "exp/results/map.json").read_text())["cluster"]) >= 0
 
 
 def test_the_cohort_can_be_the_means_of_the_clusters(root):

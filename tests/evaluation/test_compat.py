@@ -48,6 +48,14 @@ def test_kaldis_eer_is_that_of_its_loop(seed):
     assert kaldi_eer(scores, np.arange(len(scores)) < len(target)) == compute_eer()
 
 
+@pytest.mark.parametrize("n_targets", [1, 3])
+@pytest.mark.parametrize("n_nontargets", [1, 4])
+@pytest.mark.parametrize(("gap", "rate"), [(10, 0.0), (-10, 1.0)])
+def test_wespeakers_eer_of_scores_that_lie_apart(n_targets, n_nontargets, gap, rate):
+    scores = np.append(gap + np.arange(n_targets), np.arange(n_nontargets))
+    assert EER["wespeaker"](scores, np.arange(len(scores)) < n_targets) == rate
+
+
 def test_with_ties_wespeakers_depends_on_the_order_of_the_trials_and_ours_does_not():
     rng = np.random.default_rng(1)
     labels = np.arange(90) < 30

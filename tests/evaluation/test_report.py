@@ -4,21 +4,25 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from sdpn.backend.config import ALWAYS, BackendConfig, OperatingPoint
 from sdpn.errors import SdpnError
-from sdpn.evaluation import report
+from sdpn.evaluation import plots, report
 from sdpn.evaluation.experiments import compare_experiments
 from sdpn.evaluation.figures import Wanted, _drawn, evaluate
 from sdpn.evaluation.metrics import det_curve
 from sdpn.evaluation.report import training_curves, write_results
 from sdpn.evaluation.results import best_of, sentences
 from sdpn.evaluation.trials import TrialList
+from sdpn.files import digest
+from sdpn.shards import Work
 
 FIGURES_OF_A_ROW = {"chain": "mean-subtract | length-norm | cosine", "pseudo_speakers": None, "adaptation_set": None}
 
@@ -41,11 +45,14 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
         directory.mkdir(parents=True)
         (directory / "figures.json").write_text(json.dumps(found.plots))
         np.save(directory / "bootstrap.npy", found.replicates)
+        figures = Work(directory, "figures", {"seed": seed})
+        figures.finish([directory / "figures.json", directory / "bootstrap.npy"])
         row = {"trials": "eval", "system": "sdpn", "backend": backend, "score_norm": norm, "quality": [], "fused": []}
         row |= {"oracle": "oracle" in backend, "baseline": False, **FIGURES_OF_A_ROW, "cohort": None}
         row |= {**found.values, "intervals": found.intervals, "calibration": found.calibration}
         row |= {"calibrated_by": "clusters", "not_calibrated": None, "paired": "same"}
         row |= {"targets": trials.n_targets, "nontargets": trials.n_nontargets}
+        row |= {"figures_digest": digest(figures.fingerprint)}
         rows.append(row | {"scores": f"scores/eval/sdpn/{place}/scores.txt", "directory": str(directory)})
     lines = [
         {"step": step, "epoch": 1, "loss": 5 / step, "effective_rank": step, "waiting_share": 0.1} for step in (1, 2)
@@ -247,6 +254,21 @@ def test_det_curves_run_to_the_edges_of_the_plot():
     assert curve["threshold"][-1] is None and None not in curve["threshold"][:-1]
 
 
+def test_every_mark_stands_on_the_det_plot_of_a_hard_list():
+    curve = _drawn(det_curve(np.array([0.0, 2.0, 3.0]), np.array([-1.0, 1.0])))
+    places = {"EER": (0.3, 0.3), "a": (0.9995, 0.0004), "b": (0.6, 0.0), "c": (1.0, 0.0)}
+    marks = [{"name": name, "p_miss": y, "p_fa": x, "threshold": None} for name, (y, x) in places.items()]
+    names = {"system": "sdpn", "backend": "cosine", "score_norm": "none"}
+    drawn = [{"det": curve, "marks": marks}]
+    figure = plots.det_plot([names], drawn, [{"color": plots.GREY}], plots.symbols(drawn))
+    found = [trace for trace in figure.data if trace.mode == "markers"]
+    assert [tuple(trace.customdata[0][:2]) for trace in found] == [(100 * y, 100 * x) for y, x in places.values()]
+    (left, right), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
+    assert all(left <= trace.x[0] <= right and bottom <= trace.y[0] <= top for trace in found)
+    assert (found[1].x[0], found[1].y[0]) == tuple(ndtri([0.0004, 0.9995]).round(4))
+    assert [trace.x[0] for trace in found[2:]] == [left, left] and found[3].y[0] == top
+
+
 def test_where_there_are_many_comparisons_those_of_the_best_row_without_oracle_labels_are_spelled_out():
     names = ["best", "oracle-plda", *map(str, range(8))]
     rows = [{"trials": "eval", "eer_percent": 2.0 + place, "oracle": False} for place in range(len(names))]
@@ -325,12 +347,19 @@ def test_other_trials_by_the_same_name_are_another_list(experiment, tmp_path):
     assert [row["trials"] for row in rows] == 3 * ["eval of exp"] + 3 * ["eval of other"]
 
 
+def figures_of(exp):
+    return Work.finished(exp / "scores" / "eval" / "sdpn" / "1", "figures")
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
         (lambda exp: shutil.rmtree(exp / "results"), "results.json is missing: run stage 6 on .*exp first"),
         (lambda exp: (exp / "results" / "results.json").write_text("{}"), "results.json is damaged: run stage 6"),
         (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
+        (lambda exp: figures_of(exp).begin(), "are not those of .*, as after a stage 6 that was interrupted"),
+        (lambda exp: replace(figures_of(exp), fingerprint={"seed": 2}).finish([]), "are not those of .*results.json"),
+        (lambda exp: (figures_of(exp).directory / "bootstrap.npy").unlink(), "are not those of .*results.json"),
     ],
 )
 def test_an_experiment_without_results_is_refused_in_a_sentence(experiment, tmp_path, spoil, sentence):
