@@ -1,10 +1,12 @@
 """`sdpn verify`, `enroll`, `identify` and `embed`, as a user types them."""
 
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import kaldiio
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 import sdpn
 from sdpn.cli import cli, main
+from sdpn.commands.options import answer
 from sdpn.errors import SdpnError
 from sdpn.extraction.vector_files import read_vectors
 from tests.voices import write_experiment, write_small_model, write_voice
@@ -79,6 +82,18 @@ def test_the_prior_moves_the_decision(exp, there):
         assert (
             words in sdpn_("verify", "zero/a.wav", "zero/a.wav", "--model", exp, "--prior", prior).output or prior > 0.5
         )
+
+
+@pytest.mark.parametrize("given", [("--prior", "nan"), ("--threshold", "nan"), ("--threshold", "-inf")])
+def test_a_limit_that_is_no_number_is_wrong_usage_and_accepts_nobody(given):
+    for arguments in (("verify", "a.wav", "b.wav"), ("identify", "a.wav")):
+        done = sdpn_(*arguments, "--model", "exp", *given)
+        assert isinstance(done.exception, click.UsageError) and done.exception.exit_code == 2
+        assert f"{given[1]} is not a finite number" in str(done.exception)
+
+
+def test_a_score_that_is_no_number_reaches_no_limit():
+    assert [answer(score, 0.5) for score in (0.6, 0.5, 0.4, math.nan)] == [0, 0, 1, 1]
 
 
 def test_without_a_calibration_there_is_a_score_but_no_decision(tmp_path, there):
