@@ -200,6 +200,34 @@ def test_an_ark_is_kaldis_with_scp_and_frames(exp, there, tmp_path):
     assert (tmp_path / "x.num_frames").read_text().splitlines()[0] == "one/a.wav 150"
 
 
+def test_an_ark_is_written_again_but_no_other_list_goes_for_its_scp(exp, there, tmp_path, monkeypatch):
+    ark, scp, frames = (tmp_path / f"wav.{suffix}" for suffix in ("ark", "scp", "num_frames"))
+    for path, text in ((scp, "a zero/a.wav\n"), (scp, f"a {tmp_path}/other.ark:7\n"), (frames, "a 150\n")):
+        path.write_text(text)
+        monkeypatch.setattr("sdpn.extraction.embedder.embed_all", None)  # refused before any work
+        result = sdpn_("embed", "zero", "--model", exp, "-o", ark, "--nj", 1)
+        assert isinstance(result.exception, SdpnError) and f"{path} beside it would be replaced" in str(
+            result.exception
+        )
+        assert path.read_text() == text and not ark.exists()
+        path.unlink()
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    write_voice(tmp_path / "in" / "a.wav", 0, 5)
+    assert sdpn_("embed", "in", "--model", exp, "-o", "wav.ark", "--nj", 1).exit_code == 0
+    monkeypatch.chdir(tmp_path.parent)
+    assert sdpn_("embed", tmp_path / "in", "--model", exp, "-o", ark, "--nj", 1).exit_code == 0
+
+
+def test_where_nothing_can_be_written_is_noticed_before_any_work(exp, there, tmp_path, monkeypatch):
+    monkeypatch.setattr("sdpn.extraction.embedder.embed_all", None)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.npz").mkdir()
+    for out, reason in (("file/x.npz", "a file is where a folder should be"), ("folder.npz", "a folder is where a")):
+        result = sdpn_("embed", "zero", "--model", exp, "-o", tmp_path / out)
+        assert f"cannot write {tmp_path / out}: {reason}" in str(result.exception)
+
+
 def test_trial_lists_in_the_names_of_files_are_scored(exp, there, tmp_path):
     sdpn_("embed", ".", "--model", exp, "-o", tmp_path / "x.npz", "--nj", 1)
     (tmp_path / "trials").write_text("1 zero/a.wav zero/b.flac\n0 zero/a.wav one/a.wav\n")
