@@ -162,6 +162,17 @@ def test_enrolling_again_adds_and_replace_forgets(exp, there, tmp_path):
     assert "zero: one recording" in sdpn_("enroll", "zero", "zero/b.flac", "--replace", *common).output
 
 
+def test_a_recording_is_one_however_its_path_is_written_and_two_of_one_name_are_two(exp, wavs, tmp_path, monkeypatch):
+    common = ("--model", exp, "--speakers", tmp_path / "s.json")
+    monkeypatch.chdir(wavs / "zero")
+    assert "zero: one recording" in sdpn_("enroll", "zero", "a.wav", "../zero/a.wav", *common).output
+    again = sdpn_("enroll", "zero", wavs / "zero" / "a.wav", *common).output
+    assert f"zero: {wavs.resolve()}/zero/a.wav was enrolled before and is replaced\nzero: one recording" in again
+    monkeypatch.chdir(wavs / "one")
+    other = sdpn_("enroll", "zero", "a.wav", *common).output
+    assert "zero: 2 recordings" in other and "replaced" not in other
+
+
 def test_a_broken_recording_enrolls_nobody(exp, there, tmp_path):
     file = tmp_path / "s.json"
     sdpn_("enroll", "zero", "zero/a.wav", "--model", exp, "--speakers", file)
@@ -169,6 +180,14 @@ def test_a_broken_recording_enrolls_nobody(exp, there, tmp_path):
     result = sdpn_("enroll", "zero", "zero/b.flac", "nowhere.wav", "--model", exp, "--speakers", file)
     assert isinstance(result.exception, SdpnError) and "nobody was enrolled: nowhere.wav" in str(result.exception)
     assert file.read_bytes() == before
+
+
+def test_every_recording_has_its_line_in_quiet_also_a_broken_one(exp, there, tmp_path):
+    common = ("--model", exp, "--speakers", tmp_path / "s.json")
+    sdpn_("enroll", "zero", "zero/a.wav", *common)
+    done = call("identify", "nowhere.wav", "zero/a.wav", *common, "--threshold", 0.9, "--quiet")
+    assert (done.returncode, done.stdout) == (2, "-\nzero\n")
+    assert done.stderr.startswith("warning: nowhere.wav: no such file")
 
 
 def test_speakers_of_another_model_are_refused(exp, there, tmp_path):
