@@ -23,6 +23,12 @@ _speakers_option = click.option(
 )
 
 
+SEVERAL = (
+    "the calibration is of one recording against one: with speakers enrolled with several, log-likelihood ratios may "
+    "be too high, and more strangers accepted than --prior asks for; a --threshold of your own is safer"
+)
+
+
 @click.command()
 @click.argument("name")
 @click.argument("recordings", nargs=-1, required=True, type=PATH)
@@ -100,6 +106,9 @@ def identify(
     \b
     sdpn identify call.wav --model exp/toy
 
+    The calibration is of one recording against one. With speakers enrolled with several, log-likelihood ratios may be
+    too high, and more strangers accepted than --prior asks for: a --threshold of your own is safer.
+
     Exit status: 0 somebody was recognised in every recording, 1 nobody in one of them, 2 an error or no decision.
     """
     with errors_apart():
@@ -121,6 +130,9 @@ def identify(
         limit = recognizer.limit(prior, threshold)
         if limit is None:
             warn(NO_DECISION)
+        judged = recognizer.calibration is not None and not (quiet and threshold is not None)
+        if judged and any(len(own) > 1 for own in voices):
+            warn(SEVERAL)
         status = 0
         for path, found in zip(recordings, recognizer.embedder.embed_files(recordings), strict=True):
             if found.vector is None:

@@ -182,6 +182,17 @@ def test_a_broken_recording_enrolls_nobody(exp, there, tmp_path):
     assert file.read_bytes() == before
 
 
+def test_likelihoods_of_speakers_with_several_recordings_are_warned_of_once(exp, there, tmp_path):
+    common = ("--model", exp, "--speakers", tmp_path / "s.json")
+    of_one = "warning: the calibration is of one recording against one"
+    sdpn_("enroll", "zero", "zero/a.wav", *common)
+    assert of_one not in sdpn_("identify", "zero/a.wav", *common).stderr
+    sdpn_("enroll", "zero", "zero/b.flac", *common)
+    assert sdpn_("identify", "zero/a.wav", "one/a.wav", *common).stderr.count(of_one) == 1
+    assert sdpn_("identify", "zero/a.wav", *common, "--quiet").stderr.count(of_one) == 1
+    assert sdpn_("identify", "zero/a.wav", *common, "--quiet", "--threshold", 0.9).stderr == ""
+
+
 def test_every_recording_has_its_line_in_quiet_also_a_broken_one(exp, there, tmp_path):
     common = ("--model", exp, "--speakers", tmp_path / "s.json")
     sdpn_("enroll", "zero", "zero/a.wav", *common)
