@@ -20,7 +20,8 @@ class Enrollment:
     Attributes:
         path: the file.
         model: a digest of the model that made the x-vectors; those of another one cannot be compared with them.
-        speakers: name -> recording -> its x-vector (dimension,) float32, in the order of enrollment.
+        speakers: name -> absolute path of a recording -> its x-vector (dimension,) float32, in the order of
+            enrollment. In an older file a path may be relative.
     """
 
     def __init__(self, path: Path, model: str, speakers: dict[str, dict[str, np.ndarray]] | None = None):

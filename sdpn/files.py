@@ -8,8 +8,9 @@ import io
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _SENTENCES = {
     errno.EPERM: "permission denied: choose another folder or change its permissions",
     errno.EEXIST: "a file is where a folder should be: choose another folder or remove it",
     errno.ENOTDIR: "a file is where a folder should be: choose another folder or remove it",
+    errno.EISDIR: "a folder is where a file should be: choose another name or remove it",
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EFBIG: "the file size limit is reached: raise it (ulimit -f) and run the same command again",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) and run the same command again",
@@ -64,7 +66,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise
         raise SdpnError(f"cannot write {path}: {reason}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not even be made: the user knows nothing of this name
+            temporary.unlink()
+
+
+def refuse_unwritable(path: str | Path) -> None:
+    """Make sure, before long work, that a file can be written to `path`; nothing is left there.
+
+    Raises:
+        SdpnError: it is a folder, or its folder may not be written or made.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise SdpnError(f"cannot write {path}: {sentence(error) or error.strerror}") from error
 
 
 def write_text(path: str | Path, text: str) -> None:

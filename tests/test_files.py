@@ -1,10 +1,13 @@
 import errno
 import multiprocessing
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from sdpn.errors import SdpnError
-from sdpn.files import atomic_path, digest, exclusive, write_jsonl_gz, write_text
+from sdpn.files import atomic_path, digest, exclusive, refuse_unwritable, write_jsonl_gz, write_text
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
@@ -23,6 +26,41 @@ def test_a_full_disk_is_one_sentence(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(SdpnError, match="the disk is full"), atomic_path(hdf5):
         raise OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("file/x.txt", "a file is where a folder should be"),
+        ("file/sub/x.txt", "a file is where a folder should be"),
+        ("folder", "a folder is where a file should be"),
+    ],
+)
+def test_where_a_file_cannot_be_is_one_sentence_before_and_when_it_is_written(tmp_path, name, reason):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SdpnError, match=f"^cannot write {tmp_path / name}: {reason}"):
+        refuse_unwritable(tmp_path / name)
+    with pytest.raises(SdpnError, match=f"^cannot write {tmp_path / name}: {reason}"):
+        write_text(tmp_path / name, "")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+def test_a_folder_that_may_not_be_written_is_noticed_before():
+    """As another user where the tests run as root, whom nothing is forbidden."""
+    with tempfile.TemporaryDirectory() as name:
+        for missing in ("", "sub"):
+            refuse_unwritable(Path(name) / missing / "x.txt")
+        assert not os.listdir(name)
+        os.chmod(name, 0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(SdpnError, match=f"cannot write {name}/sub/x.txt: permission denied"):
+                refuse_unwritable(Path(name) / "sub" / "x.txt")
+        finally:
+            os.seteuid(user)
 
 
 def test_the_temporary_name_keeps_the_suffixes(tmp_path):

@@ -43,7 +43,7 @@ def read_kaldi_plda(path: str | Path, length_norm: str = "kaldi") -> PLDA:
         length_norm: see `PLDA`.
 
     Raises:
-        SdpnError: the file is missing or is not a binary Kaldi PLDA.
+        SdpnError: the file is missing, is not a binary Kaldi PLDA, or holds numbers that no score can be made of.
     """
     try:
         data = Path(path).read_bytes()
@@ -64,6 +64,10 @@ def read_kaldi_plda(path: str | Path, length_norm: str = "kaldi") -> PLDA:
             raise ValueError("the sizes of its parts do not fit together")
     except (ValueError, struct.error) as error:
         raise SdpnError(f"{path}: not a binary Kaldi PLDA: {error}") from None
+    if not all(np.isfinite(part).all() for part in (plda.mean_, plda.transform_, plda.psi_)):
+        raise SdpnError(f"{path}: the PLDA in it holds NaN or infinity: it cannot score")
+    if (plda.psi_ < 0).any():
+        raise SdpnError(f"{path}: the PLDA in it has negative between-class variances (psi): it cannot score")
     return plda
 
 

@@ -28,7 +28,8 @@ def embed(recordings: tuple[Path, ...], model: Path, device: str, out: Path, nj:
 
     An x-vector has the name of its file as it is given here, or of its path below the folder given, so that trial
     lists in these names can be scored: `sdpn score --xvectors x.npz`. npz and HDF5 hold `ids`, `vectors` and
-    `num_frames`; an ark has its scp beside it (white space in names becomes `_`). Of several channels the first
+    `num_frames`; an ark has its scp and NAME.num_frames beside it, for which no other list is replaced (white space in
+    names becomes `_`). Of several channels the first
     counts. A recording that cannot be used is left out, with a warning.
     """
     check_device(device)
@@ -37,9 +38,12 @@ def embed(recordings: tuple[Path, ...], model: Path, device: str, out: Path, nj:
     from sdpn.cluster.pool import run_jobs
     from sdpn.console import say, timed, warn
     from sdpn.extraction.embedder import embed_all
-    from sdpn.extraction.vector_files import write_vectors
+    from sdpn.extraction.vector_files import refuse_foreign_lists, write_vectors
+    from sdpn.files import refuse_unwritable
     from sdpn.models.folder import find_model
 
+    refuse_unwritable(out)
+    refuse_foreign_lists(out)
     named, unlisted = named_files(recordings)
     folder = find_model(model)
     run = partial(run_jobs, nj=nj if device == "cpu" else 1)

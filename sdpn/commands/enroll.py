@@ -1,5 +1,6 @@
 """`sdpn enroll` and `sdpn identify`: speakers by name, and who of them is heard."""
 
+import os
 from pathlib import Path
 
 import click
@@ -22,6 +23,12 @@ _speakers_option = click.option(
 )
 
 
+SEVERAL = (
+    "the calibration is of one recording against one: with speakers enrolled with several, log-likelihood ratios may "
+    "be too high, and more strangers accepted than --prior asks for; a --threshold of your own is safer"
+)
+
+
 @click.command()
 @click.argument("name")
 @click.argument("recordings", nargs=-1, required=True, type=PATH)
@@ -36,8 +43,8 @@ def enroll(
     \b
     sdpn enroll anna anna1.wav anna2.m4a --model exp/toy
 
-    What NAME was enrolled with before is kept, but for recordings of the same path. A recording that cannot be used
-    changes nothing.
+    What NAME was enrolled with before is kept, but for recordings of the same absolute path, which are replaced. A
+    recording that cannot be used changes nothing.
     """
     check_device(device)
     from sdpn.console import say
@@ -62,9 +69,13 @@ def enroll(
     with held(speakers_file):
         enrollment = Enrollment.read(*known, may_be_new=True)
         own = {} if replace else enrollment.speakers.get(name, {})
-        own |= {str(path): one.vector for path, one in zip(recordings, found, strict=True)}
+        paths = list(map(os.path.realpath, recordings))
+        replaced = [path for path in dict.fromkeys(paths) if path in own]
+        own |= {path: one.vector for path, one in zip(paths, found, strict=True)}
         enrollment.speakers[name] = own
         enrollment.write()
+    for path in replaced:
+        say(f"{name}: {path} was enrolled before and is replaced")
     count = "one recording" if len(own) == 1 else f"{len(own)} recordings"
     speakers = "one speaker" if len(enrollment.speakers) == 1 else f"{len(enrollment.speakers)} speakers"
     say(f"{name}: {count} in {speakers_file}, which knows {speakers}")
@@ -78,7 +89,7 @@ def enroll(
 @click.option(
     "--top", default=3, show_default=True, type=click.IntRange(1), help="speakers to list, the likeliest first"
 )
-@click.option("-q", "--quiet", is_flag=True, help="print but the name for each recording, or - for nobody")
+@click.option("-q", "--quiet", is_flag=True, help="print but the name for each recording, or - for nobody or an error")
 def identify(
     recordings: tuple[Path, ...],
     model: Path,
@@ -94,6 +105,9 @@ def identify(
 
     \b
     sdpn identify call.wav --model exp/toy
+
+    The calibration is of one recording against one. With speakers enrolled with several, log-likelihood ratios may be
+    too high, and more strangers accepted than --prior asks for: a --threshold of your own is safer.
 
     Exit status: 0 somebody was recognised in every recording, 1 nobody in one of them, 2 an error or no decision.
     """
@@ -116,11 +130,16 @@ def identify(
         limit = recognizer.limit(prior, threshold)
         if limit is None:
             warn(NO_DECISION)
+        judged = recognizer.calibration is not None and not (quiet and threshold is not None)
+        if judged and any(len(own) > 1 for own in voices):
+            warn(SEVERAL)
         status = 0
         for path, found in zip(recordings, recognizer.embedder.embed_files(recordings), strict=True):
             if found.vector is None:
                 warn(found.reason)
                 status = ERROR
+                if quiet:
+                    say("-")
                 continue
             if not quiet:
                 warn_of_short(path, found.num_frames, recognizer.embedder.frame_seconds)

@@ -47,15 +47,32 @@ def one_model(argument: Path | None, option: Path | None) -> Path:
     return named
 
 
+def _finite(_: click.Context, option: click.Parameter, number: float | None) -> float | None:
+    """The number; Python reads `nan` and `inf` as numbers too, and no score is below NaN.
+
+    Raises:
+        click.BadParameter: it is one of these.
+    """
+    if number is not None and not math.isfinite(number):
+        raise click.BadParameter(f"{number} is not a finite number.", param=option)
+    return number
+
+
 def decision_options(command: Callable) -> Callable:
     """A decorator: --backend, --prior and --threshold."""
     for option in (
-        click.option("--threshold", type=float, help="the score from which on it is one speaker, in place of --prior"),
+        click.option(
+            "--threshold",
+            type=float,
+            callback=_finite,
+            help="the score from which on it is one speaker, in place of --prior",
+        ),
         click.option(
             "--prior",
             default=0.5,
             show_default=True,
             type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            callback=_finite,
             help="how probable the same speaker is before anything is heard; needs a calibration",
         ),
         click.option("--backend", help="of the experiment's, by name; a fitted .h5; or a chain  [default: cosine]"),
@@ -89,8 +106,8 @@ def _leave() -> NoReturn:
 
 
 def answer(score: float, limit: float | None) -> int:
-    """The exit status: 0 for a score that reaches the limit, 1 for one that does not, ERROR where there is none."""
-    return ERROR if limit is None else int(score < limit)
+    """The exit status: 0 for a score that reaches the limit, 1 for any other, ERROR where there is no limit."""
+    return ERROR if limit is None else int(not score >= limit)
 
 
 def warn_of_short(path: Path, num_frames: int, frame_seconds: float) -> None:

@@ -3,18 +3,23 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from sdpn.errors import SdpnError
 
 NORMS = ("none", "z", "t", "s", "as", "as2")
 TOOLS = ("none", "wespeaker", "kaldi", "voxceleb_trainer")
 PATH = click.Path(path_type=Path)
+STREAMED = {"trials", "scores", "operating_points"}
+"""The options with --scores for which its text is read in pieces."""
+WHOLE = {"models", "compat", "bootstrap", "speakers", "seed"}
+"""Those for which it is read whole."""
 
 
 @click.command()
 @click.option("--trials", required=True, type=PATH, help="`enroll test target|nontarget` lines, or without labels")
 @click.option("--xvectors", type=PATH, help="of the trials' utterances: .scp, .ark, .h5, .npz, or a folder")
-@click.option("--scores", type=PATH, help="instead: a score file in the trials' order, only to print its error rates")
+@click.option("--scores", type=PATH, help="instead: a score file in the trials' order, for its error rates alone")
 @click.option("--model", type=PATH, help="an experiment (exp/NAME): --backend is then the name of one of its back-ends")
 @click.option(
     "--backend", help="a chain, its YAML, or a fitted .h5  [default: length-norm | cosine; of --model: cosine]"
@@ -38,7 +43,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--bootstrap", default=2000, show_default=True, type=click.IntRange(0), help="draws; 0: no intervals")
 @click.option("--speakers", type=PATH, help="utt2spk of --xvectors, for the intervals; else target trials tell")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+@click.pass_context
 def score(
+    context: click.Context,
     trials: Path,
     xvectors: Path | None,
     scores: Path | None,
@@ -55,23 +62,39 @@ def score(
     sdpn score --trials veri_test2.txt --xvectors vox1.npz --model exp/toy --backend lda-plda
     sdpn score --trials T --xvectors eval.h5 --train dev.npz --utt2spk dev.utt2spk \\
         --backend "mean-subtract | lda 150 | length-norm | plda" --score-norm as --out scores.txt
+    sdpn score --trials veri_test2.txt --scores scores.txt --compat kaldi
+
+    A score file may be of any length: it is read in pieces, and there are no intervals, unless --bootstrap, --speakers,
+    --compat, --models or --seed is given. An option that has no part in what is asked for is refused.
     """
     if (xvectors is None) == (scores is None):
         raise click.UsageError("give either --xvectors or --scores")
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if scores is not None:
-        _print_streamed(trials, scores, options)
+        _refuse(dict.fromkeys(given - STREAMED - WHOLE, "scores that are there already are only evaluated"))
+        (_print_whole if given & WHOLE else _print_streamed)(trials, scores, options)
         return
     from sdpn.backend.chain_file import save_chain
     from sdpn.backend.kaldi_plda import write_kaldi_plda
     from sdpn.backend.plda import PLDA
     from sdpn.console import say, timed
     from sdpn.evaluation.own_vectors import Learning, backend_of, cohort_of
-    from sdpn.evaluation.score_files import write_scores
+    from sdpn.evaluation.score_files import refuse_nan, write_scores
     from sdpn.evaluation.scoring import score_trials
-    from sdpn.evaluation.trial_lists import read_models
-    from sdpn.evaluation.trials import read_list
     from sdpn.extraction.vector_files import read_vectors
+    from sdpn.files import refuse_unwritable
 
+    if model is not None:
+        from sdpn.models.folder import find_model
+        from sdpn.recognizer import fitted_backend
+
+        backend = str(fitted_backend(find_model(model), backend or "cosine"))
+    backend = backend or "length-norm | cosine"
+    idle = _without_part(given, backend, score_norm, options["plda"])
+    _refuse({name: why for name, why in idle.items() if name in given})
+    for path in (out, options["save_backend"], options["save_plda"]):
+        if path is not None:
+            refuse_unwritable(path)
     learning = Learning(
         options["train"],
         options["utt2spk"],
@@ -80,18 +103,10 @@ def score(
         options["min_cluster_size"],
         options["seed"],
     )
-    models = options["models"]
-    if models is not None and not models.is_file():
-        raise SdpnError(f"{models}: there is no such file")
-    found_list, labelled = read_list(trials, read_models(models) if models else {})
+    found_list, labelled = _read_list(trials, options["models"])
     found = read_vectors(xvectors)
     rows = found_list.rows(found.ids, xvectors)
-    if model is not None:
-        from sdpn.models.folder import find_model
-        from sdpn.recognizer import fitted_backend
-
-        backend = str(fitted_backend(find_model(model), backend or "cosine"))
-    chain, train = backend_of(backend or "length-norm | cosine", learning, found, options["plda"])
+    chain, train = backend_of(backend, learning, found, options["plda"])
     if options["save_backend"]:
         if options["plda"]:
             raise SdpnError("--save-backend cannot keep a PLDA that comes from --plda: keep that file")
@@ -110,11 +125,71 @@ def score(
     if scored.failures:
         raise SdpnError(scored.failures[score_norm])
     made = scored.scores[score_norm]
+    refuse_nan(found_list, made)
     if out is not None:
         write_scores(out, found_list, made)
         say(f"  scores in {out}")
     if labelled:
         _print_figures(found_list, made, options)
+
+
+def _without_part(given: set[str], backend: str, score_norm: str, plda: Path | None) -> dict[str, str]:
+    """The options that can change nothing beside those `given`, and why."""
+    from sdpn.evaluation.own_vectors import to_be_fitted
+
+    idle = {}
+    if score_norm == "none":
+        idle |= dict.fromkeys(("cohort", "cohort_size", "top_n"), "--score-norm is none")
+    elif "cohort" in given:
+        idle["cohort_size"] = "--cohort is taken whole"
+    chain = to_be_fitted(backend, plda)
+    fitted = f"{backend} is fitted already" if chain is None else None
+    named = f"the chain '{backend}'" if plda is None else f"the chain '{backend}' with --plda"
+    if (fitted or not chain.learns) and (score_norm == "none" or "cohort" in given):
+        idle["train"] = fitted or f"{named} learns nothing"
+    if fitted or not chain.needs_classes:
+        of_classes = ("utt2spk", "clusters", "min_cluster_size")
+        idle |= dict.fromkeys(of_classes, fitted or f"{named} learns from no classes")
+    elif "utt2spk" in given:
+        idle |= dict.fromkeys(("clusters", "min_cluster_size"), "the chain learns from the speakers of --utt2spk")
+    if fitted or not chain.needs_adaptation:
+        idle["adapt"] = fitted or f"{named} adapts to nothing"
+    return idle
+
+
+def _refuse(idle: dict[str, str]) -> None:
+    """Make sure that nothing was asked for in vain.
+
+    Args:
+        idle: options that were given and have no part, and why.
+
+    Raises:
+        click.UsageError: there are some; the sentence names them.
+    """
+    if idle:
+        names = sorted(idle)
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise click.UsageError(f"{flags} would do nothing here: {idle[names[0]]}")
+
+
+def _read_list(trials: Path, models: Path | None) -> tuple:
+    """The trial list, with the utterances of its models, and whether it has labels."""
+    from sdpn.evaluation.trial_lists import read_models
+    from sdpn.evaluation.trials import read_list
+
+    if models is not None and not models.is_file():
+        raise SdpnError(f"{models}: there is no such file")
+    return read_list(trials, read_models(models) if models else {})
+
+
+def _print_whole(trials: Path, scores: Path, options: dict) -> None:
+    """The error rates of a score file, with all that is printed of scores that are made here."""
+    import numpy as np
+
+    from sdpn.evaluation.score_files import read_chunks
+
+    found = np.concatenate([chunk for chunk, _ in read_chunks(trials, scores)])
+    _print_figures(_read_list(trials, options["models"])[0], found, options)
 
 
 def _print_streamed(trials: Path, scores: Path, options: dict) -> None:
@@ -150,9 +225,15 @@ def _print_figures(trials, scores, options: dict) -> None:
     from sdpn.evaluation.results import cell, columns
     from sdpn.evaluation.trial_lists import read_map
 
+    utt2spk = read_map(options["speakers"]) if options["speakers"] else {}
+    unknown = trials.without_speaker(utt2spk)
+    if options["speakers"] and unknown:
+        raise SdpnError(
+            f"{options['speakers']}: {len(unknown)} of the trials' {len(trials.utterances)} utterances have no speaker "
+            f"in it, the first {unknown[0]}"
+        )
     wanted = Wanted(_points(options), options["compat"], options["bootstrap"], options["seed"])
-    speakers = trials.speakers(read_map(options["speakers"]) if options["speakers"] else {})
-    found = evaluate(trials, scores, speakers, wanted)
+    found = evaluate(trials, scores, trials.speakers(utt2spk), wanted)
     row = {**found.values, "intervals": found.intervals}
     say(f"  {trials.n_targets} target, {trials.n_nontargets} non-target trials")
     for heading, key in columns([row]):

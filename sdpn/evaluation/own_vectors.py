@@ -55,10 +55,7 @@ def backend_of(
         SdpnError: it is none of these, or it needs something that is not given.
     """
     train = None if learning.train is None else read_vectors(learning.train)
-    if text.endswith(".h5"):
-        chain = load_chain(text)
-    else:
-        chain = Chain(config.read(text, ChainConfig).chain if text.endswith((".yaml", ".yml")) else text)
+    chain = load_chain(text) if text.endswith(".h5") else _chain_of(text)
     if plda is not None and not isinstance(chain.scorer, PLDA):
         raise SdpnError(f"the chain '{chain.text}' does not end in plda: a PLDA from {plda} has no place in it")
     if not text.endswith(".h5"):
@@ -71,11 +68,26 @@ def backend_of(
     return chain, train
 
 
+def to_be_fitted(text: str, plda: Path | None = None) -> Chain | None:
+    """The chain that `backend_of` fits for `text` and `plda`; None for a back-end that is fitted already."""
+    if text.endswith(".h5"):
+        return None
+    chain = _chain_of(text)
+    return chain if plda is None else _before_scorer(chain)
+
+
+def _chain_of(text: str) -> Chain:
+    return Chain(config.read(text, ChainConfig).chain if text.endswith((".yaml", ".yml")) else text)
+
+
+def _before_scorer(chain: Chain) -> Chain:
+    """The steps before the scorer, with one that learns nothing."""
+    return Chain(" | ".join([*chain.text.split(" | ")[:-1], "cosine"]))
+
+
 def _fit(chain: Chain, train: XVectors | None, learning: Learning, xvectors: XVectors, scorer: bool) -> None:
     """Fit a chain, or where its scorer is read from elsewhere, the steps before it."""
-    fitted = chain
-    if not scorer:
-        fitted = Chain(" | ".join([*chain.text.split(" | ")[:-1], "cosine"]))
+    fitted = chain if scorer else _before_scorer(chain)
     if train is None and fitted.learns:
         raise SdpnError(f"the chain '{chain.text}' learns from training x-vectors: give them with --train")
     if fitted.needs_adaptation and learning.adaptation is None:

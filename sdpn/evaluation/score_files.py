@@ -1,5 +1,6 @@
 """Score files in Kaldi's form, `enroll test score` a line, with all digits of the scores."""
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -34,11 +35,31 @@ class ScoreFile(Work):
 
 
 def write_scores(path: str | Path, trials: TrialList, scores: np.ndarray) -> None:
-    """Write the scores (n_trials,) in the order of the trial list."""
+    """Write the scores (n_trials,) in the order of the trial list.
+
+    Raises:
+        SdpnError: see `refuse_nan`.
+    """
+    refuse_nan(trials, scores)
     models, utterances = trials.models, trials.utterances
     rows = zip(trials.enroll.tolist(), trials.test.tolist(), scores.tolist(), strict=True)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as opened:
         opened.writelines(f"{models[enroll]} {utterances[test]} {score!r}\n" for enroll, test, score in rows)
+
+
+def refuse_nan(trials: TrialList, scores: np.ndarray) -> None:
+    """Make sure that every score (n_trials,) can be compared with others.
+
+    Raises:
+        SdpnError: some are NaN; the sentence names the first trial of them.
+    """
+    broken = np.flatnonzero(np.isnan(scores))
+    if len(broken):
+        first = f"{trials.models[trials.enroll[broken[0]]]} {trials.utterances[trials.test[broken[0]]]}"
+        raise SdpnError(
+            f"trial list '{trials.name}': {len(broken)} of {len(scores)} scores are NaN, the first of {first}: the "
+            "back-end cannot score these x-vectors"
+        )
 
 
 def read_scores(path: str | Path, n_trials: int | None = None) -> np.ndarray:
@@ -78,31 +99,37 @@ def read_chunks(trials: str | Path, scores: str | Path, size: int = 1 << 18) -> 
         if not Path(path).is_file():
             raise SdpnError(f"{path}: there is no such file")
     with open(trials, encoding="utf-8-sig") as labelled, open(scores, encoding="utf-8") as scored:
-        pairs = enumerate(zip_longest(_lines(labelled, trials), _lines(scored, scores), fillvalue=""), start=1)
+        pairs = zip_longest(_lines(labelled, trials), _lines(scored, scores))
         while block := list(islice(pairs, size)):
-            found = [_score_and_label(number, *lines, trials, scores) for number, lines in block]
+            found = [_score_and_label(*lines, trials, scores) for lines in block]
             yield np.array([score for score, _ in found]), np.array([label for _, label in found])
 
 
-def _lines(opened: Iterable[str], path: str | Path) -> Iterator[str]:
+def _lines(opened: Iterable[str], path: str | Path) -> Iterator[tuple[int, str]]:
+    """The number and the text of every line that is not blank."""
     try:
-        yield from opened
+        yield from ((number, line) for number, line in enumerate(opened, start=1) if not line.isspace())
     except UnicodeDecodeError:
         raise SdpnError(f"{path}: not a text file in UTF-8") from None
 
 
 def _score_and_label(
-    number: int, trial: str, scored: str, trials: str | Path, scores: str | Path
+    labelled: tuple[int, str] | None, scored: tuple[int, str] | None, trials: str | Path, scores: str | Path
 ) -> tuple[float, bool]:
-    named, parts = trial_of(trial), composed(scored).split()
+    """The score and the label in two lines, each with its number; None for a file that has ended."""
+    (place, trial), (number, line) = labelled or (scored[0], ""), scored or (labelled[0], "")
+    named, parts = trial_of(trial), composed(line).split()
     if named is None:
-        raise SdpnError(f"{trials}, line {number}: expected `enroll test target|nontarget`, got '{trial.strip()[:80]}'")
+        raise SdpnError(f"{trials}, line {place}: expected `enroll test target|nontarget`, got '{trial.strip()[:80]}'")
     if len(parts) != 3 or tuple(parts[:2]) != named[:2]:
         raise SdpnError(
             f"{scores}, line {number}: expected the score of {named.enroll} {named.test}, got "
-            f"'{scored.strip()[:80]}': the lines must be those of {trials}, in its order"
+            f"'{line.strip()[:80]}': the lines must be those of {trials}, in its order"
         )
     try:
-        return float(parts[2]), named.target
+        score = float(parts[2])
     except ValueError:
-        raise SdpnError(f"{scores}, line {number}: '{parts[2]}' is not a number") from None
+        score = math.nan
+    if math.isnan(score):
+        raise SdpnError(f"{scores}, line {number}: '{parts[2]}' is not a number")
+    return score, named.target

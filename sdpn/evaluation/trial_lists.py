@@ -40,8 +40,15 @@ class TrialLists:
 
     def _speakers(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """`TrialList.speakers`, by the evaluation set's own labels where it has them."""
-        path = self._utt2spk(name)
-        return self.trials(name).speakers(read_map(path) if path.exists() else {})
+        path, trials = self._utt2spk(name), self.trials(name)
+        utt2spk = read_map(path) if path.exists() else {}
+        unknown = trials.without_speaker(utt2spk)
+        if utt2spk and unknown:
+            warn(
+                f"{name}: {len(unknown)} of {len(trials.utterances)} utterances have no speaker in {path}, the first "
+                f"{unknown[0]}: for the intervals those are one speaker whom target trials join"
+            )
+        return trials.speakers(utt2spk)
 
     def speakers_digest(self, name: str) -> str:
         """What the speakers depend on beside the trial list."""

@@ -124,6 +124,10 @@ class TrialList:
             )
         return np.array([row[utterance] for utterance in self.utterances])
 
+    def without_speaker(self, utt2spk: Mapping[str, str]) -> list[str]:
+        """The utterances that `utt2spk` does not know."""
+        return [utterance for utterance in self.utterances if utterance not in utt2spk]
+
     def speakers(self, utt2spk: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
         """The speakers of every trial's enrollment and of its test utterance: integers without gaps, twice (n_trials,).
 
@@ -134,7 +138,7 @@ class TrialList:
 
         n_models, n_utterances = len(self.models), len(self.utterances)
         whose, which = (np.arange(n_models),) * 2 if self.members is None else self.members
-        if all(utterance in utt2spk for utterance in self.utterances):
+        if not self.without_speaker(utt2spk):
             labels = np.array([utt2spk[utterance] for utterance in self.utterances])
             speakers = np.unique(labels, return_inverse=True)[1]
             of_models = np.empty(n_models, dtype=np.int64)

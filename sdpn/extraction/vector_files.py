@@ -1,5 +1,6 @@
 """x-vectors in anybody's files: Kaldi ark or scp, HDF5, npz, or a folder that stage 5 wrote."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from sdpn.extraction.store import XVectors, read_checked, refuse_unusable, write
 from sdpn.files import atomic_path
 
 FORMS = "a folder of stage 5, .scp, .ark, .h5, .hdf5 or .npz"
+FRAMES_SUFFIX = ".num_frames"
+"""Of the file beside an ark that says how many frames each x-vector was made from."""
 
 
 def read_vectors(path: str | Path) -> XVectors:
@@ -68,9 +71,39 @@ def write_vectors(
         order = sorted(range(len(names)), key=lambda row: names[row].encode())
         ordered = XVectors([names[row] for row in order], found.vectors[order], found.num_frames[order])
         write_ark(path, ordered)
-        write_frames(path.with_suffix(".num_frames"), ordered)
+        write_frames(path.with_suffix(FRAMES_SUFFIX), ordered)
     else:
         write_hdf5(path, found)
+
+
+def refuse_foreign_lists(path: str | Path) -> None:
+    """Make sure that what `write_vectors` would write beside an ark replaces nobody's list; other forms have none.
+
+    Raises:
+        SdpnError: there is an scp of other files than this ark, or frames without the scp.
+    """
+    path = Path(path)
+    if path.suffix != ".ark":
+        return
+    scp, frames = path.with_suffix(".scp"), path.with_suffix(FRAMES_SUFFIX)
+    foreign = frames if frames.exists() else None
+    if scp.exists():
+        foreign = None if _lists_only(scp, path) else scp
+    if foreign is not None:
+        raise SdpnError(
+            f"{path}: {foreign} beside it would be replaced, and is not of these x-vectors: choose another name"
+        )
+
+
+def _lists_only(scp: Path, ark: Path) -> bool:
+    """Whether every line of an scp points into the ark, as seen from here or from another working directory."""
+    here = os.path.realpath(ark)
+    try:
+        lines = scp.read_text(encoding="utf-8").split("\n")
+    except (UnicodeDecodeError, IsADirectoryError):
+        return False
+    files = {line.partition(" ")[2].rpartition(":")[0] for line in lines if line}
+    return bool(files) and all(os.path.realpath(file) == here or here.endswith(f"{os.sep}{file}") for file in files)
 
 
 def _collected(named: list[tuple[str, np.ndarray]], path: Path) -> XVectors:

@@ -71,6 +71,22 @@ def test_a_file_that_is_none_is_refused_in_a_sentence(plda, tmp_path, spoil, sen
         read_kaldi_plda(tmp_path / "plda")
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "sentence"),
+    [
+        ("psi_", -0.5, "negative between-class variances"),
+        ("psi_", np.nan, "NaN or infinity"),
+        ("mean_", np.inf, "NaN or infinity"),
+        ("transform_", np.nan, "NaN or infinity"),
+    ],
+)
+def test_a_plda_whose_scores_would_be_no_numbers_is_refused(plda, tmp_path, part, value, sentence):
+    getattr(plda, part)[-1] = value
+    write_kaldi_plda(tmp_path / "plda", plda)
+    with pytest.raises(SdpnError, match=f"plda: the PLDA in it .*{sentence}.*: it cannot score"):
+        read_kaldi_plda(tmp_path / "plda")
+
+
 def test_a_missing_file_and_a_plda_of_fewer_dimensions_are_refused(tmp_path):
     with pytest.raises(SdpnError, match="there is no such file"):
         read_kaldi_plda(tmp_path / "plda")

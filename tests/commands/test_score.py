@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pytest
 
+from sdpn.backend.cosine import Cosine
 from sdpn.commands.score import score
 from sdpn.errors import SdpnError
 
@@ -120,6 +122,90 @@ def test_the_error_rates_of_a_score_file_are_printed_without_x_vectors(folder, c
     assert len(streamed) == 6 and all(line in printed for line in streamed)
 
 
+@pytest.mark.parametrize("option", [("--compat", "wespeaker"), ("--bootstrap", "50"), ("--speakers", "speakers")])
+def test_a_score_file_gives_what_its_x_vectors_gave(folder, capsys, option):
+    overwrite("speakers", "".join(f"{name} {name[:4]}\n" for name in np.load("eval.npz")["ids"]))
+    common = (*option, *(("--bootstrap", "50") if option[0] != "--bootstrap" else ()), "--operating-points", "0.001")
+    run("--out", "scores", *common)
+    printed = capsys.readouterr().out.splitlines()
+    score.main(["--trials", "trials", "--scores", "scores", *common], standalone_mode=False)
+    assert capsys.readouterr().out.splitlines() == printed[2:]
+    assert any("(wespeaker)" in line for line in printed) == (option[0] == "--compat")
+
+
+def test_blank_lines_are_none_of_a_score_file_and_its_list(folder, capsys):
+    run("--out", "scores")
+    append("trials", "")
+    capsys.readouterr()
+    score.main(["--trials", "trials", "--scores", "scores"], standalone_mode=False)
+    expected = capsys.readouterr().out
+    append("scores", " \n")
+    overwrite("trials", "\n" + (folder / "trials").read_text())
+    score.main(["--trials", "trials", "--scores", "scores"], standalone_mode=False)
+    assert capsys.readouterr().out == expected and "EER %" in expected
+    append("scores", "ev00-0 ev00-1 1.0")
+    with pytest.raises(SdpnError, match=r"trials, line 499: expected `enroll test target\|nontarget`, got ''"):
+        score.main(["--trials", "trials", "--scores", "scores"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--scores", "s", "--out", "o"), "--out would do nothing here: scores that are there already"),
+        (("--scores", "s", "--compat", "kaldi", "--score-norm", "as", "--top-n", "5"), "--score-norm, --top-n would"),
+        (
+            ("--xvectors", "eval.npz", "--train", "train.npz"),
+            "--train would do nothing here: the chain .* learns nothin",
+        ),
+        (("--xvectors", "eval.npz", "--utt2spk", "utt2spk"), "--utt2spk would do nothing .* learns from no classes"),
+        (("--xvectors", "eval.npz", "--clusters", "4"), "--clusters would do nothing"),
+        (("--xvectors", "eval.npz", *LDA_PLDA, "--utt2spk", "utt2spk", "--clusters", "4"), "--clusters would do noth"),
+        (
+            ("--xvectors", "eval.npz", *LDA_PLDA, "--adapt", "train.npz"),
+            "--adapt would do nothing .* adapts to nothing",
+        ),
+        (("--xvectors", "eval.npz", "--cohort", "train.npz"), "--cohort would do nothing here: --score-norm is none"),
+        (
+            ("--xvectors", "eval.npz", "--score-norm", "s", "--cohort", "train.npz", "--cohort-size", "9"),
+            "--cohort-size would do nothing here: --cohort is taken whole",
+        ),
+        (
+            ("--xvectors", "eval.npz", "--backend", "x.h5", "--train", "train.npz", "--utt2spk", "utt2spk"),
+            "--train, --utt2spk would do nothing here: x.h5 is fitted already",
+        ),
+        (
+            ("--xvectors", "eval.npz", "--backend", "length-norm | plda", "--plda", "p", "--train", "train.npz"),
+            "--train would do nothing here: the chain 'length-norm | plda' with --plda learns nothing",
+        ),
+    ],
+)
+def test_an_option_without_a_part_is_wrong_usage(folder, options, named):
+    with pytest.raises(click.UsageError, match=named):
+        score.main(["--trials", "trials", *options], standalone_mode=False)
+
+
+def test_speakers_that_do_not_know_an_utterance_are_refused(folder):
+    names = list(np.load("eval.npz")["ids"])
+    overwrite("speakers", "".join(f"{name} {name[:4]}\n" for name in names if name not in ("ev03-1", "ev05-0")))
+    with pytest.raises(SdpnError, match="speakers: 2 of the trials' 32 utterances have no speaker in it, the first ev"):
+        run("--speakers", "speakers")
+
+
+def test_scores_that_are_no_numbers_are_refused_and_not_written(folder, monkeypatch):
+    monkeypatch.setattr(Cosine, "score_pairs", lambda *_: np.where(np.arange(496) == 1, np.nan, 1.0))
+    for out in ((), ("--out", "scores")):
+        with pytest.raises(SdpnError, match="1 of 496 scores are NaN, the first of ev00-0 ev00-2: the back-end cannot"):
+            run(*out)
+    assert not (folder / "scores").exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--save-backend"])
+def test_where_nothing_can_be_written_is_noticed_before_any_work(folder, option):
+    (folder / "eval.npz").write_bytes(b"would be refused, if it were read")
+    with pytest.raises(SdpnError, match="cannot write trials/x: a file is where a folder should be"):
+        run(option, "trials/x")
+
+
 def test_a_score_file_of_a_list_in_another_form_is_read_too(folder, capsys):
     run("--out", "scores")
     capsys.readouterr()
@@ -150,6 +236,7 @@ def test_names_may_be_written_in_either_of_unicodes_forms(folder, capsys):
         ("ev00-0 ev00-2 1.0\n", "scores, line 1: expected the score of ev00-0 ev00-1, got 'ev00-0 ev00-2 1.0'"),
         ("ev00-0 ev00-1 1.0\n", "scores, line 2: expected the score of ev00-0 ev00-2, got ''"),
         ("ev00-0 ev00-1 high\n", "scores, line 1: 'high' is not a number"),
+        ("ev00-0 ev00-1 nan\n", "scores, line 1: 'nan' is not a number"),
     ],
 )
 def test_a_score_file_of_other_trials_is_refused(folder, lines, sentence):

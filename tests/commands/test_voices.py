@@ -1,10 +1,12 @@
 """`sdpn verify`, `enroll`, `identify` and `embed`, as a user types them."""
 
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import kaldiio
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 import sdpn
 from sdpn.cli import cli, main
+from sdpn.commands.options import answer
 from sdpn.errors import SdpnError
 from sdpn.extraction.vector_files import read_vectors
 from tests.voices import write_experiment, write_small_model, write_voice
@@ -81,6 +84,18 @@ def test_the_prior_moves_the_decision(exp, there):
         )
 
 
+@pytest.mark.parametrize("given", [("--prior", "nan"), ("--threshold", "nan"), ("--threshold", "-inf")])
+def test_a_limit_that_is_no_number_is_wrong_usage_and_accepts_nobody(given):
+    for arguments in (("verify", "a.wav", "b.wav"), ("identify", "a.wav")):
+        done = sdpn_(*arguments, "--model", "exp", *given)
+        assert isinstance(done.exception, click.UsageError) and done.exception.exit_code == 2
+        assert f"{given[1]} is not a finite number" in str(done.exception)
+
+
+def test_a_score_that_is_no_number_reaches_no_limit():
+    assert [answer(score, 0.5) for score in (0.6, 0.5, 0.4, math.nan)] == [0, 0, 1, 1]
+
+
 def test_without_a_calibration_there_is_a_score_but_no_decision(tmp_path, there):
     model = write_small_model(tmp_path / "model")
     done = call("verify", "zero/a.wav", "zero/a.wav", "--model", model)
@@ -147,6 +162,17 @@ def test_enrolling_again_adds_and_replace_forgets(exp, there, tmp_path):
     assert "zero: one recording" in sdpn_("enroll", "zero", "zero/b.flac", "--replace", *common).output
 
 
+def test_a_recording_is_one_however_its_path_is_written_and_two_of_one_name_are_two(exp, wavs, tmp_path, monkeypatch):
+    common = ("--model", exp, "--speakers", tmp_path / "s.json")
+    monkeypatch.chdir(wavs / "zero")
+    assert "zero: one recording" in sdpn_("enroll", "zero", "a.wav", "../zero/a.wav", *common).output
+    again = sdpn_("enroll", "zero", wavs / "zero" / "a.wav", *common).output
+    assert f"zero: {wavs.resolve()}/zero/a.wav was enrolled before and is replaced\nzero: one recording" in again
+    monkeypatch.chdir(wavs / "one")
+    other = sdpn_("enroll", "zero", "a.wav", *common).output
+    assert "zero: 2 recordings" in other and "replaced" not in other
+
+
 def test_a_broken_recording_enrolls_nobody(exp, there, tmp_path):
     file = tmp_path / "s.json"
     sdpn_("enroll", "zero", "zero/a.wav", "--model", exp, "--speakers", file)
@@ -154,6 +180,25 @@ def test_a_broken_recording_enrolls_nobody(exp, there, tmp_path):
     result = sdpn_("enroll", "zero", "zero/b.flac", "nowhere.wav", "--model", exp, "--speakers", file)
     assert isinstance(result.exception, SdpnError) and "nobody was enrolled: nowhere.wav" in str(result.exception)
     assert file.read_bytes() == before
+
+
+def test_likelihoods_of_speakers_with_several_recordings_are_warned_of_once(exp, there, tmp_path):
+    common = ("--model", exp, "--speakers", tmp_path / "s.json")
+    of_one = "warning: the calibration is of one recording against one"
+    sdpn_("enroll", "zero", "zero/a.wav", *common)
+    assert of_one not in sdpn_("identify", "zero/a.wav", *common).stderr
+    sdpn_("enroll", "zero", "zero/b.flac", *common)
+    assert sdpn_("identify", "zero/a.wav", "one/a.wav", *common).stderr.count(of_one) == 1
+    assert sdpn_("identify", "zero/a.wav", *common, "--quiet").stderr.count(of_one) == 1
+    assert sdpn_("identify", "zero/a.wav", *common, "--quiet", "--threshold", 0.9).stderr == ""
+
+
+def test_every_recording_has_its_line_in_quiet_also_a_broken_one(exp, there, tmp_path):
+    common = ("--model", exp, "--speakers", tmp_path / "s.json")
+    sdpn_("enroll", "zero", "zero/a.wav", *common)
+    done = call("identify", "nowhere.wav", "zero/a.wav", *common, "--threshold", 0.9, "--quiet")
+    assert (done.returncode, done.stdout) == (2, "-\nzero\n")
+    assert done.stderr.startswith("warning: nowhere.wav: no such file")
 
 
 def test_speakers_of_another_model_are_refused(exp, there, tmp_path):
@@ -183,6 +228,34 @@ def test_an_ark_is_kaldis_with_scp_and_frames(exp, there, tmp_path):
     assert list(found) == ["one/a.wav", "one/b_c.ogg", "zero/a.wav", "zero/b.flac"]
     assert found["one/a.wav"].shape == (12,)
     assert (tmp_path / "x.num_frames").read_text().splitlines()[0] == "one/a.wav 150"
+
+
+def test_an_ark_is_written_again_but_no_other_list_goes_for_its_scp(exp, there, tmp_path, monkeypatch):
+    ark, scp, frames = (tmp_path / f"wav.{suffix}" for suffix in ("ark", "scp", "num_frames"))
+    for path, text in ((scp, "a zero/a.wav\n"), (scp, f"a {tmp_path}/other.ark:7\n"), (frames, "a 150\n")):
+        path.write_text(text)
+        monkeypatch.setattr("sdpn.extraction.embedder.embed_all", None)  # refused before any work
+        result = sdpn_("embed", "zero", "--model", exp, "-o", ark, "--nj", 1)
+        assert isinstance(result.exception, SdpnError) and f"{path} beside it would be replaced" in str(
+            result.exception
+        )
+        assert path.read_text() == text and not ark.exists()
+        path.unlink()
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    write_voice(tmp_path / "in" / "a.wav", 0, 5)
+    assert sdpn_("embed", "in", "--model", exp, "-o", "wav.ark", "--nj", 1).exit_code == 0
+    monkeypatch.chdir(tmp_path.parent)
+    assert sdpn_("embed", tmp_path / "in", "--model", exp, "-o", ark, "--nj", 1).exit_code == 0
+
+
+def test_where_nothing_can_be_written_is_noticed_before_any_work(exp, there, tmp_path, monkeypatch):
+    monkeypatch.setattr("sdpn.extraction.embedder.embed_all", None)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.npz").mkdir()
+    for out, reason in (("file/x.npz", "a file is where a folder should be"), ("folder.npz", "a folder is where a")):
+        result = sdpn_("embed", "zero", "--model", exp, "-o", tmp_path / out)
+        assert f"cannot write {tmp_path / out}: {reason}" in str(result.exception)
 
 
 def test_trial_lists_in_the_names_of_files_are_scored(exp, there, tmp_path):

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
+from sdpn.evaluation.trial_lists import TrialLists
 from sdpn.evaluation.trials import TrialList, read_list
 
 
@@ -86,6 +88,22 @@ def test_speakers_are_those_of_the_labels_where_all_are_known(tmp_path):
     trials = read(tmp_path, "a b target\na c nontarget\nd c nontarget\n")
     enroll, test = trials.speakers({"a": "x", "b": "x", "c": "y", "d": "x"})
     assert (enroll == test).tolist() == [True, False, False] and enroll[0] == enroll[2]
+
+
+def test_utterances_without_a_speaker_are_warned_of_once(tmp_path, capsys):
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "trials" / "eval.txt").write_text("a b target\na c nontarget\n")
+    lists = TrialLists(tmp_path, Corpus("mine", "train", ["eval"], {"eval": "eval"}))
+    lists.speakers("eval")
+    assert capsys.readouterr().err == ""
+    (tmp_path / "eval" / "utt2spk").write_text("a x\nc y\n")
+    lists = TrialLists(tmp_path, lists.corpus)
+    enroll, test = lists.speakers("eval")
+    lists.speakers("eval")
+    path = tmp_path / "eval" / "utt2spk"
+    said = f"warning: eval: 1 of 3 utterances have no speaker in {path}, the first b: "
+    assert capsys.readouterr().err.startswith(said) and (enroll == test).tolist() == [True, False]
 
 
 def test_without_labels_those_are_one_speaker_whom_target_trials_join(tmp_path):
