@@ -24,6 +24,7 @@ UNRELATED_TO_THE_RESULT = frozenset(
         "min_prototypes_in_use",
         "min_effective_rank",
         "min_neighbour_distance",
+        "max_target_entropy",
         "abort_on_collapse",
         "probe_utterances",
     }
@@ -99,6 +100,9 @@ class TrainConfig:
     min_effective_rank: float = value(2.0, "collapse: smaller effective rank of the embeddings", at_least=0)
     min_neighbour_distance: float = value(
         0.02, "collapse: smaller mean distance of an embedding to the nearest other one", at_least=0
+    )
+    max_target_entropy: float = value(
+        0.95, "collapse: mean entropy of the teacher's targets above this share of log(prototypes)", at_least=0
     )
     abort_on_collapse: bool = value(False, "stop where training has collapsed, rather than warn")
 

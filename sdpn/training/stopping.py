@@ -75,7 +75,7 @@ class CollapseWatch:
         CommonError: training has collapsed and `abort_on_collapse` is set.
         """
         reason = collapse({"step": step, **figures}, self.config, self.epoch_steps)
-        advice = "try a lower lr, a larger batch_size or a larger diversity_weight"
+        advice = "try a lower lr, a larger batch_size, a larger diversity_weight or a smaller teacher_sharpening"
         if reason and self.config.abort_on_collapse:
             raise CommonError(f"training has collapsed at step {step}: {reason}: {advice}")
         if reason and not self._collapsed and self.speaking:

@@ -298,6 +298,12 @@ def test_a_collapse_stops_training_where_asked(tiny, crops, tmp_path):
         fit(config, crops(config), tmp_path / "exp", CPU)
 
 
+def test_targets_that_choose_no_prototype_are_a_collapse(tiny, crops, tmp_path):
+    config = tiny(teacher_sharpening=1.0, epochs=12, abort_on_collapse=True)
+    with pytest.raises(SdpnError, match=r"training has collapsed at step \d+: targets that choose no prototype"):
+        fit(config, crops(config), tmp_path / "exp", CPU)
+
+
 def test_a_healthy_training_is_not_called_collapsed(tiny, crops, tmp_path, capsys):
     config = tiny(epochs=8, prototypes=20)
     fit(config, crops(config), tmp_path / "exp", CPU)
