@@ -56,7 +56,7 @@ def main(
     settings = config.read(config_file, TrainConfig, config.given(TrainConfig, overrides))
     augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
     index = open_features(data / Corpus.read(data).train)
-    from sdpn.augment.banks import open_banks
+    from sdpn.augment.banks import open_banks, warn_of_other_settings
     from sdpn.training.devices import choose_device
     from sdpn.training.ranks import CommonError, joined, place_from_environment
 
@@ -69,6 +69,8 @@ def main(
         return launch([sys.executable, *sys.argv], ngpu)
     with joined(place, device) as ranks:
         try:
+            if ranks.first:
+                warn_of_other_settings(data, augment_config, augment)
             return _train(settings, augment, index, banks, (data, dev_trials), exp, device, ranks)
         except CommonError:
             if ranks.first:
