@@ -51,7 +51,7 @@ def _make(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, train: F
     cuts = read_cuts(data / corpus.train)
     rirs = read_cuts(data / corpus.rir) if corpus.rir else []
     if config.reverb_copies and not rirs:
-        say("  no reverberation: the corpus has no room impulse responses")
+        say("  no reverberation: the corpus has no room impulse responses, so views get noise in its place")
     in_audio = config.augment == "waveform"
     stored = audio_config(train.config) if in_audio else train.config
     make = make_audio_shard if in_audio else None
