@@ -37,7 +37,7 @@ UNRELATED_TO_THE_RESULT = frozenset(
 class TrainConfig:
     """The network, the views, the optimizer, the losses, and what is watched. Defaults are the paper's setting."""
 
-    seed: int = value(1, "everything random in training follows from it", at_least=0)
+    seed: int = value(1, "everything random in training follows from it", at_least=0, at_most=2**63 - 1)
 
     network: str = value("ecapa", "architecture of the encoder", one_of=tuple(USUAL_CHANNELS))
     channels: int | None = value(
