@@ -71,8 +71,10 @@ def fit(
         stop = stack.enter_context(stop_signals())
         log = stack.enter_context(TrainLog(exp_dir, step, trainer.total_steps, config.epochs)) if ranks.first else None
         prefetched = stack.enter_context(Prefetcher(views, batches, step, trainer.total_steps, device, ranks))
-        unchecked = []
+        unchecked, first_step = [], step
         for batch in prefetched:
+            if batch.step == first_step:  # the first batch waits for the kernels' compilation
+                interval.start_clock(prefetched.waited)
             outcome = trainer.step(batch.step, batch.teacher, batch.student)
             step = batch.step + 1
             interval.add(outcome["terms"])

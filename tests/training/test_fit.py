@@ -136,6 +136,23 @@ def test_a_training_that_goes_on_compiled_says_that_its_last_bits_differ(tiny, c
     assert "begun with compile True, now False: the result will differ in its last bits" in capsys.readouterr().err
 
 
+def test_the_speed_is_that_of_steps_and_leaves_out_what_was_done_before_the_first_batch(tiny, crops, tmp_path):
+    def slow_at_first():
+        left = [1]
+
+        def before(epoch, utterances):
+            if left:
+                time.sleep(3 * left.pop())
+
+        return crops(tiny(), before=before)
+
+    for epochs, line in ((4, 0), (5, -1)):  # from the first step on, and after step 12
+        fit(tiny(epochs=epochs), slow_at_first(), tmp_path, CPU)
+        first = lines(tmp_path)[line]
+        assert first["seconds_per_step"] < 0.9
+        assert first["waiting_share"] < 0.7
+
+
 def test_one_checkpoint_in_so_many_epochs_stays(tiny, crops, tmp_path):
     config = tiny(keep_every_epochs=2, keep_checkpoints=1, checkpoint_every=5)
     fit(config, crops(config), tmp_path, CPU)
