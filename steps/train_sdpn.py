@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from sdpn.augment.banks import Banks
+    from sdpn.augment.views import ViewSampler
     from sdpn.training.ranks import Ranks
 
 
@@ -56,7 +57,7 @@ def main(
     settings = config.read(config_file, TrainConfig, config.given(TrainConfig, overrides))
     augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
     index = open_features(data / Corpus.read(data).train)
-    from sdpn.augment.banks import open_banks
+    from sdpn.augment.banks import open_banks, warn_of_other_settings
     from sdpn.training.devices import choose_device
     from sdpn.training.ranks import CommonError, joined, place_from_environment
 
@@ -69,6 +70,8 @@ def main(
         return launch([sys.executable, *sys.argv], ngpu)
     with joined(place, device) as ranks:
         try:
+            if ranks.first:
+                warn_of_other_settings(data, augment_config, augment)
             return _train(settings, augment, index, banks, (data, dev_trials), exp, device, ranks)
         except CommonError:
             if ranks.first:
@@ -107,12 +110,18 @@ def _train(
         "inputs": {"features": index.fingerprint, "banks": banks.fingerprint},
     }
     work, examine = training_work(exp, resolved), None
+    crops = ("teacher_views", "teacher_frames", "student_views", "student_frames")
+
+    def sampler() -> "ViewSampler":
+        return make_sampler(index, banks, augment, settings.seed, **{name: getattr(settings, name) for name in crops})
+
     with ExitStack() as stack:
 
         def begin() -> bool:
             """Make the experiment's folder this training's; whether there is anything left to do."""
             nonlocal examine
             check_fit(settings, index.frames, ranks.count)
+            sampler()  # before the folder is claimed, for its errors
             examine = examination(index, device, settings.probe_utterances, *dev)
             stack.enter_context(exclusive(exp))
             claim(exp, resolved)
@@ -123,8 +132,7 @@ def _train(
             if ranks.first:
                 say(f"{exp}: trained already, {exp}/model is up to date")
             return 0
-        crops = ("teacher_views", "teacher_frames", "student_views", "student_frames")
-        views = make_sampler(index, banks, augment, settings.seed, **{name: getattr(settings, name) for name in crops})
+        views = sampler()
         keep_freed_memory()
         if not ranks.first:
             return STOPPED_BY_SIGNAL if fit(settings, views, exp, device, ranks) is None else 0

@@ -1,10 +1,14 @@
 """The banks of stage 3, opened for training."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import yaml
 
+from sdpn.augment.config import AugmentConfig, BankConfig
+from sdpn.console import warn
 from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex
 from sdpn.files import digest
@@ -122,6 +126,26 @@ def open_banks(data_dir: str | Path, train: FeatureIndex, mode: str = "mel") -> 
     spoken = next((speed for speed in speeds if speed.clean is None), None)
     others = [speed for speed in speeds if speed.clean is not None]
     return Banks(spoken.reverbs if spoken else [], noises, others, spoken is not None)
+
+
+def warn_of_other_settings(data_dir: str | Path, config_file: str | Path, config: AugmentConfig) -> None:
+    """Warn where stage 3 made the banks with other settings than `config_file`, which `config` was read from, names.
+
+    The mode is left to `open_banks`; what the file leaves out may have been given to stage 3 on its command line.
+    """
+    folder = Path(data_dir) / "augment"
+    made = Work(folder, "augment", {}).report().get("settings", {})
+    if config.augment == "off" or not made:
+        return
+    asked = json.loads(json.dumps(config.part(BankConfig)))  # as the report has it: lists, no tuples
+    named = yaml.safe_load(Path(config_file).read_text(encoding="utf-8")) or {}
+    changed = [name for name in asked if name in named and name in made and asked[name] != made[name]]
+    differences = [f"{name} was {made[name]!r}, is {asked[name]!r}" for name in changed if name != "augment"]
+    if differences:
+        warn(
+            f"{folder} was made with other settings than {config_file} has: {'; '.join(differences)}: "
+            "run stage 3 again to have them"
+        )
 
 
 def _audio_banks(folder: Path, report: dict, train: FeatureIndex) -> Banks:

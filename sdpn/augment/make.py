@@ -43,14 +43,15 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
 
 def _make(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, train: FeatureIndex, run: Callable) -> None:
     folder = data / "augment"
-    depends = {"options": digest(config.part(BankConfig)), "seed": seed, "train": train.fingerprint, "version": VERSION}
+    settings = config.part(BankConfig)
+    depends = {"options": digest(settings), "seed": seed, "train": train.fingerprint, "version": VERSION}
     whole = Work(folder, "augment", depends)
     if whole.stale_reason() is not None:  # banks made by halves are not to be trained on
         whole.begin()
     cuts = read_cuts(data / corpus.train)
     rirs = read_cuts(data / corpus.rir) if corpus.rir else []
     if config.reverb_copies and not rirs:
-        say("  no reverberation: the corpus has no room impulse responses")
+        say("  no reverberation: the corpus has no room impulse responses, so views get noise in its place")
     in_audio = config.augment == "waveform"
     stored = audio_config(train.config) if in_audio else train.config
     make = make_audio_shard if in_audio else None
@@ -86,13 +87,13 @@ def _make(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, train: F
     has_rooms = in_audio and bool(rirs) and config.reverb_copies > 0
     if has_rooms:
         planned.append(cache("rooms", rirs, stream_samples, {}, of_noise))
-    if whole.stale_reason() is None:
+    if whole.stale_reason() is None and whole.report().get("settings"):
         return
     for old in folder.iterdir():
         if old.is_dir() and old.name not in {*planned, "done"}:
             shutil.rmtree(old)
     outputs = [folder / name / "index" / "index.json" for name in planned]
-    made = {"mode": config.augment, "noises": noises, "copies": list(copies.items())}
+    made = {"settings": settings, "mode": config.augment, "noises": noises, "copies": list(copies.items())}
     whole.finish(outputs, **made, rooms=has_rooms, max_taps=max_taps)
 
 

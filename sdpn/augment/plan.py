@@ -8,6 +8,7 @@ from sdpn.augment.banks import Banks, Copy
 from sdpn.augment.config import ViewConfig
 from sdpn.augment.kernels import VIEW
 from sdpn.augment.random import uniforms, view_keys
+from sdpn.errors import SdpnError
 from sdpn.features.fbank import band_centres
 from sdpn.features.index import FeatureIndex
 
@@ -40,13 +41,22 @@ class Plan:
 
 
 class Planner:
-    """Draws plans; see `ViewSampler` for the arguments."""
+    """Draws plans; see `ViewSampler` for the arguments.
+
+    Raises:
+        SdpnError: there are banks of noise, but the weights of all of them are 0.
+    """
 
     def __init__(self, index: FeatureIndex, banks: Banks, config: ViewConfig, seed: int):
         self.index, self.banks, self.config, self.seed = index, banks, config, seed
         self.kinds = list(banks.noises)
         shares = np.cumsum([config.noise_weight(kind) for kind in self.kinds])
-        self._kind_edges = shares / shares[-1] if len(shares) and shares[-1] > 0 else None
+        if self.kinds and shares[-1] <= 0:
+            raise SdpnError(
+                f"noise_weights leave none of the banks there are ({', '.join(self.kinds)}): "
+                "give one of them a weight above 0"
+            )
+        self._kind_edges = shares / shares[-1] if self.kinds else None
         self._snrs = np.array([config.snr(kind) for kind in self.kinds]).reshape(-1, 2)
         self._centres = band_centres(index.config)
 
@@ -72,10 +82,13 @@ class Planner:
         condition = drawn[..., _CONDITION]
         both = (condition >= config.p_clean) & (condition < config.p_clean + config.p_both)
         one = condition >= config.p_clean + config.p_both
-        reverberated = (both | (one & (drawn[..., _WHICH] < config.p_reverb_of_one))) & augmented
+        speeds = self._speeds(epoch, utterances)
+        # Where one of the two does not exist, a view that would get one gets the other
+        rooms_there = np.array([bool(speed.reverbs) or self.banks.rooms is not None for speed in self.banks.speeds])
+        asked = drawn[..., _WHICH] < config.p_reverb_of_one
+        reverberated = (both | (one & (asked | (not self.kinds)))) & rooms_there[speeds] & augmented
         noisy = (both | (one & ~reverberated)) & augmented
 
-        speeds = self._speeds(epoch, utterances)
         reverbs = self._speech(views, utterances, speeds, reverberated, drawn, length)
         noises = self._noise(views, noisy, drawn, length)
         rooms = np.full(shape, -1)

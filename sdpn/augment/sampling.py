@@ -7,7 +7,11 @@ from sdpn.features.index import FeatureIndex
 
 
 def make_sampler(index: FeatureIndex, banks: Banks, config: ViewConfig, seed: int, **views: int) -> ViewSampler:
-    """A sampler by `config.augment`; see ViewSampler for the arguments, and `banks.open_banks` for the banks."""
+    """A sampler by `config.augment`; see ViewSampler for the arguments, and `banks.open_banks` for the banks.
+
+    Raises:
+        SdpnError: the weights of noises leave none of those that there are.
+    """
     if config.augment == "waveform":
         from sdpn.augment.waveform import WaveformViewSampler
 

@@ -5,27 +5,30 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from sdpn.cluster.pool import die_with_parent
+from sdpn.training.config import STOPPED_BY_SIGNAL
 
-_GRACE = 20.0  # seconds that the other ranks have, once one has failed
+_GRACE = 20.0  # seconds that the other ranks have, once one has failed or was stopped
 
 
 def launch(command: Sequence[str], count: int) -> int:
-    """Run `command` in `count` processes and wait for them; return the first failure's status, or theirs.
+    """Run `command` in `count` processes and wait for them; return the status of the first that failed or was stopped.
 
     Each finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment, as torchrun would set them.
-    SIGTERM, SIGUSR1 and SIGINT are passed on. Once a process fails, the others, which would wait for it, are ended.
+    SIGTERM, SIGUSR1 and SIGINT are passed on; a process that dies of one of the first two was stopped, as one that
+    leaves with status 85. Once a process has failed or was stopped, the others, which would wait for it, are ended.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = []
+    ranks, passed_on = [], set()
 
     def pass_on(number: int, frame: object) -> None:
+        passed_on.add(number)
         for rank in ranks:
             if rank.poll() is None:
                 rank.send_signal(number)
@@ -37,7 +40,9 @@ def launch(command: Sequence[str], count: int) -> int:
             environment = {**os.environ, **shared, "RANK": str(number), "LOCAL_RANK": str(number)}
             tied = partial(die_with_parent, os.getpid())
             ranks.append(subprocess.Popen(command, env=environment, preexec_fn=tied, process_group=0))
-        return _wait(ranks)
+        for number in set(passed_on):  # it came before the last of them was begun
+            pass_on(number, None)
+        return _wait(ranks, passed_on)
     finally:
         for rank in ranks:
             if rank.poll() is None:
@@ -47,17 +52,22 @@ def launch(command: Sequence[str], count: int) -> int:
             signal.signal(number, handler)
 
 
-def _wait(ranks: Sequence[subprocess.Popen]) -> int:
-    """Wait for all; the status of the first that was not like the others, after which these have a while to end."""
+def _wait(ranks: Sequence[subprocess.Popen], passed_on: Collection[int]) -> int:
+    """Wait for all; once one has failed or was stopped, for a while. The status is that of the first of these."""
+    outcome, deadline = 0, None
     while True:
-        statuses = [rank.poll() for rank in ranks]
-        ended = [status for status in statuses if status is not None]
-        failed = next((status for status in ended if status not in (0, 85)), None)
-        if len(ended) == len(ranks):
-            return failed if failed is not None else max(ended)
-        if failed is not None:
+        statuses = [_status(rank.returncode, passed_on) for rank in ranks if rank.poll() is not None]
+        if outcome == 0 and any(statuses):  # who fails at that moment lacks those that were stopped
+            outcome = STOPPED_BY_SIGNAL if STOPPED_BY_SIGNAL in statuses else next(filter(None, statuses))
             deadline = time.monotonic() + _GRACE
-            while time.monotonic() < deadline and any(rank.poll() is None for rank in ranks):
-                time.sleep(0.1)
-            return failed if failed > 0 else 128 - failed
+        if len(statuses) == len(ranks) or (deadline is not None and time.monotonic() > deadline):
+            return outcome
         time.sleep(0.1)
+
+
+def _status(returned: int, passed_on: Collection[int]) -> int:
+    """The exit status of a process as a shell has it; 85 where it died of a signal that asked it to stop."""
+    if returned >= 0:
+        return returned
+    stopped = -returned in passed_on and -returned in (signal.SIGTERM, signal.SIGUSR1)
+    return STOPPED_BY_SIGNAL if stopped else 128 - returned

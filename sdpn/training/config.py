@@ -14,7 +14,8 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 STOPPED_BY_SIGNAL = 85
 """The exit status after SIGTERM or SIGUSR1; a scheduler may take it for `start me again`."""
 
-# Keys that may change between two sittings of one training: they decide what is watched and kept, not what is learned
+# Keys that may change between two sittings of one training: they decide what is watched and kept and how fast it goes,
+# not what is learned
 UNRELATED_TO_THE_RESULT = frozenset(
     {
         "log_every",
@@ -24,8 +25,10 @@ UNRELATED_TO_THE_RESULT = frozenset(
         "min_prototypes_in_use",
         "min_effective_rank",
         "min_neighbour_distance",
+        "max_target_entropy",
         "abort_on_collapse",
         "probe_utterances",
+        "compile",
     }
 )
 
@@ -34,7 +37,7 @@ UNRELATED_TO_THE_RESULT = frozenset(
 class TrainConfig:
     """The network, the views, the optimizer, the losses, and what is watched. Defaults are the paper's setting."""
 
-    seed: int = value(1, "everything random in training follows from it", at_least=0)
+    seed: int = value(1, "everything random in training follows from it", at_least=0, at_most=2**63 - 1)
 
     network: str = value("ecapa", "architecture of the encoder", one_of=tuple(USUAL_CHANNELS))
     channels: int | None = value(
@@ -99,6 +102,9 @@ class TrainConfig:
     min_effective_rank: float = value(2.0, "collapse: smaller effective rank of the embeddings", at_least=0)
     min_neighbour_distance: float = value(
         0.02, "collapse: smaller mean distance of an embedding to the nearest other one", at_least=0
+    )
+    max_target_entropy: float = value(
+        0.95, "collapse: mean entropy of the teacher's targets above this share of log(prototypes)", at_least=0
     )
     abort_on_collapse: bool = value(False, "stop where training has collapsed, rather than warn")
 

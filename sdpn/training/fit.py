@@ -71,8 +71,10 @@ def fit(
         stop = stack.enter_context(stop_signals())
         log = stack.enter_context(TrainLog(exp_dir, step, trainer.total_steps, config.epochs)) if ranks.first else None
         prefetched = stack.enter_context(Prefetcher(views, batches, step, trainer.total_steps, device, ranks))
-        unchecked = []
+        unchecked, first_step = [], step
         for batch in prefetched:
+            if batch.step == first_step:  # the first batch waits for the kernels' compilation
+                interval.start_clock(prefetched.waited)
             outcome = trainer.step(batch.step, batch.teacher, batch.student)
             step = batch.step + 1
             interval.add(outcome["terms"])
@@ -103,7 +105,7 @@ def fit(
                 watch.look(step, figures)
             if time_to_save and ranks.first:
                 state = {"trainer": trainer.state_dict(), "interval": interval.state_dict(), "draws": draws}
-                checkpoints.save(step, {**state, "threads": torch.get_num_threads(), "ranks": ranks.count})
+                checkpoints.save(step, {**state, **_computed_with(config, ranks)})
             if stopping and not last:
                 ranks.largest(0)  # nobody leaves before the first rank has saved: launchers end whoever is left
                 if ranks.first:
@@ -162,16 +164,22 @@ def _go_on(trainer: Trainer, interval: Interval, checkpoints: Checkpoints, draws
         interval.load_state_dict(state["interval"])
     except (SdpnError, KeyError) as error:
         raise CommonError(
-            f"{state['path']} cannot be gone on from: {error}: choose another folder (--exp-dir), or remove "
+            f"{state['path']} cannot be gone on from: {error}: choose another experiment folder, or remove "
             f"{checkpoints.directory} to train anew"
         ) from error
     if ranks.first:
         say(f"  going on after step {state['step']} of {trainer.total_steps}")
         if trainer.device.type == "cpu":
-            for name, now in (("threads", torch.get_num_threads()), ("ranks", ranks.count)):
-                if state[name] != now:
-                    warn(f"begun with {state[name]} {name}, now {now}: the result will differ in its last bits")
+            for name, now in _computed_with(trainer.config, ranks).items():
+                before = state.get(name, now)  # an older version has not kept all of them
+                if before != now:
+                    warn(f"begun with {name} {before}, now {now}: the result will differ in its last bits")
     return state["step"]
+
+
+def _computed_with(config: TrainConfig, ranks: Ranks) -> dict[str, int | bool]:
+    """What decides the last bits of the result, besides the settings that decide all of it."""
+    return {"threads": torch.get_num_threads(), "ranks": ranks.count, "compile": config.compile}
 
 
 def _examine(examine: Callable[[nn.Module], dict[str, float]] | None, encoder: nn.Module) -> dict[str, float]:

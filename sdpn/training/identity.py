@@ -34,13 +34,13 @@ def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:
         if before is None:
             raise SdpnError(
                 f"{exp_dir} holds a training, but {path} is missing or unreadable, so nothing tells whether it is this "
-                f"one: choose another folder (--exp-dir), or remove {exp_dir} to train anew"
+                f"one: choose another experiment folder, or remove {exp_dir} to train anew"
             )
         differences = _differences(before, resolved, "")
         if differences:
             raise SdpnError(
                 f"{exp_dir} holds another training: {'; '.join(differences)}: "
-                f"choose another folder (--exp-dir), or remove {exp_dir} to train anew"
+                f"choose another experiment folder, or remove {exp_dir} to train anew"
             )
     text = yaml.safe_dump(resolved, sort_keys=False)
     if not path.exists() or path.read_text(encoding="utf-8") != text:

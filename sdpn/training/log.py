@@ -76,12 +76,11 @@ class Interval:
     def __init__(self):
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
-        self._start_clock()
+        self.start_clock(0.0)
 
-        self._waited_before = 0.0
-
-    def _start_clock(self) -> None:
-        self._began, self._timed_steps = time.perf_counter(), 0
+    def start_clock(self, waited: float) -> None:
+        """Count the time from here on, and the waiting beyond the `waited` seconds so far."""
+        self._began, self._timed_steps, self._waited_before = time.perf_counter(), 0, waited
 
     def add(self, terms: "dict[str, Tensor]") -> None:
         """Count a step and its losses."""
@@ -94,7 +93,7 @@ class Interval:
 
         Args:
             indicators: of the last step.
-            waited: seconds spent waiting for data, since training began.
+            waited: seconds spent waiting for data, since this process began.
         """
         import torch
 
@@ -108,8 +107,7 @@ class Interval:
             "waiting_share": (waited - self._waited_before) / seconds,
         }
         self._sums, self._steps = {}, 0
-        self._start_clock()
-        self._waited_before = waited
+        self.start_clock(waited)
         return line
 
     def restart_clock(self) -> None:

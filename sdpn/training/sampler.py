@@ -37,4 +37,5 @@ class BatchSampler:
 
 @lru_cache(maxsize=2)
 def _order(num_utterances: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_utterances)
+    key = np.array([seed, epoch], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).permutation(num_utterances)

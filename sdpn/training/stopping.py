@@ -54,7 +54,7 @@ def check_finite(steps: list[tuple[Batch, Tensor]], views: ViewSampler, checkpoi
     raise CommonError(
         f"the {failed} is not finite at step {batch.step + 1} (epoch {batch.epoch + 1}, batch {batch.position + 1} of "
         f"it; {what}: utterances {shown}); the last good checkpoint is {checkpoints.newest_path() or 'none'}: look at "
-        "these utterances, or train with a lower lr"
+        "these utterances, or train in another folder with a lower lr"
     )
 
 
@@ -75,7 +75,10 @@ class CollapseWatch:
         CommonError: training has collapsed and `abort_on_collapse` is set.
         """
         reason = collapse({"step": step, **figures}, self.config, self.epoch_steps)
-        advice = "try a lower lr, a larger batch_size or a larger diversity_weight"
+        advice = (
+            "try another folder with a lower lr, a larger batch_size, a larger diversity_weight or a smaller "
+            "teacher_sharpening"
+        )
         if reason and self.config.abort_on_collapse:
             raise CommonError(f"training has collapsed at step {step}: {reason}: {advice}")
         if reason and not self._collapsed and self.speaking:

@@ -4,6 +4,7 @@ import pytest
 from sdpn.augment.banks import Banks, Speed
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.augment.views import ViewSampler, foreign_cross_term
+from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import band_centres
 
@@ -173,12 +174,47 @@ def test_with_no_banks_at_all_views_are_clean(caches):
     np.testing.assert_array_equal(bare.student, clean.student)
 
 
-def test_a_kind_with_weight_zero_is_never_drawn(caches):
+def test_a_kind_with_weight_zero_is_never_drawn(sampler):
+    one = sampler(AugmentConfig(p_clean=0.0, p_both=0.0, p_reverb_of_one=0.0, noise_weights=(0.0, 1.0, 1.0)))
+    drawn = one.student_plan(0, np.arange(10)).noises
+    assert (drawn == one.planner.kinds.index("babble")).all()
+
+
+def test_weights_that_leave_none_of_the_banks_are_refused(caches):
     index, banks = caches("ark")
-    config = AugmentConfig(p_clean=0.0, p_both=0.0, p_reverb_of_one=0.0, noise_weights=(0.0, 1.0, 0.0))
-    views = ViewSampler(index, banks, config, 1, **SIZES).views(0, np.arange(10))
-    clean = ViewSampler(index, Banks([], {}), config, 1, **SIZES).views(0, np.arange(10))
-    np.testing.assert_array_equal(views.student, clean.student)
+    config = AugmentConfig(noise_weights=(0.0, 1.0, 0.0))
+    with pytest.raises(SdpnError, match=r"noise_weights leave none of the banks there are \(noise, babble\)"):
+        ViewSampler(index, banks, config, 1, **SIZES)
+    ViewSampler(index, Banks([], {}), config, 1, **SIZES)
+
+
+def test_what_would_get_one_of_two_gets_the_one_there_is(caches):
+    index, banks = caches("ark")
+    alone = {"noises": Banks([], banks.noises), "reverbs": Banks(banks.speeds[0].reverbs, {})}
+    plans = {
+        kind: ViewSampler(index, some, AugmentConfig(), 1, **{**SIZES, "student_views": 400}).student_plan(
+            0, np.arange(8)
+        )
+        for kind, some in alone.items()
+    }
+    for kind, plan in plans.items():
+        noisy, reverberated = plan.noises >= 0, plan.reverbs > 0
+        there, absent = (noisy, reverberated) if kind == "noises" else (reverberated, noisy)
+        np.testing.assert_allclose(there.mean(), 5 / 6, atol=0.03)
+        assert not absent.any()
+    np.testing.assert_array_equal(plans["noises"].noises >= 0, plans["reverbs"].reverbs > 0)
+
+
+def test_what_exists_is_judged_for_each_speed(caches):
+    index, banks = caches("ark")
+    copy = banks.speeds[0].reverbs[0]
+    config = AugmentConfig(p_clean=0.0, p_both=0.0, p_reverb_of_one=1.0)
+    several = Banks([copy], banks.noises, [Speed(0.9, copy)])  # there is no reverberated copy at the second speed
+    one = ViewSampler(index, several, config, 1, **SIZES)
+    for epoch in range(10):
+        plan = one.student_plan(epoch, np.arange(8))
+        np.testing.assert_array_equal(plan.noises >= 0, np.broadcast_to(plan.speeds == 0.9, plan.noises.shape))
+        np.testing.assert_array_equal(plan.reverbs > 0, np.broadcast_to(plan.speeds == 1, plan.noises.shape))
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import pytest
 import soundfile
 from lhotse import Recording
 
-from sdpn.augment.banks import open_banks
+from sdpn.augment.banks import open_banks, warn_of_other_settings
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.augment.make import make_banks
 from sdpn.augment.sampling import make_sampler
 from sdpn.augment.sources import reverberate
 from sdpn.augment.waveform import add_at_snr, convolve
+from sdpn.config import read
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
@@ -19,6 +20,7 @@ from sdpn.features.fbank import Fbank
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.features.sets import make_set
 from sdpn.files import write_jsonl_gz
+from sdpn.shards import Work
 from tests.features.conftest import Tone, load_tone, run_here
 
 SIZES = {"teacher_frames": 60, "student_frames": 40, "student_views": 6}
@@ -51,6 +53,25 @@ def prepared(tmp_path_factory):
     corpus = Corpus("tiny", "train", [], {}, {"noise": "noise"}, "rir")
     make_banks(data, corpus, CONFIG, 1, run_here)
     return data, corpus, speech, rir.astype(np.float32)
+
+
+def test_settings_that_have_changed_since_stage_3_are_named(prepared, tmp_path, capsys):
+    """Those that the file names: what it leaves out may have come from stage 3's command line."""
+    file = tmp_path / "augment.yaml"
+    for text in ("", "p_mask: 0.5\n", "babble_clips: 3\nbabble_talkers: [3, 7]\n"):
+        file.write_text(text)
+        warn_of_other_settings(prepared[0], file, read(file, AugmentConfig, {"augment": "waveform"}))
+    assert capsys.readouterr().err == ""
+    file.write_text('babble_clips: 4\nspeeds: "0.9, 1.0"\nbabble_talkers: [3, 8]\n')
+    warn_of_other_settings(prepared[0], file, read(file, AugmentConfig, {"augment": "waveform"}))
+    assert capsys.readouterr().err == (
+        f"warning: {prepared[0]}/augment was made with other settings than {file} has: "
+        "speeds was '1.0', is '0.9, 1.0'; babble_clips was 3, is 4; babble_talkers was [3, 7], is [3, 8]: "
+        "run stage 3 again to have them\n"
+    )
+    warn_of_other_settings(prepared[0], file, read(file, AugmentConfig, {"augment": "off"}))
+    warn_of_other_settings(tmp_path, file, read(file, AugmentConfig))
+    assert capsys.readouterr().err == ""
 
 
 def sampler(prepared, **config):
@@ -173,6 +194,17 @@ def test_a_second_run_of_stage_3_makes_nothing(prepared, capsys):
     make_banks(*prepared[:2], CONFIG, 1, run_here)
     printed = capsys.readouterr().out
     assert printed.count("nothing to do") == 4 and "shards are made" not in printed
+
+
+def test_a_second_run_of_stage_3_records_settings_that_an_older_version_did_not(prepared, tmp_path):
+    shutil.copytree(prepared[0], tmp_path / "data")
+    stage_3 = Work.finished(tmp_path / "data" / "augment", "augment")
+    settings = stage_3.report()["settings"]
+    outputs = list(stage_3.directory.glob("*/index/index.json"))
+    stage_3.finish(outputs, **{name: told for name, told in stage_3.report().items() if name != "settings"})
+    make_banks(tmp_path / "data", prepared[1], CONFIG, 1, run_here)
+    assert stage_3.report()["settings"] == settings
+    assert settings["babble_clips"] == 3
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from tests.voices import write_small_model
 
 LINE = {
     "step": 40, "total_steps": 200, "epoch": 2, "lr": 0.1, "loss": 3.5, "prototypes_in_use": 200.0,
-    "assignment_perplexity": 150.0, "effective_rank": 25.0, "neighbour_distance": 0.7, "utterances_per_second": 50.0,
-    "seconds_per_step": 1.5, "waiting_share": 0.02,
+    "assignment_perplexity": 150.0, "effective_rank": 25.0, "neighbour_distance": 0.7, "target_entropy": 2.4,
+    "utterances_per_second": 50.0, "seconds_per_step": 1.5, "waiting_share": 0.02,
 }  # fmt: skip
 
 

@@ -5,7 +5,13 @@ from sdpn.training.collapse import collapse, usage_window
 from sdpn.training.config import TrainConfig
 from sdpn.training.indicators import Usage
 
-HEALTHY = {"step": 500, "prototypes_in_use": 900.0, "effective_rank": 30.0, "neighbour_distance": 0.8}
+HEALTHY = {
+    "step": 500,
+    "prototypes_in_use": 900.0,
+    "effective_rank": 30.0,
+    "neighbour_distance": 0.8,
+    "target_entropy": 4.0,
+}
 
 
 def test_healthy_figures_are_no_collapse():
@@ -18,6 +24,7 @@ def test_healthy_figures_are_no_collapse():
         ("prototypes_in_use", 3.0, "3 of 1024 prototypes in use"),
         ("effective_rank", 1.2, "effective rank 1.20"),
         ("neighbour_distance", 0.001, "0.001 from their nearest neighbour"),
+        ("target_entropy", 6.92, "targets that choose no prototype, entropy 6.92 of at most 6.93"),
     ],
 )
 def test_a_figure_past_its_threshold_is_named(figure, value, words):
@@ -26,9 +33,17 @@ def test_a_figure_past_its_threshold_is_named(figure, value, words):
 
 def test_a_few_utterances_cannot_use_many_prototypes():
     config = TrainConfig(batch_size=2)
-    first = {"step": 1, "prototypes_in_use": 2.0, "effective_rank": 1.9, "neighbour_distance": 0.8}
+    first = HEALTHY | {"step": 1, "prototypes_in_use": 2.0, "effective_rank": 1.9}
     assert collapse(first, config, epoch_steps=5000) is None
     assert "prototypes in use" in collapse(first | {"step": 1024}, config, epoch_steps=5000)
+
+
+def test_targets_are_judged_once_the_window_is_full():
+    config = TrainConfig(batch_size=2)
+    undecided = HEALTHY | {"step": 1, "target_entropy": 6.93, "effective_rank": 1.9}
+    assert collapse(undecided, config, epoch_steps=5000) is None
+    assert "entropy 6.93" in collapse(undecided | {"step": 1024}, config, epoch_steps=5000)
+    assert collapse(undecided | {"step": 1024}, TrainConfig(batch_size=2, max_target_entropy=2), 5000) is None
 
 
 def test_prototypes_are_counted_over_two_utterances_to_each_but_no_more_than_half_an_epoch():

@@ -20,6 +20,7 @@ from sdpn.training.config import TrainConfig
         ({"accumulate": 5}, r"accumulate is 5; expected a number that divides batch_size \(384\)"),
         ({"epochs": 3}, r"warmup_epochs is 10; expected at most epochs \(3\)"),
         ({"precision": "float16"}, "'precision' is 'float16'; allowed: auto, float32, bfloat16"),
+        ({"seed": 2**63}, "'seed' is 9223372036854775808; expected a whole number at least 0 and at most 9.2"),
         ({"lr": "high"}, "'lr' is 'high'; expected a number"),
     ],
 )

@@ -125,6 +125,34 @@ def test_the_examination_of_an_epochs_end_sees_the_teacher_at_rest_and_changes_n
     assert (tmp_path / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
 
 
+def test_a_training_that_goes_on_compiled_says_that_its_last_bits_differ(tiny, crops, tmp_path, capsys):
+    with pytest.raises(KilledError):
+        fit(tiny(), crops(tiny(), before=killed_at(5)), tmp_path, CPU)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    state = torch.load(newest, weights_only=True)
+    assert state["compile"] is False
+    torch.save(state | {"compile": True}, newest)
+    fit(tiny(), crops(tiny()), tmp_path, CPU)
+    assert "begun with compile True, now False: the result will differ in its last bits" in capsys.readouterr().err
+
+
+def test_the_speed_is_that_of_steps_and_leaves_out_what_was_done_before_the_first_batch(tiny, crops, tmp_path):
+    def slow_at_first():
+        left = [1]
+
+        def before(epoch, utterances):
+            if left:
+                time.sleep(3 * left.pop())
+
+        return crops(tiny(), before=before)
+
+    for epochs, line in ((4, 0), (5, -1)):  # from the first step on, and after step 12
+        fit(tiny(epochs=epochs), slow_at_first(), tmp_path, CPU)
+        first = lines(tmp_path)[line]
+        assert first["seconds_per_step"] < 0.9
+        assert first["waiting_share"] < 0.7
+
+
 def test_one_checkpoint_in_so_many_epochs_stays(tiny, crops, tmp_path):
     config = tiny(keep_every_epochs=2, keep_checkpoints=1, checkpoint_every=5)
     fit(config, crops(config), tmp_path, CPU)
@@ -256,7 +284,7 @@ def test_a_loss_that_is_not_finite_names_step_and_utterances_and_keeps_the_last_
 
     views.views = poisoned
     sentence = r"not finite at step 4 \(epoch 2, batch 1 of it; features that are not numbers: utterances utt\d\d\)"
-    with pytest.raises(SdpnError, match=rf"{sentence}.*step-000000003.pt"):
+    with pytest.raises(SdpnError, match=rf"{sentence}.*step-000000003.pt: .*in another folder"):
         fit(tiny(), views, exp, CPU)
     assert [path.name for path in (exp / "checkpoints").iterdir()] == ["step-000000003.pt"]
 
@@ -294,7 +322,13 @@ def test_a_collapse_is_warned_of(tiny, crops, tmp_path, capsys):
 
 def test_a_collapse_stops_training_where_asked(tiny, crops, tmp_path):
     config = tiny(**COLLAPSING, abort_on_collapse=True)
-    with pytest.raises(SdpnError, match=r"training has collapsed at step \d+: .* prototypes in use"):
+    with pytest.raises(SdpnError, match=r"training has collapsed at step \d+: .* prototypes in use.*another folder"):
+        fit(config, crops(config), tmp_path / "exp", CPU)
+
+
+def test_targets_that_choose_no_prototype_are_a_collapse(tiny, crops, tmp_path):
+    config = tiny(teacher_sharpening=1.0, epochs=12, abort_on_collapse=True)
+    with pytest.raises(SdpnError, match=r"training has collapsed at step \d+: targets that choose no prototype"):
         fit(config, crops(config), tmp_path / "exp", CPU)
 
 

@@ -38,15 +38,15 @@ def test_other_settings_are_refused_and_what_differs_is_named(changed, words, tm
     with pytest.raises(SdpnError, match="holds another training: ") as refusal:
         claim(tmp_path, SETTINGS | changed)
     assert words in str(refusal.value)
-    assert f"remove {tmp_path} to train anew" in str(refusal.value)
+    assert f"choose another experiment folder, or remove {tmp_path} to train anew" in str(refusal.value)
 
 
 def test_what_decides_only_what_is_watched_may_change(tmp_path):
     begin(tmp_path)
-    claim(tmp_path, SETTINGS | {"log_every": 99})
+    claim(tmp_path, SETTINGS | {"log_every": 99, "compile": True})
     work = training_work(tmp_path, SETTINGS)
     work.finish([])
-    assert training_work(tmp_path, SETTINGS | {"log_every": 99}).stale_reason() is None
+    assert training_work(tmp_path, SETTINGS | {"log_every": 99, "compile": True}).stale_reason() is None
 
 
 def test_when_checkpoints_are_taken_decides_a_mean_of_them(tmp_path):
