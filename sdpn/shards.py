@@ -53,7 +53,8 @@ class Work:
                 return f"{output} is missing"
             if path.stat().st_size != size:
                 return f"{output} has another size"
-        return None
+        again = record["report"].get("again")
+        return f"{len(again)} items could not be fetched" if again else None
 
     def is_new(self) -> bool:
         """Whether it was never finished before (rather than finished and gone stale)."""
@@ -64,7 +65,10 @@ class Work:
         self.done_file.unlink(missing_ok=True)
 
     def finish(self, outputs: list[Path], **report: Any) -> None:
-        """Record that `outputs` (files in or below `directory`) are whole; `report` is kept beside them."""
+        """Record that `outputs` (files in or below `directory`) are whole; `report` is kept beside them.
+
+        What it lists as `again` was left out and may be had another time, so the work is then stale.
+        """
         sizes = {str(Path(path).relative_to(self.directory)): Path(path).stat().st_size for path in outputs}
         write_json(self.done_file, {"fingerprint": self.fingerprint, "outputs": sizes, "report": report})
 

@@ -29,8 +29,8 @@ def embed(recordings: tuple[Path, ...], model: Path, device: str, out: Path, nj:
     An x-vector has the name of its file as it is given here, or of its path below the folder given, so that trial
     lists in these names can be scored: `sdpn score --xvectors x.npz`. npz and HDF5 hold `ids`, `vectors` and
     `num_frames`; an ark has its scp and NAME.num_frames beside it, for which no other list is replaced (white space in
-    names becomes `_`). Of several channels the first
-    counts. A recording that cannot be used is left out, with a warning.
+    names becomes `_`). Of several channels the first counts. A recording that cannot be used is left out, with a
+    warning.
     """
     check_device(device)
     if out.suffix not in _FORMS:

@@ -18,7 +18,13 @@ from sdpn.errors import SdpnError
 from sdpn.files import digest
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")
-_FEATURES = re.compile(r"(.+):\d+(\[(\d+:\d+|:)(,:)?\])?", re.ASCII)
+PLACE = re.compile(
+    r"(?P<path>.+):(?P<offset>\d+)(\[((?P<first>\d+):(?P<last>\d+)|:)(?P<columns>,[\d:]+)?\])?", re.ASCII
+)
+"""A matrix in an archive as a feats.scp names it, with a range of rows and columns where it is a part of one."""
+ALL_COLUMNS = (None, ",:")
+"""What `columns` of `PLACE` may be where no column is left out."""
+
 _CHANNELS = {"A": 0, "B": 1}
 
 
@@ -222,12 +228,12 @@ def read_features(folder: Path) -> dict[str, str]:
     if any(value.endswith("|") for value in table.values()):
         say(f"  {folder}/feats.scp names commands, so features are made anew")
         return {}
-    found = {id: _FEATURES.fullmatch(value) for id, value in table.items()}
-    others = [id for id, match in found.items() if not match]
+    found = {id: PLACE.fullmatch(value) for id, value in table.items()}
+    others = [id for id, match in found.items() if not match or match["columns"] not in ALL_COLUMNS]
     if others:
         raise SdpnError(
             f"{folder}/feats.scp: {len(others)} lines are not `utterance path:offset` or that with a range of rows, "
             f"e.g. '{others[0]} {table[others[0]][:80]}': write the features out with Kaldi's copy-feats"
         )
-    base = base_of((match[1] for match in found.values()), folder) or Path.cwd()
+    base = base_of((match["path"] for match in found.values()), folder) or Path.cwd()
     return {id: os.path.normpath(base / value) for id, value in table.items()}

@@ -16,25 +16,31 @@ from sdpn.errors import OutsideError, SdpnError
 _BLOCK = 1 << 16
 
 
-def read_blocks(source: dict[str, Any]) -> Iterator[np.ndarray]:
+def read_blocks(source: dict[str, Any], sampling_rate: int | None = None) -> Iterator[np.ndarray]:
     """Blocks of (n_samples, n_channels) float32 samples of an audio source of a Lhotse manifest.
 
+    Args:
+        sampling_rate: Hz, what the manifest says; None where that does not matter.
+
     Raises:
-        SdpnError: it cannot be read; the sentence says why.
+        SdpnError: it cannot be read, or has another rate; the sentence says why.
     """
+    opened: Any = source["source"]
+    what, problem = opened, ": not readable as audio"
     if source["type"] == "command":
-        opened: Any = io.BytesIO(command_output(source["source"]))
-    else:
-        opened = source["source"]
-        if is_ffmpegs(opened):
-            yield from ffmpeg.decode(opened)
-            return
+        what, problem = f"`{opened[:100]}`", " does not give audio"
+        opened = io.BytesIO(command_output(opened))
+    elif is_ffmpegs(opened):
+        yield from ffmpeg.decode(opened, sampling_rate)
+        return
     try:
         with soundfile.SoundFile(opened) as audio:
+            if sampling_rate not in (None, audio.samplerate):
+                raise SdpnError(f"{what} has {audio.samplerate} Hz where the manifest says {sampling_rate}")
             yield from audio.blocks(_BLOCK, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
         reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else error.strerror
-        raise SdpnError(f"{source['source']}: not readable as audio: {reason}") from None
+        raise SdpnError(f"{what}{problem}: {reason}") from None
 
 
 def is_ffmpegs(path: str | Path) -> bool:

@@ -1,6 +1,5 @@
 """Samples of cuts, block by block, so that an utterance of hours needs no more memory than one of seconds."""
 
-import io
 import json
 import math
 import os
@@ -14,7 +13,7 @@ import numpy as np
 
 from sdpn.corpus import ffmpeg, pipes
 from sdpn.corpus.headers import read_header
-from sdpn.corpus.reading import command_output, is_ffmpegs
+from sdpn.corpus.reading import is_ffmpegs, read_blocks
 from sdpn.errors import SdpnError
 
 _BLOCK_SECONDS = 30
@@ -197,21 +196,15 @@ def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
 
 def _read_command(entry: dict, command: str, rate: int) -> Iterator[np.ndarray]:
     """The same of what a command writes, which knows no length, so that nothing can be sought in it."""
-    import soundfile
-
     first, last, column = _extent(entry, rate)
     at = 0
-    try:
-        with soundfile.SoundFile(io.BytesIO(command_output(command))) as opened:
-            if opened.samplerate != rate:
-                raise SdpnError(f"`{command[:100]}` gives {opened.samplerate} Hz where the manifest says {rate}")
-            while at < last and len(block := opened.read(_BLOCK_SECONDS * rate, dtype="float32", always_2d=True)):
-                part = block[max(0, first - at) : last - at]
-                at += len(block)
-                if len(part):
-                    yield _column(part, column, f"`{command[:100]}`")
-    except soundfile.LibsndfileError as error:
-        raise SdpnError(f"`{command[:100]}` does not give audio: {error.error_string.rstrip('.')}") from None
+    for block in read_blocks(entry["recording"]["sources"][0], rate):
+        part = block[max(0, first - at) : last - at]
+        at += len(block)
+        if len(part):
+            yield _column(part, column, f"`{command[:100]}`")
+        if at >= last:
+            return
 
 
 def _decode_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
@@ -236,6 +229,7 @@ def _decode_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
 
 
 _decoded = threading.local()
+_NOTHING = np.empty((0, 1), dtype=np.float32)
 
 
 class _Decoding:
@@ -248,21 +242,20 @@ class _Decoding:
 
     def __init__(self, key: tuple, blocks: Iterator[np.ndarray]):
         self.key, self.at = key, 0
-        self._blocks, self._block = blocks, np.empty((0, 1), dtype=np.float32)
+        self._blocks, self._block = blocks, _NOTHING
 
     def read(self, first: int, last: int) -> Iterator[np.ndarray]:
         """Samples [first, last), in parts; fewer where the file ends."""
         while first < last:
-            if first >= self.at + len(self._block):
-                self.at += len(self._block)
-                self._block = next(self._blocks, None)
-                if self._block is None:
-                    self._block = np.empty((0, 1), dtype=np.float32)
-                    return
-                continue
             part = self._block[first - self.at : last - self.at]
             first += len(part)
-            yield part
+            if len(part):
+                yield part
+                continue
+            self.at += len(self._block)
+            self._block = next(self._blocks, _NOTHING)
+            if not len(self._block):
+                return
 
     def finish(self) -> None:
         """Decode the rest; see `ffmpeg.decode` for what it raises."""

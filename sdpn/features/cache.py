@@ -97,7 +97,7 @@ def fill(
     with exclusive(directory):
         items = sorted(items, key=lambda item: item.id.encode())
         shards = list(_plan(directory, items, load, config, depends))
-        todo = [(shard, reason) for shard in shards if (reason := _stale_reason(shard.work))]
+        todo = [(shard, reason) for shard in shards if (reason := shard.work.stale_reason())]
         for reason in sorted({reason for shard, reason in todo if not shard.work.is_new()}):
             again = sum(one == reason for _, one in todo)
             say(f"  {directory}: {again} of {len(shards)} shards are made again: {reason}")
@@ -170,13 +170,6 @@ def write_shard(
                 notes[item.id] = "; ".join(result.notes)
     shard.work.finish([shard.path], extents=extents, skipped=skipped, notes=notes, again=again)
     return len(shard.items)
-
-
-def _stale_reason(work: Work) -> str | None:
-    """Why a shard must be made; also where another attempt may read what the last one could not."""
-    reason = work.stale_reason()
-    again = work.report().get("again", []) if reason is None else []
-    return f"{len(again)} utterances could not be fetched" if again else reason
 
 
 def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Utterance | SdpnError:

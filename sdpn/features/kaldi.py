@@ -1,7 +1,6 @@
 """Features that Kaldi made already: an index over the arks that a feats.scp names, without copying them."""
 
 import os
-import re
 import struct
 from collections.abc import Collection, Iterator
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdpn.console import say
+from sdpn.corpus.kaldi_dir import ALL_COLUMNS, PLACE
 from sdpn.errors import SdpnError
 from sdpn.features.cache import list_items
 from sdpn.features.config import FbankConfig
@@ -20,9 +20,6 @@ from sdpn.files import digest, exclusive
 from sdpn.shards import Work
 
 _KINDS = {b"FM ": 0, b"DM ": 5, b"CM ": BY_COLUMNS, b"CM2": 1, b"CM3": 2}
-_PLACE = re.compile(
-    r"(?P<path>.+):(?P<offset>\d+)(\[((?P<first>\d+):(?P<last>\d+)|:)(?P<columns>,[\d:]+)?\])?", re.ASCII
-)
 _ROWS_FORGIVEN = 3  # behind the last one, as Kaldi forgives them: parts are cut by time, and rounded
 
 
@@ -99,11 +96,11 @@ def _places(scp: Path) -> Iterator[_Place]:
         if not line.strip():
             continue
         name, _, place = line.strip().partition(" ")
-        found = _PLACE.fullmatch(place.strip())
+        found = PLACE.fullmatch(place.strip())
         if not found:
             raise SdpnError(f"{scp}, line {number}: expected `utterance path:offset`, found {line.strip()[:80]!r}")
         path, offset, first, last, columns = found.group("path", "offset", "first", "last", "columns")
-        if columns not in (None, ",:"):
+        if columns not in ALL_COLUMNS:
             raise SdpnError(
                 f"{scp}, line {number}: {name} is a range of columns, {place.strip()[found.end('offset') :]}, where "
                 "ranges of rows alone are read: write it out with Kaldi's copy-feats"
