@@ -11,7 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["sdpn", "sdpn.*"]),
-    package_data={"sdpn.evaluation": ["page.html"]},
+    package_data={"sdpn.report": ["page.html"]},
     entry_points={"console_scripts": ["sdpn=sdpn.cli:main"]},
     install_requires=[
         "torch>=2.6,<3",

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdpn.audio.files import AudioFile, Listing, Skipped
+from sdpn.audio.headers import probe
 from sdpn.console import say
-from sdpn.corpus.audio_files import AudioFile, Listing, Skipped
-from sdpn.corpus.headers import probe
 from sdpn.corpus.manifests import Entry
 from sdpn.corpus.stage0 import GivenTrials
-from sdpn.corpus.text import lines_of
-from sdpn.corpus.trials import Trial, TrialSet, name_by_id, name_models, read_enroll_map, read_trials, refuse_one_kind
 from sdpn.errors import SdpnError
+from sdpn.tables import lines_of
+from sdpn.trials.lists import Trial, TrialSet, name_by_id, name_models, read_enroll_map, read_trials, refuse_one_kind
 
 WHERE = "it is at https://www.openslr.org/82/, and --download fetches it (22 GB and more)"
 

@@ -17,17 +17,17 @@ from typing import Any
 import click
 import cnceleb
 
+from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
-from sdpn.corpus.audio_files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.download import download_clips, fetch_all
 from sdpn.corpus.options import absolute, download_options, stage0_options, trial_options
 from sdpn.corpus.stage0 import GivenTrials, prepare
-from sdpn.corpus.trials import refuse_unknown
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.trials.lists import refuse_unknown
 
 FOLDER = click.Path(path_type=Path)
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import click
 
+from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
-from sdpn.corpus.audio_files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.folder import Scan, read_genders, scan_speech, set_folders
 from sdpn.corpus.manifests import Entry

@@ -20,10 +20,10 @@ from sdpn.corpus.clips import find_clips
 from sdpn.corpus.kaldi_dir import DataDir
 from sdpn.corpus.options import absolute, named_sets, set_options, stage0_options
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
-from sdpn.corpus.text import composed
-from sdpn.corpus.trials import TrialSet
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.files import digest
+from sdpn.tables import composed
+from sdpn.trials.lists import TrialSet
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})

@@ -24,9 +24,9 @@ from sdpn.corpus.layout import Corpus
 from sdpn.corpus.lhotse_sets import Manifests
 from sdpn.corpus.options import absolute, distinguishing, named_sets, set_options, stage0_options
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
-from sdpn.corpus.text import composed
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.files import digest
+from sdpn.tables import composed
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})

@@ -20,9 +20,9 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import Progress, run, say
 from sdpn.corpus import synthetic
 from sdpn.corpus.manifests import Entry
-from sdpn.corpus.trials import TrialSet, make_trials
 from sdpn.corpus.writer import Prepared, prepare_once, write_corpus
 from sdpn.errors import SdpnError
+from sdpn.trials.lists import TrialSet, make_trials
 
 SESSIONS = 3
 TRAIN_UTTERANCES, EVAL_UTTERANCES = 3, 4  # in each session

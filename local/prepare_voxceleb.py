@@ -18,17 +18,17 @@ from typing import Any
 import click
 import voxceleb
 
+from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
-from sdpn.corpus.audio_files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.download import download_clips, fetch_all
 from sdpn.corpus.options import absolute, download_options, stage0_options, trial_options
 from sdpn.corpus.stage0 import GivenTrials, prepare
-from sdpn.corpus.trials import Trial, TrialSet, name_by_id, name_models, refuse_unknown
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.trials.lists import Trial, TrialSet, name_by_id, name_models, refuse_unknown
 
 FOLDER = click.Path(path_type=Path)
 HOW_TO_GET = "its form of request is at https://www.robots.ox.ac.uk/~vgg/data/voxceleb/: no password, no download here"

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdpn.audio.files import AudioFile, Listing, Skipped
+from sdpn.audio.headers import probe
 from sdpn.console import say
-from sdpn.corpus.audio_files import AudioFile, Listing, Skipped
-from sdpn.corpus.headers import probe
 from sdpn.corpus.manifests import Entry
-from sdpn.corpus.text import lines_of
-from sdpn.corpus.trials import Trial, read_trials, refuse_one_kind
 from sdpn.errors import SdpnError
+from sdpn.tables import lines_of
+from sdpn.trials.lists import Trial, read_trials, refuse_one_kind
 
 _FILE = re.compile(r"(?:^|/)(id\d{5})/([^/\s]+)/([^/\s]+)\.[^/.]+$")
 _ID = re.compile(r"id\d{5}-[^/\s]+-[^/\s]+")

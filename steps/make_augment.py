@@ -12,11 +12,11 @@ from pathlib import Path
 import click
 
 from sdpn import config
+from sdpn.audio.pipes import pipes_option
 from sdpn.augment.config import AugmentConfig, BankConfig
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.pipes import pipes_option
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))

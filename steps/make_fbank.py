@@ -15,11 +15,11 @@ from pathlib import Path
 import click
 
 from sdpn import config
+from sdpn.audio.pipes import pipes_option
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.pipes import pipes_option
 from sdpn.features.config import FbankConfig
 from sdpn.files import exclusive
 

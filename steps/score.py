@@ -33,11 +33,11 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
     if not (exp / "xvectors").is_dir():
         raise SdpnError(f"{exp}/xvectors is missing: run stage 5 first")
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))  # joblib warns where it cannot count cores
-    from sdpn.evaluation.comparison import compare
-    from sdpn.evaluation.embedding_map import embedding_map
-    from sdpn.evaluation.report import write_results
-    from sdpn.evaluation.results import legend, plain_text, result_rows, sentences
-    from sdpn.evaluation.systems import Plan
+    from sdpn.report.embedding_map import embedding_map
+    from sdpn.report.report import write_results
+    from sdpn.report.results import legend, plain_text, result_rows, sentences
+    from sdpn.scoring.comparison import compare
+    from sdpn.scoring.systems import Plan
 
     backends, norms = ", ".join(settings.backend_names), ", ".join(settings.norm_names)
     say(f"scoring {', '.join(corpus.trials)}: back-ends {backends}; score normalization {norms}")

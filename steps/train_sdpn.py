@@ -98,7 +98,7 @@ def _train(
     """Train to the end, or until a signal; return the exit status."""
     from sdpn.augment.sampling import make_sampler
     from sdpn.augment.views import foreign_cross_term
-    from sdpn.evaluation.probe import examination
+    from sdpn.scoring.probe import examination
     from sdpn.training.curves import draw_curves
     from sdpn.training.devices import computing_with
     from sdpn.training.fit import check_fit, fit

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sdpn.audio.files import write_flac
 from sdpn.corpus import synthetic
-from sdpn.corpus.audio_files import write_flac
 from sdpn.corpus.manifests import Entry
 from sdpn.files import digest, file_digest
 from sdpn.shards import Work

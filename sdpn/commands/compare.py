@@ -24,7 +24,7 @@ def compare(experiments: tuple[Path, ...], models: tuple[Path, ...], out: Path) 
     if not experiments:
         raise click.UsageError("name the experiments to compare")
     from sdpn.console import say
-    from sdpn.evaluation.experiments import compare_experiments
+    from sdpn.report.experiments import compare_experiments
 
     rows, sentences, written = compare_experiments(list(experiments), out)
     say(f"{rows}\n")

@@ -69,7 +69,7 @@ def named_files(given: tuple[Path, ...]) -> tuple[dict[str, str], list[str]]:
     Raises:
         SdpnError: one is not there, a folder holds no audio, or two files would get one name.
     """
-    from sdpn.corpus.audio_files import list_audio
+    from sdpn.audio.files import list_audio
 
     named: dict[str, str] = {}
     unlisted: list[str] = []

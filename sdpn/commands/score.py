@@ -78,11 +78,11 @@ def score(
     from sdpn.backend.kaldi_plda import write_kaldi_plda
     from sdpn.backend.plda import PLDA
     from sdpn.console import say, timed
-    from sdpn.evaluation.own_vectors import Learning, backend_of, cohort_of
-    from sdpn.evaluation.score_files import refuse_nan, write_scores
-    from sdpn.evaluation.scoring import score_trials
     from sdpn.extraction.vector_files import read_vectors
     from sdpn.files import refuse_unwritable
+    from sdpn.scoring.own_vectors import Learning, backend_of, cohort_of
+    from sdpn.scoring.score_files import refuse_nan, write_scores
+    from sdpn.scoring.scoring import score_trials
 
     if model is not None:
         from sdpn.models.folder import find_model
@@ -135,7 +135,7 @@ def score(
 
 def _without_part(given: set[str], backend: str, score_norm: str, plda: Path | None) -> dict[str, str]:
     """The options that can change nothing beside those `given`, and why."""
-    from sdpn.evaluation.own_vectors import to_be_fitted
+    from sdpn.scoring.own_vectors import to_be_fitted
 
     idle = {}
     if score_norm == "none":
@@ -174,8 +174,8 @@ def _refuse(idle: dict[str, str]) -> None:
 
 def _read_list(trials: Path, models: Path | None) -> tuple:
     """The trial list, with the utterances of its models, and whether it has labels."""
-    from sdpn.evaluation.trial_lists import read_models
-    from sdpn.evaluation.trials import read_list
+    from sdpn.scoring.trial_lists import read_models
+    from sdpn.trials.arrays import read_list
 
     if models is not None and not models.is_file():
         raise SdpnError(f"{models}: there is no such file")
@@ -186,7 +186,7 @@ def _print_whole(trials: Path, scores: Path, options: dict) -> None:
     """The error rates of a score file, with all that is printed of scores that are made here."""
     import numpy as np
 
-    from sdpn.evaluation.score_files import read_chunks
+    from sdpn.scoring.score_files import read_chunks
 
     found = np.concatenate([chunk for chunk, _ in read_chunks(trials, scores)])
     _print_figures(_read_list(trials, options["models"])[0], found, options)
@@ -196,8 +196,8 @@ def _print_streamed(trials: Path, scores: Path, options: dict) -> None:
     """The error rates of a score file of any length, without intervals; its text is read in pieces."""
     from sdpn.console import say
     from sdpn.evaluation.metrics import det_curve_of
-    from sdpn.evaluation.results import cell, columns
-    from sdpn.evaluation.score_files import read_chunks
+    from sdpn.report.results import cell, columns
+    from sdpn.scoring.score_files import read_chunks
 
     curve = det_curve_of(read_chunks(trials, scores))
     row = {"eer_percent": 100 * curve.eer(), "min_cllr": curve.min_cllr(), "intervals": {}}
@@ -222,8 +222,8 @@ def _print_figures(trials, scores, options: dict) -> None:
     """The error rates, each with its interval."""
     from sdpn.console import say
     from sdpn.evaluation.figures import Wanted, evaluate
-    from sdpn.evaluation.results import cell, columns
-    from sdpn.evaluation.trial_lists import read_map
+    from sdpn.report.results import cell, columns
+    from sdpn.scoring.trial_lists import read_map
 
     utt2spk = read_map(options["speakers"]) if options["speakers"] else {}
     unknown = trials.without_speaker(utt2spk)

@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from sdpn.audio.files import Skipped
 from sdpn.config import to_dict
-from sdpn.corpus.audio_files import Skipped
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import count_reasons, read_skipped, refuse_many_skipped, write_skipped

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.corpus.audio_files import Listing, Skipped
-from sdpn.corpus.headers import probe
+from sdpn.audio.files import Listing, Skipped
+from sdpn.audio.headers import probe
 from sdpn.corpus.manifests import Entry
-from sdpn.corpus.text import composed, lines_of
 from sdpn.errors import SdpnError
+from sdpn.tables import composed, lines_of
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sdpn.audio.files import Skipped
+from sdpn.audio.headers import Header
 from sdpn.console import say
-from sdpn.corpus.audio_files import Skipped
-from sdpn.corpus.headers import Header
 from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
-from sdpn.corpus.text import lines_of
-from sdpn.corpus.trials import some
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.tables import lines_of
+from sdpn.trials.lists import some
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")
 PLACE = re.compile(

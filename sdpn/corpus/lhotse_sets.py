@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import soundfile
 
+from sdpn.audio.decoders import ffmpeg
+from sdpn.audio.files import Skipped
+from sdpn.audio.headers import Header
+from sdpn.audio.read import is_ffmpegs
 from sdpn.console import Progress
-from sdpn.corpus import ffmpeg
-from sdpn.corpus.audio_files import Skipped
-from sdpn.corpus.headers import Header
 from sdpn.corpus.manifests import Entry
-from sdpn.corpus.reading import is_ffmpegs
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, digest

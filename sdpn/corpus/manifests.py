@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdpn.corpus.audio_files import Skipped
+from sdpn.audio.files import Skipped
 from sdpn.errors import SdpnError
 from sdpn.files import write_jsonl_gz, write_text
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import soundfile
 
+from sdpn.audio import pipes
+from sdpn.audio.files import AudioFile
+from sdpn.audio.headers import Header, probe
+from sdpn.audio.read import command_output
 from sdpn.console import Progress
-from sdpn.corpus import pipes
-from sdpn.corpus.audio_files import AudioFile
-from sdpn.corpus.headers import Header, probe
-from sdpn.corpus.reading import command_output
 from sdpn.errors import SdpnError
 from sdpn.files import digest, write_text
 

@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sdpn.audio.files import Skipped
 from sdpn.console import say
-from sdpn.corpus.audio_files import Skipped
 from sdpn.corpus.clips import ClipSource, fingerprint_clips, make_clips
 from sdpn.corpus.folder import choose_speakers, hold_out
 from sdpn.corpus.manifests import Entry
 from sdpn.corpus.options import distinguishing
-from sdpn.corpus.trials import (
+from sdpn.corpus.writer import CACHE, Prepared, prepare_once, write_corpus
+from sdpn.errors import SdpnError
+from sdpn.files import digest
+from sdpn.trials.lists import (
     Trial,
     TrialSet,
     make_trials,
@@ -23,9 +26,6 @@ from sdpn.corpus.trials import (
     refuse_one_kind,
     refuse_unknown,
 )
-from sdpn.corpus.writer import CACHE, Prepared, prepare_once, write_corpus
-from sdpn.errors import SdpnError
-from sdpn.files import digest
 
 
 def prepare(

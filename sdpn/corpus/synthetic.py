@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sdpn.audio.files import write_flac
 from sdpn.console import Progress
-from sdpn.corpus.audio_files import write_flac
 from sdpn.corpus.manifests import Entry, in_order
 from sdpn.errors import SdpnError
 from sdpn.files import digest, file_digest

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from sdpn.audio import pipes
+from sdpn.audio.read import read_blocks
+from sdpn.audio.vad import decide
 from sdpn.config import to_dict
 from sdpn.console import Progress
-from sdpn.corpus import pipes
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.cuts import segments
-from sdpn.corpus.reading import read_blocks
 from sdpn.errors import SdpnError
-from sdpn.features.vad import decide
 from sdpn.files import digest, exclusive, write_text
 
 _UTTERANCES_PER_JOB = 500

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sdpn.audio.files import Skipped
 from sdpn.console import say, timed
-from sdpn.corpus.audio_files import Skipped
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import (
     Entry,
@@ -17,10 +17,10 @@ from sdpn.corpus.manifests import (
     write_set,
     write_skipped,
 )
-from sdpn.corpus.trials import TrialSet, some
 from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, remove_partial, write_text
 from sdpn.shards import Work
+from sdpn.trials.lists import TrialSet, some
 
 # Work that a rerun may use again; it is no result
 CACHE = "headers"

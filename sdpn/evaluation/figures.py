@@ -11,7 +11,7 @@ from sdpn.backend.config import OperatingPoint
 from sdpn.evaluation.bootstrap import Costs, draw_speakers, interval, replicate
 from sdpn.evaluation.compat import EER
 from sdpn.evaluation.metrics import DetCurve, act_dcf, cllr, det_curve
-from sdpn.evaluation.trials import TrialList
+from sdpn.trials.arrays import TrialList
 
 DET_STEP = 0.02  # of a normal deviate, between the points of a DET curve that are drawn
 DET_EDGE = 1e-6  # what stands for the rates 0 and 1, whose deviates are infinite: off the plot, so that curves leave it

@@ -7,9 +7,9 @@ import h5py
 import kaldiio
 import numpy as np
 
-from sdpn.corpus.trials import some
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, write_text
+from sdpn.trials.lists import some
 
 ARK, SCP, FRAMES, HDF5 = "xvector.ark", "xvector.scp", "utt2num_frames", "xvector.h5"
 KALDI = (ARK, SCP, FRAMES)

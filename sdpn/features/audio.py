@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sdpn.corpus import ffmpeg, pipes
-from sdpn.corpus.headers import read_header
-from sdpn.corpus.reading import is_ffmpegs, read_blocks
+from sdpn.audio import pipes
+from sdpn.audio.decoders import ffmpeg
+from sdpn.audio.headers import read_header
+from sdpn.audio.read import is_ffmpegs, read_blocks
 from sdpn.errors import SdpnError
 
 _BLOCK_SECONDS = 30

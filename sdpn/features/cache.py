@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sdpn.audio.decoders import ffmpeg
 from sdpn.console import Progress, say, warn
-from sdpn.corpus import ffmpeg
 from sdpn.errors import MissingToolError, OutsideError, SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank

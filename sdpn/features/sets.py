@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from sdpn.corpus import pipes
+from sdpn.audio import pipes
 from sdpn.corpus.manifests import refuse_many_skipped
 from sdpn.errors import SdpnError
 from sdpn.features.audio import AudioCut, commands_of, stream_samples

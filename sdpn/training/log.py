@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 EXAMINED = ("probe_eer", "dev_eer")
-"""Figures that lines at the end of an epoch may carry besides, see sdpn.evaluation.probe."""
+"""Figures that lines at the end of an epoch may carry besides, see sdpn.scoring.probe."""
 
 
 class TrainLog:

@@ -119,8 +119,8 @@ def faked(utterances: int, words: list[str]) -> None:
     spec = importlib.util.spec_from_file_location("prepare_voxceleb", ROOT / "local" / "prepare_voxceleb.py")
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
-    from sdpn.corpus import headers
-    from sdpn.corpus.audio_files import AudioFile, Listing, list_audio
+    from sdpn.audio import headers
+    from sdpn.audio.files import AudioFile, Listing, list_audio
 
     def listing(folder: Path, run) -> Listing:
         folder = str(folder)
@@ -209,9 +209,9 @@ def rates(folder: Path, nj: int) -> tuple[float, float]:
     """Listing and headers alone, in files a second."""
     from functools import partial
 
+    from sdpn.audio.files import list_audio
+    from sdpn.audio.headers import probe
     from sdpn.cluster.pool import run_jobs
-    from sdpn.corpus.audio_files import list_audio
-    from sdpn.corpus.headers import probe
 
     run = partial(run_jobs, nj=nj)
     start = time.monotonic()

@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from sdpn.cli import cli
-from sdpn.evaluation import experiments
+from sdpn.report import experiments
 
 
 @pytest.mark.parametrize("named", [["a", "b"], ["--model", "a", "--model", "b"], ["a", "--model", "b"]])

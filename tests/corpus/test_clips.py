@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from sdpn.corpus.audio_files import serially
+from sdpn.audio.files import serially
 from sdpn.corpus.clips import find_clips, make_clips
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.trials import Trial, read_enroll_map, read_trials
 from sdpn.errors import SdpnError
+from sdpn.trials.lists import Trial, read_enroll_map, read_trials
 from tests.corpus.conftest import program, rows, write_voice
 
 DEV, EVAL, SECOND = ("id00000", "id00001"), ("id00800", "id00801"), ("id10000", "id10001")

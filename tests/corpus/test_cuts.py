@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from lhotse import CutSet, validate
 
-from sdpn.corpus.audio_files import Skipped
+from sdpn.audio.files import Skipped
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import Entry, write_set, write_skipped
 from sdpn.errors import SdpnError

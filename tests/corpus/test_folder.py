@@ -2,8 +2,8 @@ from functools import partial
 
 import pytest
 
+from sdpn.audio.files import list_audio
 from sdpn.cluster.pool import run_jobs
-from sdpn.corpus.audio_files import list_audio
 from sdpn.corpus.folder import choose_speakers, hold_out, read_genders, scan_clips, scan_speech, set_folders
 from sdpn.corpus.manifests import Entry
 from sdpn.errors import SdpnError

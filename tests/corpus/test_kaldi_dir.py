@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.trials import read_enroll_map, read_trials
 from sdpn.errors import SdpnError
+from sdpn.trials.lists import read_enroll_map, read_trials
 from tests.corpus.conftest import ROOT, program, rows, write_voice
 
 SPEAKERS = ("ann", "bob", "cyd")

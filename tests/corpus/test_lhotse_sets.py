@@ -10,7 +10,7 @@ from lhotse.cut import MonoCut, MultiCut
 from lhotse.shar import SharWriter
 from lhotse.utils import fastcopy
 
-from sdpn.corpus.headers import read_header
+from sdpn.audio.headers import read_header
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
 from tests.corpus.conftest import needs_ffmpeg, program, rows, times, write_voice

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.trials import read_trials
 from sdpn.errors import SdpnError
+from sdpn.trials.lists import read_trials
 from tests.corpus.conftest import ROOT, content, times, write_audio, write_speakers
 
 

@@ -10,9 +10,9 @@ import soundfile
 from lhotse import CutSet
 
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.trials import read_trials
 from sdpn.errors import SdpnError
 from sdpn.files import exclusive
+from sdpn.trials.lists import read_trials
 from tests.corpus.conftest import ROOT, content, times
 
 SIZE = ["--train-speakers", "4", "--eval-speakers", "3"]

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from sdpn.corpus.audio_files import Skipped
+from sdpn.audio.files import Skipped
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import Entry, refuse_equal_ids
 from sdpn.corpus.options import named_sets
 from sdpn.corpus.stage0 import GivenTrials, generate, split_speakers, trials_of
-from sdpn.corpus.trials import Trial
 from sdpn.corpus.writer import Prepared, write_corpus
 from sdpn.errors import SdpnError
+from sdpn.trials.lists import Trial
 from tests.corpus.conftest import write_audio
 
 

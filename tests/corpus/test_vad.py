@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from sdpn.audio.files import serially
+from sdpn.audio.vad import decide
 from sdpn.corpus import vad
-from sdpn.corpus.audio_files import serially
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.manifests import Entry, write_set
 from sdpn.corpus.vad import find_speech, log_energies, speech_span
 from sdpn.errors import SdpnError
-from sdpn.features.vad import decide
 from tests.recipe.voices import voice
 
 RATE = 16000

@@ -6,8 +6,8 @@ import pytest
 import voxceleb
 
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.trials import Trial, read_trials
 from sdpn.errors import SdpnError
+from sdpn.trials.lists import Trial, read_trials
 from tests.corpus.conftest import encode, needs_ffmpeg, program, rows, times, write_voice
 
 TEST, DEV = ("id10270", "id10271"), ("id10001", "id10002")
@@ -165,7 +165,7 @@ def test_m4a_without_ffmpeg_is_said_before_any_work(prepare, corpora, tmp_path, 
     for path in sorted((corpora / "vox2").rglob("*.wav")):
         path.rename(path.with_suffix(".m4a"))
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("sdpn.corpus.ffmpeg.library", lambda: None)
+    monkeypatch.setattr("sdpn.audio.decoders.ffmpeg.library", lambda: None)
     with pytest.raises(SdpnError, match=r"ffmpeg is not installed, and it is needed for 6 files below"):
         prepare(corpora)
     assert not (tmp_path / "data" / "train").exists()
@@ -268,7 +268,7 @@ def test_a_rerun_does_no_work_and_reads_no_header_again(prepare, vox, tmp_path, 
     def never(path):
         raise AssertionError(path)
 
-    monkeypatch.setattr("sdpn.corpus.headers.read_header", never)
+    monkeypatch.setattr("sdpn.audio.headers.read_header", never)
     prepare(vox)
 
 

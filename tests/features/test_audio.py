@@ -8,8 +8,9 @@ import pytest
 import soundfile
 from lhotse import Recording
 
-from sdpn.corpus import ffmpeg, pipes
-from sdpn.corpus.reading import _output
+from sdpn.audio import pipes
+from sdpn.audio.decoders import ffmpeg
+from sdpn.audio.read import _output
 from sdpn.errors import OutsideError, SdpnError
 from sdpn.features import audio
 from sdpn.features.audio import AudioCut, load_samples, stream_samples

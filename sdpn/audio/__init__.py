@@ -1,0 +1,1 @@
+"""Recordings: finding their files, reading headers and samples, deciding where speech is."""

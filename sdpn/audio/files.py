@@ -1,0 +1,252 @@
+"""Audio files below a folder: which there are."""
+
+import hashlib
+import io
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from sdpn.audio.decoders import ffmpeg
+from sdpn.errors import SdpnError
+from sdpn.files import atomic_path
+from sdpn.tables import composed
+
+# What libsndfile reads and finds out by itself.
+_NAMES = ("wav", "wave", "flac", "opus", "ogg", "oga", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64")
+EXTENSIONS = frozenset(f".{name}" for name in (*_NAMES, "sph", "nist", "voc", "avr", "htk")) | ffmpeg.EXTENSIONS
+_FOLDERS_PER_JOB = 32
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFile:
+    """An audio file as the file system shows it.
+
+    Attributes:
+        folder: the folder that was listed.
+        raw: its path below that folder, as the file system has it.
+        size: bytes.
+        mtime_ns: when it was changed.
+    """
+
+    folder: str
+    raw: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def path(self) -> str:
+        """Where it lies."""
+        return os.path.join(self.folder, self.raw)
+
+    @property
+    def name(self) -> str:
+        """Its path below the folder in Unicode's composed form (NFC)."""
+        return composed(self.raw)
+
+
+class Skipped(NamedTuple):
+    """A file (or an utterance) that is left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies below a folder.
+
+    Attributes:
+        folder: the folder.
+        files: files with an extension of `EXTENSIONS`, sorted by name.
+        skipped: folders and files that cannot be used.
+        others: how many files have each other extension.
+        passed_over: how many audio files `where` took away.
+    """
+
+    folder: Path
+    files: list[AudioFile]
+    skipped: list[Skipped] = field(default_factory=list)
+    others: Counter = field(default_factory=Counter)
+    passed_over: int = 0
+
+    @property
+    def what_else(self) -> str:
+        """What is there beside audio files, in a few words."""
+        if self.passed_over:
+            return f"{self.passed_over} audio files are of another part"
+        if self.skipped:
+            return f"{self.skipped[0].path}: {self.skipped[0].reason}"
+        if self.others:
+            most = ", ".join(f"{count} {extension}" for extension, count in self.others.most_common(5))
+            return f"other files only ({most})"
+        return "it is empty"
+
+    def where(self, wanted: Callable[[AudioFile], bool]) -> "Listing":
+        """The same with those files alone that are wanted."""
+        files = [file for file in self.files if wanted(file)]
+        return Listing(self.folder, files, self.skipped, self.others, len(self.files) - len(files))
+
+
+def serially(function: Callable, jobs: Iterable[tuple]) -> Iterator:
+    """Yield `function(*job)` for every job, in this process."""
+    return (function(*job) for job in jobs)
+
+
+class _Folder(NamedTuple):
+    """One folder: its name below the listed one, who it is, its audio files as (name, size, time), and the rest."""
+
+    name: str
+    identity: tuple
+    files: list[tuple[str, int, int]]
+    skipped: list[Skipped]
+    others: dict[str, int]
+
+
+class _Pending(NamedTuple):
+    """A folder still to be looked into: its name below the listed one, and who it and those above it are."""
+
+    name: str
+    above: tuple[tuple[int, int], ...]
+
+
+def list_audio(folder: str | Path, run: Callable[..., Iterable] = serially) -> Listing:
+    """List the audio files below `folder`; links are followed, names with a leading dot are passed over.
+
+    A folder that can be reached in two ways is listed once, a link that leads back up not at all.
+
+    Args:
+        run: yields `function(*job)` for every job, in any order.
+
+    Raises:
+        SdpnError: there is no such folder.
+    """
+    root = str(folder)
+    if not os.path.isdir(root):
+        raise SdpnError(f"{folder}: there is no such folder")
+    found: list[_Folder] = []
+    pending = [_Pending("", ())]
+    while pending and len(pending) < _FOLDERS_PER_JOB:  # the upper levels here, until there is enough to share out
+        below = [_look_into(root, one) for one in pending]
+        found += [here for here, _ in below if here is not None]
+        pending = [one for _, more in below for one in more]
+    jobs = [(root, pending[i : i + _FOLDERS_PER_JOB]) for i in range(0, len(pending), _FOLDERS_PER_JOB)]
+    for folders in run(_walk, jobs):
+        found += folders
+    files: list[AudioFile] = []
+    skipped: list[Skipped] = []
+    others: Counter = Counter()
+    entered = set()
+    for here in sorted(found, key=lambda here: (here.name.count("/"), os.fsencode(here.name))):
+        if here.identity in entered:
+            continue
+        entered.add(here.identity)
+        files += [AudioFile(root, os.path.join(here.name, name), *stamp) for name, *stamp in here.files]
+        skipped += here.skipped
+        others.update(here.others)
+    files.sort(key=lambda file: (file.name.encode(), file.raw.encode()))
+    return Listing(Path(folder), files, sorted(skipped), others)
+
+
+def _walk(root: str, pending: Sequence[_Pending]) -> list[_Folder]:
+    """Everything below the folders `pending`."""
+    found, pending = [], list(pending)
+    while pending:
+        here, below = _look_into(root, pending.pop())
+        pending += below
+        if here is not None:
+            found.append(here)
+    return found
+
+
+def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pending]]:
+    """What lies in one folder, and the folders below it; nothing where it is one of those above it."""
+    path = os.path.join(root, folder.name) if folder.name else root
+    files: list[tuple[str, int, int]] = []
+    skipped: list[Skipped] = []
+    others: Counter = Counter()
+    below: list[str] = []
+    try:
+        status = os.stat(path)
+        identity = (status.st_dev, status.st_ino)
+        if identity in folder.above:  # a link that leads back up
+            return None, []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                extension = os.path.splitext(entry.name)[1].lower()
+                if _is_folder(entry):
+                    below.append(os.path.join(folder.name, entry.name))
+                elif extension in EXTENSIONS:
+                    seen = _look_at(entry)
+                    skipped.append(seen) if isinstance(seen, Skipped) else files.append(seen)
+                else:
+                    others[extension or "none"] += 1
+    except OSError as error:
+        return _Folder(folder.name, ("closed", path), [], [Skipped(_readable(path), error.strerror.lower())], {}), []
+    above = (*folder.above, identity)
+    return _Folder(folder.name, identity, files, skipped, others), [_Pending(name, above) for name in below]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _look_at(entry: os.DirEntry) -> tuple[str, int, int] | Skipped:
+    try:
+        entry.path.encode()
+        found = entry.stat()
+    except UnicodeEncodeError:
+        return Skipped(_readable(entry.path), "its name is not UTF-8")
+    except OSError as error:
+        return Skipped(entry.path, error.strerror.lower())
+    if not stat.S_ISREG(found.st_mode):
+        return Skipped(entry.path, "not a regular file")
+    return entry.name, found.st_size, found.st_mtime_ns
+
+
+def _readable(path: str) -> str:
+    return os.fsencode(path).decode(errors="replace")
+
+
+def fingerprint(files: Iterable[AudioFile]) -> str:
+    """A digest of names, sizes and times: it changes when a file is added, removed or replaced."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\n".encode())
+    return total.hexdigest()[:32]
+
+
+def refuse_without_ffmpeg(listing: Listing) -> None:
+    """Make sure that ffmpeg is there where files need it: that is said now, not after hours of work.
+
+    Raises:
+        SdpnError: it is not installed.
+    """
+    lacking = [file for file in listing.files if os.path.splitext(file.raw)[1].lower() in ffmpeg.EXTENSIONS]
+    if lacking and not ffmpeg.available():
+        raise SdpnError(ffmpeg.MISSING.format(f"{len(lacking)} files below {listing.folder} (e.g. {lacking[0].name})"))
+
+
+def write_flac(path: str | Path, samples: np.ndarray, sampling_rate: int) -> None:
+    """Write (n_samples,) samples within [-1, 1] as 16-bit FLAC, atomically.
+
+    They are encoded in memory first: libsndfile does not say why a file could not be written.
+
+    Raises:
+        SdpnError: the disk is full, or the folder may not be written.
+    """
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, sampling_rate, format="FLAC", subtype="PCM_16")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded.getvalue())

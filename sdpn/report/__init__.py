@@ -1,0 +1,1 @@
+"""What stage 6 shows: results files, the page, plots, comparisons."""

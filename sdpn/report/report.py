@@ -1,0 +1,289 @@
+"""The results of an experiment: results.md, results.json and report.html, whose page may hold several experiments."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sdpn.backend.config import BackendConfig
+from sdpn.config import to_dict
+from sdpn.report import page as html
+from sdpn.report import plots
+from sdpn.report.pairs import compare_pairs, name_of
+from sdpn.report.results import (
+    as_json,
+    best_of,
+    cell,
+    columns,
+    environment,
+    legend,
+    markdown,
+    write_texts,
+)
+
+MOST_PAIRS = 400  # comparisons in the page's table, of each trial list those with the best rows first
+NOT_A_CURVE = re.compile(r"step|epoch|second|time|wait|memory|throughput|gpu|device|world|rank$")
+WITH_RANK = "effective_rank"
+
+
+def write_results(
+    exp_dir: Path, name: str, rows: list[dict[str, Any]], settings: BackendConfig, seed: int, points: dict | None
+) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Write the results of an experiment into `exp_dir/results` where they differ from what stands there.
+
+    Args:
+        name: of the corpus.
+        rows: `results.result_rows`.
+        points: the embedding map (`embedding_map`), or None.
+
+    Returns:
+        the comparisons of all pairs, and the paths.
+    """
+    pairs = compare_pairs(rows)
+    settings_text = {**to_dict(settings), "seed": seed}
+    texts = {
+        "results.md": markdown(name, rows, pairs),
+        "results.json": as_json(name, rows, pairs, settings_text),
+        "report.html": report(f"Results: {name}", rows, pairs, {"": (exp_dir, points, settings_text)}),
+    }
+    return pairs, write_texts(exp_dir / "results", texts)
+
+
+def report(
+    title: str,
+    rows: list[dict[str, Any]],
+    pairs: list[dict[str, Any]],
+    experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]],
+) -> str:
+    """The page.
+
+    Args:
+        rows, pairs: the rows of the table, and the comparisons.
+        experiments: name ("" where there is but one) -> its folder, embedding map, and settings of stage 6.
+    """
+    looks = plots.styles(rows)
+    drawn = [json.loads((Path(row["directory"]) / "figures.json").read_text(encoding="utf-8")) for row in rows]
+    page = html.Page(title, headline(rows, pairs))
+    said = html.text(
+        "Below each figure its 95 % interval. Bold: the lowest of its trial list, rows with oracle labels left aside. "
+        "A click on a heading sorts."
+    )
+    page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
+    if pairs:
+        page.section("better", "Which is better", _better(rows, pairs))
+    page.section("det", "DET curves", _det(page, rows, drawn, looks))
+    page.section("scores", "Scores", _histograms(page, rows, drawn))
+    maps = {name: points for name, (_, points, _) in experiments.items() if points}
+    if maps:
+        page.section("map", "Embedding map", _maps(page, maps))
+    curves = _training(page, {name: folder for name, (folder, _, _) in experiments.items()})
+    if curves:
+        page.section("training", "Training", curves)
+    page.section("setup", "Setup", _setup(experiments))
+    return page.html()
+
+
+def headline(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
+    """What came out, in a sentence for each trial list."""
+    parts = []
+    for trials in dict.fromkeys(row["trials"] for row in rows):
+        mine = [row for row in rows if row["trials"] == trials]
+        best = best_of(rows, trials)
+        own = [pair for pair in pairs if best in (rows[pair["a"]], rows[pair["b"]])]
+        rivals = [pair for pair in own if not (rows[pair["a"]]["oracle"] or rows[pair["b"]]["oracle"])]
+        alike = sum(not pair["differences"]["eer_percent"]["shown"] for pair in rivals)
+        n_others = sum(not row["oracle"] for row in mine) - (not best["oracle"])
+        oracle = "" if n_others == len(mine) - 1 else " without oracle labels"
+        others = f", not shown to be better than {alike} of the {n_others} others{oracle}" if alike else ""
+        if own and len(rivals) < n_others:
+            others += f", not compared with {n_others - len(rivals)} others, whose draws are not the same"
+        parts.append(f"{trials}: lowest EER {cell(best, 'eer_percent', True)} % by {name_of(best)}{others}.")
+    return " ".join(parts)
+
+
+def training_curves(folder: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Steps and values of every figure in the training log that is no clock; empty where there is no log."""
+    path = folder / "train.jsonl"
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            figures = json.loads(line)
+        except json.JSONDecodeError:  # cut off by a kill
+            continue
+        if not isinstance(figures, dict) or not isinstance(figures.get("step"), int):
+            continue
+        for name, value in figures.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+            if number and (name == WITH_RANK or not NOT_A_CURVE.search(name)):
+                steps, values = curves.setdefault(name, ([], []))
+                steps.append(figures["step"])
+                values.append(value)
+    return curves
+
+
+def _table(rows: list[dict[str, Any]], looks: list[dict[str, str]]) -> str:
+    """The one table; on a phone, one column holds all the names, so that the first figures stand beside it."""
+    figures = columns(rows)
+    several = any(row.get("experiment") for row in rows)
+    head = ["row", *(["experiment"] if several else []), "system", "back-end", "norm", "trials"]
+    body = []
+    for row, look in zip(rows, looks, strict=True):
+        mine = [other for other in rows if other["trials"] == row["trials"] and not other["oracle"]]
+        trials = f"{row['targets']} / {row['nontargets']}"
+        oracle = "oracle labels" if row["oracle"] else ""
+        backend = row["backend"] + (" + quality" if row["quality"] else "")
+        cells = [html.Cell(name_of(row), f"{row['trials']} {trials} {oracle}", swatch=look, only="narrow")]
+        cells += [html.Cell(row["experiment"], only="wide", name=True)] if several else []
+        cells += [html.Cell(row["system"], swatch=look, only="wide", name=True)]
+        cells += [html.Cell(backend, oracle, only="wide", name=True)]
+        cells += [html.Cell(row["score_norm"], only="wide", name=True), html.Cell(row["trials"], trials, only="wide")]
+        for _, key in figures:
+            best = row in mine and key in row and row[key] == min(other[key] for other in mine if key in other)
+            interval = cell(row, key, True)[len(cell(row, key)) :].strip(" []").replace(", ", " - ")
+            cells.append(html.Cell(cell(row, key), interval, row.get(key), strong=best))
+        body.append(cells)
+    return html.table([*head, *(heading for heading, _ in figures)], body, "error rates")
+
+
+def _better(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
+    lists = list(dict.fromkeys(pair["trials"] for pair in pairs))
+    shown = [
+        pair
+        for trials in lists
+        for pair in [pair for pair in pairs if pair["trials"] == trials][: max(1, MOST_PAIRS // len(lists))]
+    ]
+    best = {trials: best_of(rows, trials) for trials in lists}
+    first, others = [], []
+    for pair in shown:
+        with_best = best[pair["trials"]] in (rows[pair["a"]], rows[pair["b"]])
+        (first if with_best else others).append(pair)
+    parts = [
+        html.text(
+            "The row with the lowest EER of its trial list against each other row: differences, the first minus the "
+            "second; below each its 95 % interval by paired bootstrap over speakers, bold where it leaves zero out. p "
+            "is of the EER, of a single comparison."
+        )
+    ]
+    if first:
+        parts.append(_pairs(rows, first))
+    if others:
+        parts.append(html.fold(f"all other pairs ({len(others)})", _pairs(rows, others)))
+    if len(shown) < len(pairs):
+        parts.append(html.text(f"{len(pairs) - len(shown)} more stand in results.json."))
+    return parts
+
+
+def _pairs(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
+    costs = [key for key in pairs[0]["differences"] if key.startswith("min_dcf")][:2]
+    figures = {"eer_percent": "EER", **{key: f"minDCF({key.removeprefix('min_dcf_')})" for key in costs}}
+    body = []
+    for pair in pairs:
+        b, a, verdict = name_of(rows[pair["b"]]), name_of(rows[pair["a"]]), "no difference shown to"
+        if pair["differences"]["eer_percent"]["shown"]:
+            verdict = "is better than"
+        cells = [html.Cell(b, f"{verdict} {a} ({pair['trials']})", only="narrow")]
+        marks = ["oracle labels" if rows[pair[side]]["oracle"] else "" for side in "ba"]
+        cells += [html.Cell(b, marks[0], only="wide", name=True), html.Cell(verdict, only="wide", name=True)]
+        cells += [html.Cell(a, marks[1], only="wide", name=True), html.Cell(pair["trials"], only="wide")]
+        for key in figures:
+            found, digits = pair["differences"][key], 2 if key == "eer_percent" else 4
+            interval = f"{found['low']:+.{digits}f} to {found['high']:+.{digits}f}"
+            cells.append(html.Cell(f"{found['value']:+.{digits}f}", interval, found["value"], strong=found["shown"]))
+            if key == "eer_percent":
+                cells.append(html.Cell(f"{found['p']:.2g}", "", found["p"]))
+        body.append(cells)
+    head = ["comparison", "row", "verdict", "than", "trials", "EER", "p", *list(figures.values())[1:]]
+    return html.table(head, body, "comparisons")
+
+
+def _det(page: html.Page, rows: list, drawn: list, looks: list) -> list[str]:
+    shapes = plots.symbols(drawn)
+    marks = ", ".join(f"{name} a {shape}" for name, shape in shapes.items())
+    parts = [
+        html.text(f"Misses against false alarms as the threshold moves, nearer to the lower left is better: {marks}.")
+    ]
+    for trials, places in _lists(rows).items():
+        mine = [[things[place] for place in places] for things in (rows, drawn, looks)]
+        parts += [
+            f"<h3>{html.escape(trials)}</h3>",
+            page.plot(plots.det_plot(*mine, shapes), f"DET curves of {trials}"),
+        ]
+        parts.append(html.legend([(name_of(row), look) for row, _, look in zip(*mine, strict=True)]))
+    return parts
+
+
+def _histograms(page: html.Page, rows: list, drawn: list) -> list[str]:
+    parts = [html.text("How the scores of target and non-target trials are spread. The menu chooses the row.")]
+    for trials, places in _lists(rows).items():
+        figure = plots.histogram_plot([rows[place] for place in places], [drawn[place] for place in places])
+        parts += [f"<h3>{html.escape(trials)}</h3>", page.plot(figure, f"histograms of the scores of {trials}")]
+    return parts
+
+
+def _maps(page: html.Page, maps: dict[str, dict[str, Any]]) -> list[str]:
+    parts = [
+        html.text(
+            "Training utterances, a sample, by t-SNE of their x-vectors: alike ones lie near each other, distances "
+            "between groups say little. The largest clusters are coloured; no speaker label is used."
+        )
+    ]
+    for name, points in maps.items():
+        parts += [f"<h3>{html.escape(name)}</h3>"] * bool(name)
+        parts.append(page.plot(plots.map_plot(points), f"embedding map {name}"))
+    return parts
+
+
+def _training(page: html.Page, folders: dict[str, Path]) -> list[str]:
+    curves = {name: training_curves(folder) for name, folder in folders.items()}
+    figures = dict.fromkeys(figure for found in curves.values() for figure in found)
+    drawn = [
+        page.plot(
+            plots.training_plot(
+                figure,
+                {name: found[figure] for name, found in curves.items() if figure in found},
+                plots.colours(curves),
+            ),
+            f"{figure} over the steps",
+        )
+        for figure in figures
+    ]
+    said = html.text("What the training log holds, over the steps.")
+    whose = [(name, {"color": colour, "dash": "solid", "width": 2}) for name, colour in plots.colours(curves).items()]
+    names = [html.legend(whose)] if len(whose) > 1 else []
+    return [said, *names, '<div class="grid">', *drawn, "</div>"] if drawn else []
+
+
+def _setup(experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]]) -> list[str]:
+    """How to make it again, the settings, and the environment; nothing that differs between equal runs."""
+    parts = []
+    for name, (folder, _, settings) in experiments.items():
+        title = f"{name}: " if name else ""
+        training = folder / "config.yaml"
+        asked = " ".join(
+            f"--{key.replace('_', '-')} {shlex.quote(str(value))}"
+            for key, value in settings.items()
+            if value not in (None, "")
+        )
+        again = f"steps/score.py {asked} DATA EXP"
+        if training.exists():
+            again = f"./run.sh --stage 4 --stop-stage 5 --config EXP/config.yaml --data-dir DATA --exp-dir NEW\n{again}"
+        heading = f"{title}how to make it again (DATA, EXP: the folders)"
+        parts.append(html.fold(heading, html.verbatim(again), opened=True))
+        if training.exists():
+            config = training.read_text(encoding="utf-8")
+            parts.append(html.fold(f"{title}training (config.yaml)", html.verbatim(config)))
+        parts.append(html.fold(f"{title}stage 6", html.verbatim(yaml.safe_dump(settings, sort_keys=False))))
+    versions = "\n".join(f"{part} {which}" for part, which in environment().items())
+    parts.append(html.fold("environment", html.verbatim(versions)))
+    return parts
+
+
+def _lists(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """The places of the rows of each trial list."""
+    lists: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        lists.setdefault(row["trials"], []).append(place)
+    return lists

@@ -1,0 +1,237 @@
+"""The results: rows of figures, as a table in Markdown for people, JSON for programs, aligned text for a terminal."""
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sdpn.backend.chain import Chain
+from sdpn.files import digest, remove_partial, write_text
+from sdpn.report.pairs import name_of
+from sdpn.scoring.systems import Scoring
+from sdpn.shards import Work
+
+MOST_SENTENCES = 15  # comparisons of a trial list that results.md spells out; all stand in results.json and the report
+PACKAGES = ("sdpn", "torch", "numpy", "scipy", "scikit-learn", "numba", "lhotse", "kaldiio", "h5py", "plotly")
+
+
+def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[str, Any]]:
+    """One dictionary for each row of the table, its figures not rounded; `directory` is where its score file lies."""
+    rows = []
+    for scoring, work in scored:
+        found = work.report()
+        calibration = scoring.calibration.report() if scoring.calibration else {}
+        of_list = ("trial list", "enrollment", "utterances left out")
+        trials = digest(
+            [scoring.scores.fingerprint.get(part) for part in of_list], found["targets"], found["nontargets"]
+        )
+        made = {name: value for name, value in scoring.scores.report().items() if name != "digest"}
+        rows.append(
+            {
+                "trials": scoring.trials,
+                "system": scoring.system.name,
+                "backend": scoring.backend,
+                "score_norm": scoring.norm,
+                "quality": scoring.quality,
+                "fused": scoring.fused,
+                "oracle": scoring.oracle,
+                "baseline": scoring.system.baseline,
+                **made,
+                "backend_digest": digest(scoring.fitted.fingerprint) if scoring.fitted else None,
+                **found["figures"],
+                "intervals": found["intervals"],
+                "calibration": found["calibration"],
+                "calibrated_by": scoring.calibration.fingerprint["calibration"] if scoring.calibration else None,
+                "not_calibrated": calibration.get("failure"),
+                "targets": found["targets"],
+                "nontargets": found["nontargets"],
+                "trials_digest": trials,
+                "paired": digest(trials, [work.fingerprint[part] for part in ("bootstrap", "speakers")]),
+                "figures_digest": digest(work.fingerprint),
+                "scores": str(scoring.scores_file.relative_to(exp_dir)),
+                "directory": str(scoring.directory),
+            }
+        )
+    return rows
+
+
+def environment() -> dict[str, str]:
+    """What the figures were computed with."""
+    found = {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_texts(directory: Path, texts: dict[str, str]) -> list[Path]:
+    """Write files into `directory` where they differ from what stands there; return their paths."""
+    remove_partial(directory)
+    for name, text in texts.items():
+        path = directory / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+    return [directory / name for name in texts]
+
+
+def as_json(name: str, rows: list[dict[str, Any]], pairs: list[dict[str, Any]], settings: dict[str, Any]) -> str:
+    """results.json."""
+    kept = [{key: cell for key, cell in row.items() if key != "directory"} for row in rows]
+    tree = {"corpus": name, "rows": kept, "comparisons": pairs, "settings": settings, "environment": environment()}
+    return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+
+
+def columns(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The heading and the key of every figure in the table, in order; those that no row has are left out."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    costs = [key.removeprefix("min_dcf_") for key in keys if key.startswith("min_dcf_")]
+    tools = [key for key in keys if key.startswith("eer_percent_")]
+    wanted = [("EER %", "eer_percent")]
+    wanted += [(f"EER % ({key.removeprefix('eer_percent_')})", key) for key in tools]
+    wanted += [(f"minDCF({cost})", f"min_dcf_{cost}") for cost in costs]
+    wanted += [("minCllr", "min_cllr"), ("Cllr raw", "cllr"), ("Cllr", "cllr_calibrated")]
+    for cost in costs:
+        wanted += [(f"actDCF({cost}) raw", f"act_dcf_{cost}"), (f"actDCF({cost})", f"act_dcf_{cost}_calibrated")]
+    return [(heading, key) for heading, key in wanted if any(key in row for row in rows)]
+
+
+def cell(row: dict[str, Any], key: str, interval: bool = False) -> str:
+    """A figure as text, with its 95 % interval where asked for; a dash where the row has none."""
+    if key not in row:
+        return "-"
+    digits = 2 if key.startswith("eer") else 3 if "cllr" in key else 4
+    text = f"{row[key]:.{digits}f}"
+    if interval and key in row["intervals"]:
+        low, high = row["intervals"][key]
+        text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return text
+
+
+def markdown(name: str, rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
+    """results.md: the table, what is better than what, and what the names stand for."""
+    figures = columns(rows)
+    head = [*_names(rows), *(heading for heading, _ in figures), "trials"]
+    rule = ["---"] * len(_names(rows)) + ["---:"] * len(figures) + ["---"]
+    lines = [[*_labels(row, rows), *(cell(row, key, True) for _, key in figures), _trials(row)] for row in rows]
+    table = ["| " + " | ".join(cells) + " |" for cells in [head, rule, *lines]]
+    parts = [f"# Results: {name}", "", *table, ""]
+    if pairs:
+        parts += ["## Which is better", "", *(f"- {line}" for line in sentences(rows, pairs)), ""]
+    return "\n".join([*parts, "## What the names stand for", "", *(f"- {line}" for line in legend(rows)), ""])
+
+
+def plain_text(rows: list[dict[str, Any]]) -> str:
+    """The table with aligned columns for a terminal: names to the left, figures to the right."""
+    shown = [
+        (heading, key)
+        for heading, key in columns(rows)
+        if key.startswith(("eer", "min_dcf")) or key == "cllr_calibrated"
+    ]
+    head = [*_names(rows), "EER %", "95 %", *(heading for heading, key in shown if key != "eer_percent"), "trials"]
+    lines = [head]
+    for row in rows:
+        low, high = row["intervals"].get("eer_percent", (None, None))
+        band = "" if low is None else f"{low:.2f} - {high:.2f}"
+        figures = [cell(row, key) for _, key in shown if key != "eer_percent"]
+        lines.append([*_labels(row, rows), cell(row, "eer_percent"), band, *figures, _trials(row)])
+    widths = [max(len(cells[column]) for cells in lines) for column in range(len(head))]
+    n_names = len(_names(rows))
+    aligned = []
+    for cells in [lines[0], ["-" * width for width in widths], *lines[1:]]:
+        padded = [
+            text.rjust(width) if n_names <= column < len(head) - 1 else text.ljust(width)
+            for column, (text, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        aligned.append("  ".join(padded).rstrip())
+    return "\n".join(aligned)
+
+
+def best_of(rows: list[dict[str, Any]], trials: str) -> dict[str, Any]:
+    """The row of a trial list with the lowest EER; those with oracle labels are no candidates unless all have them."""
+    mine = [row for row in rows if row["trials"] == trials]
+    return min((row for row in mine if not row["oracle"]), key=lambda row: row["eer_percent"], default=mine[0])
+
+
+def sentences(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
+    """For each trial list what is better than what; where there are many pairs, those with the best row alone."""
+    lines = []
+    for trials in dict.fromkeys(pair["trials"] for pair in pairs):
+        mine = [pair for pair in pairs if pair["trials"] == trials]
+        if len(mine) > MOST_SENTENCES:
+            best = best_of(rows, trials)
+            mine = [pair for pair in mine if best is rows[pair["b"]] or best is rows[pair["a"]]]
+        lines += [f"{trials}: {pair['sentence']}" for pair in mine[:MOST_SENTENCES]]
+        if len(mine) > MOST_SENTENCES:
+            lines.append(f"{trials}: {len(mine) - MOST_SENTENCES} rows further behind are in results.json")
+    return lines
+
+
+def legend(rows: list[dict[str, Any]]) -> list[str]:
+    """What the names in the table stand for, each once, in the order of the table."""
+    lines = []
+    for row in rows:
+        lines.append(f"trials {row['trials']}: {row['targets']} target, {row['nontargets']} non-target")
+    for row in rows:
+        if row["fused"]:
+            weights = ", ".join(f"{weight:.3g} x {name}" for name, weight in row["weights"].items())
+            lines.append(f"{_of(row)}: logistic regression, {weights} {row['offset']:+.3g}")
+            continue
+        learned = ""
+        if Chain(row["chain"]).needs_classes:
+            learned = f"; classes: {row['pseudo_speakers']} pseudo-speakers, no labels"
+            if row["oracle"]:
+                learned = "; classes: oracle, the speaker labels that the corpus has"
+        if row["adaptation_set"]:
+            learned += f"; adapted to '{row['adaptation_set']}' without its labels"
+        lines.append(f"{_of(row)}: `{row['chain']}`{learned}")
+        if row["quality"]:
+            lines.append(f"quality: {', '.join(row['quality'])} of both sides beside the score, by logistic regression")
+    for row in rows:
+        if row.get("cohort"):
+            cohort = {"utterances": "training utterances", "clusters": "means of pseudo-speakers"}[row["cohort"]]
+            top = f", the {row['top_n']} largest scores" if row["top_n"] else ""
+            lines.append(f"score normalization {row['score_norm']}: cohort of {row['cohort_size']} {cohort}{top}")
+    lines += _calibration_legend(rows)
+    if any(row["intervals"] for row in rows):
+        lines.append("intervals: 95 %, by bootstrap over speakers; comparisons by the same draws, paired")
+        lines.append("p: of a single comparison, not corrected for the number of comparisons")
+    return list(dict.fromkeys(lines))
+
+
+def _calibration_legend(rows: list[dict[str, Any]]) -> list[str]:
+    calibrated = any(row["calibration"] for row in rows)
+    lines = []
+    if calibrated:
+        lines.append(
+            "raw: scores taken at their word as log-likelihood ratios; without raw: after calibration by logistic "
+            "regression"
+        )
+        for name in dict.fromkeys(row["calibrated_by"] for row in rows if row["calibrated_by"]):
+            clusters = "trials within and between clusters of the training set: pseudo-labels, no speaker label"
+            on = clusters if name == "clusters" else f"the trial list {name}, whose own rows know too much"
+            lines.append(f"calibration: on {on}")
+    lines += [f"{name_of(row)}: not calibrated: {row['not_calibrated']}" for row in rows if row["not_calibrated"]]
+    return lines
+
+
+def _of(row: dict[str, Any]) -> str:
+    """System and back-end, after the experiment where there are several, which may differ in what they learned."""
+    experiment = f"{row['experiment']}: " if row.get("experiment") else ""
+    return f"{experiment}{row['system']}, {row['backend']}"
+
+
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    return [*(["experiment"] if any(row.get("experiment") for row in rows) else []), "system", "back-end", "norm"]
+
+
+def _labels(row: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    experiment = [row.get("experiment", "")] if any(other.get("experiment") for other in rows) else []
+    backend = f"{row['backend']} + quality" if row["quality"] else row["backend"]
+    return [*experiment, row["system"], backend, row["score_norm"]]
+
+
+def _trials(row: dict[str, Any]) -> str:
+    return f"{row['trials']} ({row['targets']}/{row['nontargets']})"

@@ -1,0 +1,1 @@
+"""Stage 6: back-ends fitted, trials scored, error rates computed."""

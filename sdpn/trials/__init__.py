@@ -1,0 +1,1 @@
+"""Trial lists and enrollment maps: read, written, and as arrays."""

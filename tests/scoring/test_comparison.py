@@ -1,0 +1,647 @@
+"""Stage 6 from end to end, on x-vectors of a synthetic corpus whose speakers are easy to tell apart."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from sdpn.backend.chain_file import digest_of, load_chain, network_of
+from sdpn.corpus.layout import Corpus
+from sdpn.errors import SdpnError
+from sdpn.evaluation.metrics import cllr, eer, min_dcf
+from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
+from sdpn.report import embedding_map
+from sdpn.report.experiments import compare_experiments
+from sdpn.scoring import comparison
+from sdpn.scoring.comparison import compute_figures
+from sdpn.scoring.system_scorer import SystemScorer
+from sdpn.shards import Work
+
+REPOSITORY = Path(__file__).parents[2]
+STEP = REPOSITORY / "steps" / "score.py"
+DIMENSIONS = 24
+LISTS = ("eval", "eval_short")
+
+
+def write_set(directory, prefix, n_speakers, per_speaker, noise, seed):
+    """x-vectors of a set: speakers in 16 of the dimensions, noise of unequal variance in all."""
+    rng = np.random.default_rng(seed)
+    speakers = np.hstack([rng.normal(size=(n_speakers, 16)), np.zeros((n_speakers, DIMENSIONS - 16))])
+    vectors = speakers.repeat(per_speaker, axis=0) + 1
+    vectors += noise * np.linspace(0.3, 1.5, DIMENSIONS) * rng.normal(size=vectors.shape)
+    ids = [f"{prefix}{i // per_speaker:02d}-{i % per_speaker}" for i in range(len(vectors))]
+    written = write_xvectors(directory, XVectors(ids, vectors.astype(np.float32), np.full(len(ids), 200)))
+    Work(directory, "xvectors", {"model": f"of {directory.parents[1].name}"}).finish(written)
+    return ids
+
+
+def write_trials(path, ids):
+    pairs = [(a, b, "target" if a[:4] == b[:4] else "nontarget") for a, b in combinations(ids, 2)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{a} {b} {label}\n" for a, b, label in pairs))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_map():
+    """A map of few points: it takes most of the time of a run this small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding_map, "MOST_POINTS", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A data folder and an experiment as stages 0 to 5 leave them."""
+    root = tmp_path_factory.mktemp("prepared")
+    systems = [("xvectors", 0.8), ("systems/fbank-stats/xvectors", 2.0), ("systems/untrained/xvectors", 1.5)]
+    for folder, noise in systems:
+        write_set(root / "exp" / folder / "train", "tr", 30, 8, noise, seed=1)
+        ids = write_set(root / "exp" / folder / "eval", "ev", 8, 5, noise, seed=2)
+    data = root / "data"
+    data.mkdir()
+    Corpus("synthetic", "train", ["eval"], dict.fromkeys(LISTS, "eval")).write(data)
+    write_trials(data / "trials" / "eval.txt", ids)
+    write_trials(data / "trials" / "eval_short.txt", ids[::2])
+    return root
+
+
+@pytest.fixture
+def root(prepared, tmp_path):
+    """A copy to spoil."""
+    shutil.copytree(prepared, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def score(root, *options):
+    """Run the step in this process, where errors are exceptions."""
+    spec = importlib.util.spec_from_file_location("score", STEP)
+    step = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(step)
+    config = [] if "--config" in options else ["--config", str(REPOSITORY / "conf" / "backend.yaml")]
+    draws = [] if "--bootstrap" in options else ["--bootstrap", "200"]
+    step.main.main([*config, *draws, *options, str(root / "data"), str(root / "exp")], standalone_mode=False)
+
+
+def results(root):
+    return json.loads((root / "exp" / "results" / "results.json").read_text())["rows"]
+
+
+def read_scores(path):
+    rows = [line.split() for line in path.read_text().splitlines()]
+    return [row[:2] for row in rows], np.array([float(row[2]) for row in rows])
+
+
+def everything(root):
+    return {path: path.read_bytes() for path in sorted((root / "exp").rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def scored(prepared, tmp_path_factory):
+    root = tmp_path_factory.mktemp("scored") / "run"
+    shutil.copytree(prepared, root)
+    score(root)
+    return root
+
+
+def test_every_list_system_back_end_and_normalization_is_a_row(scored):
+    rows = [tuple(row[key] for key in ("system", "backend", "score_norm")) for row in results(scored)]
+    one_list = [
+        *[("sdpn", backend, norm) for backend in ("cosine", "lda-plda") for norm in ("none", "as")],
+        *[(name, "cosine", "none") for name in ("fbank-stats", "fbank-stats whitened", "untrained")],
+    ]
+    assert rows == 2 * one_list
+    assert [row["trials"] for row in results(scored)] == 7 * ["eval"] + 7 * ["eval_short"]
+
+
+def test_a_fitted_back_end_that_is_gone_is_made_again_and_no_score_with_it(scored, tmp_path):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    before = everything(root)
+    (root / "exp" / "backends" / "sdpn" / "lda-plda.h5").unlink()
+    score(root)
+    assert everything(root) == before
+
+
+LDA_PLDA = ("--backends", "lda-plda", "--score-norm", "none")
+
+
+def test_a_back_end_fitted_with_other_settings_is_fitted_again_and_no_score_with_it(scored, tmp_path, capsys):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    fitted, scores = root / "exp/backends/sdpn/lda-plda.h5", root / "exp/scores/eval/sdpn/lda-plda/scores.txt"
+    before, made = everything(root), scores.stat().st_mtime_ns
+    score(root, "--backends", "lda-plda", "--score-norm", "as", "--clusters", "20")
+    assert fitted.read_bytes() != before[fitted]
+    assert digest_of(fitted) == results(root)[0]["backend_digest"]
+    capsys.readouterr()
+    score(root, *LDA_PLDA)
+    out = capsys.readouterr().out
+    assert "8 score files, 8 of them done already" in out
+    assert out.count("lda-plda, the fitted back-end: clusters changed: fitted again") == 1
+    assert scores.stat().st_mtime_ns == made
+    assert fitted.read_bytes() == before[fitted]
+    assert digest_of(fitted) == results(root)[0]["backend_digest"]
+    for path in (root / "exp/backends/sdpn/clusters.npy", root / "exp/results/map.json"):
+        assert path.read_bytes() == before[path]
+
+
+def test_a_back_end_of_a_run_killed_after_it_was_fitted_is_fitted_again(scored, tmp_path, monkeypatch):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    fitted, before = root / "exp/backends/sdpn/lda-plda.h5", everything(root)
+    of_row = results(root)[2]["backend_digest"]
+    assert digest_of(fitted) == of_row
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(click.Abort):
+        patch.setattr(SystemScorer, "_calibration", killed)
+        score(root, *LDA_PLDA, "--clusters", "20")
+    assert digest_of(fitted) != of_row == results(root)[2]["backend_digest"]
+    score(root)
+    assert everything(root) == before
+
+
+def test_an_experiment_whose_stage_6_was_killed_is_not_compared(scored, tmp_path, monkeypatch):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    compare_experiments([root / "exp"], tmp_path / "page")
+    computed = iter(range(2))
+
+    def killed(*given):
+        if next(computed, None) is None:
+            raise KeyboardInterrupt
+        return compute_figures(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(click.Abort):
+        patch.setattr(comparison, "compute_figures", killed)
+        score(root, "--seed", "2", "--backends", "cosine", "--score-norm", "none")
+    with pytest.raises(SdpnError, match=r"scores/eval/sdpn/cosine are not those of .*: run stage 6 on .*exp again"):
+        compare_experiments([root / "exp"], tmp_path / "page")
+    score(root)
+    compare_experiments([root / "exp"], tmp_path / "page")
+
+
+def test_a_back_end_that_does_not_say_how_it_was_fitted_is_fitted_again(scored, tmp_path):
+    root = tmp_path / "run"
+    shutil.copytree(scored, root)
+    before = everything(root)
+    (root / "exp/backends/sdpn/done/fitted.lda-plda.json").unlink()
+    (root / "exp/backends/sdpn/lda-plda.h5").write_bytes(b"of an earlier version")
+    score(root)
+    assert everything(root) == before
+
+
+def test_rows_of_two_lists_are_not_compared_though_their_trials_have_the_same_names(root):
+    shutil.copy(root / "data/trials/eval.txt", root / "data/trials/eval_short.txt")
+    score(root)
+    tree = json.loads((root / "exp/results/results.json").read_text())
+    assert len({row["paired"] for row in tree["rows"]}) == 1
+    for pair in tree["comparisons"]:
+        assert {tree["rows"][pair[side]]["trials"] for side in "ab"} == {pair["trials"]}
+    assert len(tree["comparisons"]) == 2 * 7 * 6 / 2
+
+
+def test_cosine_scores_are_those_of_the_definition(scored):
+    train, found = (read_xvectors(scored / "exp" / "xvectors" / name) for name in ("train", "eval"))
+    centred = dict(zip(found.ids, found.vectors - train.vectors.mean(axis=0, dtype=np.float64), strict=True))
+    pairs, scores = read_scores(scored / "exp/scores/eval/sdpn/cosine/scores.txt")
+    lines = (scored / "data/trials/eval.txt").read_text().splitlines()
+    assert pairs == [line.split()[:2] for line in lines]
+    expected = [centred[a] @ centred[b] / np.linalg.norm(centred[a]) / np.linalg.norm(centred[b]) for a, b in pairs]
+    np.testing.assert_allclose(scores, expected, atol=1e-12)
+
+
+def test_figures_are_computed_from_the_scores_as_written(scored):
+    for row in results(scored):
+        pairs, scores = read_scores(scored / "exp" / row["scores"])
+        target = np.array([a[:4] == b[:4] for a, b in pairs])
+        assert (row["targets"], row["nontargets"]) == (target.sum(), (~target).sum())
+        assert row["eer_percent"] == 100 * eer(scores[target], scores[~target])
+        assert row["min_dcf_0.01"] == min_dcf(scores[target], scores[~target], 0.01)
+        assert row["min_dcf_0.05"] == min_dcf(scores[target], scores[~target], 0.05)
+
+
+def test_plda_learned_from_clusters_beats_cosine(scored):
+    figures = {(row["backend"], row["score_norm"]): row for row in results(scored)[:4]}
+    assert figures["lda-plda", "none"]["eer_percent"] < figures["cosine", "none"]["eer_percent"]
+    assert figures["lda-plda", "none"]["pseudo_speakers"] == pytest.approx(30, abs=3)
+    assert figures["cosine", "none"]["pseudo_speakers"] is None
+    assert figures["lda-plda", "as"]["cohort_size"] == 240 and figures["lda-plda", "as"]["top_n"] == 240
+
+
+def test_the_table_stands_in_markdown_with_its_legend(scored):
+    text = (scored / "exp" / "results" / "results.md").read_text()
+    lines = text.splitlines()
+    row = results(scored)[2]
+    low, high = row["intervals"]["eer_percent"]
+    assert lines[2].startswith(
+        "| system | back-end | norm | EER % | minDCF(0.01) | minDCF(0.05) | minCllr | Cllr raw | Cllr"
+    )
+    assert f"| sdpn | lda-plda | none | {row['eer_percent']:.2f} [{low:.2f}, {high:.2f}] | " in text
+    assert "- trials eval_short: 16 target, 174 non-target" in lines
+    assert "- sdpn, cosine: `mean-subtract | length-norm | cosine`" in lines
+    assert "- fbank-stats whitened, cosine: `whiten | length-norm | cosine`" in lines
+    assert "- score normalization as: cohort of 240 training utterances, the 240 largest scores" in lines
+    assert any(line.startswith("- sdpn, lda-plda: `") and "pseudo-speakers, no labels" in line for line in lines)
+    assert any("pseudo-labels, no speaker label" in line for line in lines)
+
+
+def test_every_figure_has_an_interval_about_it(scored):
+    for row in results(scored):
+        figures = [name for name in row if name.startswith(("eer", "min_", "act_", "cllr"))]
+        assert len(figures) == (10 if row["system"] == "sdpn" else 7)
+        assert set(row["intervals"]) == set(figures)
+        for low, high in row["intervals"].values():
+            assert 0 <= low <= high
+        assert row["intervals"]["eer_percent"][0] <= row["eer_percent"] <= row["intervals"]["eer_percent"][1]
+
+
+def test_calibration_on_clusters_makes_ratios_of_the_scores(scored):
+    for row in results(scored)[:4]:
+        assert row["cllr_calibrated"] < row["cllr"] or row["cllr_calibrated"] < 0.5
+        assert row["min_cllr"] <= row["cllr_calibrated"] + 1e-9
+        assert row["calibrated_by"] == "clusters" and row["not_calibrated"] is None
+        scores = read_scores(scored / "exp" / row["scores"])[1]
+        ratios = row["calibration"]["weight"] * scores + row["calibration"]["offset"]
+        target = np.array([a[:4] == b[:4] for a, b in read_scores(scored / "exp" / row["scores"])[0]])
+        assert row["cllr_calibrated"] == pytest.approx(cllr(ratios[target], ratios[~target]))
+
+
+def test_all_pairs_of_a_list_are_compared(scored):
+    tree = json.loads((scored / "exp" / "results" / "results.json").read_text())
+    pairs = [pair for pair in tree["comparisons"] if pair["trials"] == "eval"]
+    assert len(pairs) == 7 * 6 // 2 and len(tree["comparisons"]) == 2 * len(pairs)
+    for pair in pairs:
+        a, b, difference = tree["rows"][pair["a"]], tree["rows"][pair["b"]], pair["differences"]["eer_percent"]
+        assert difference["value"] == b["eer_percent"] - a["eer_percent"] <= 0
+        verdict = "is better than" if difference["shown"] else "no difference shown between"
+        assert verdict in pair["sentence"]
+    best = "sdpn lda-plda is better than sdpn cosine: EER"
+    assert any(pair["sentence"].startswith(best) for pair in pairs)
+    assert f"- eval: {best}" in (scored / "exp" / "results" / "results.md").read_text()
+
+
+def test_the_fitted_back_ends_are_kept(scored):
+    path = scored / "exp" / "backends" / "sdpn" / "cosine.h5"
+    chain, rows = load_chain(path), json.loads((scored / "exp" / "results" / "results.json").read_text())["rows"]
+    assert network_of(path) == rows[0]["network"] == "of exp"
+    found = read_xvectors(scored / "exp" / "xvectors" / "eval")
+    place = {name: row for row, name in enumerate(found.ids)}
+    pairs, scores = read_scores(scored / "exp/scores/eval/sdpn/cosine/scores.txt")
+    e, t = np.array([[place[a], place[b]] for a, b in pairs]).T
+    vectors = chain.transform(found.vectors)
+    np.testing.assert_allclose(chain.scorer.score_pairs(vectors, vectors, e, t), scores)
+
+
+def test_what_the_data_do_not_allow_is_said_and_the_table_is_printed(root, capsys):
+    score(root)
+    out = capsys.readouterr().out
+    assert "lda: 150 dimensions asked for, 24 kept" in out
+    assert "adaptive s-norm: top_n lowered from 300 to 240, the size of the cohort" in out
+    table = [
+        line
+        for line in out.splitlines()
+        if line.split("  ")[0] in ("sdpn", "fbank-stats", "fbank-stats whitened", "untrained")
+    ]
+    assert len(table) == 14 and len({line.index("  eval") for line in table}) == 1
+
+
+def test_a_second_run_does_no_work(root, capsys):
+    score(root)
+    before = {path: path.stat().st_mtime_ns for path in everything(root) if path.name != ".lock"}
+    first = capsys.readouterr().out
+    score(root)
+    second = capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "14 score files, 14 of them done already" in second and "fitted" not in second
+    assert first[first.index("system  ") :] == second[second.index("system  ") :]
+
+
+def test_the_same_inputs_give_the_same_bytes(scored, root):
+    score(root, "--backends", "lda-plda")  # made in another order, and cut short
+    shutil.rmtree(root / "exp/scores/eval/sdpn/lda-plda+as")
+    score(root)
+    relative = {path.relative_to(root): text for path, text in everything(root).items()}
+    assert relative == {path.relative_to(scored): text for path, text in everything(scored).items()}
+
+
+def test_only_what_a_change_touches_is_redone_and_the_reason_is_said(root, capsys):
+    score(root)
+    capsys.readouterr()
+    score(root, "--top-n", "20")
+    out = capsys.readouterr().out
+    assert (
+        "eval: sdpn cosine+as: top_n changed: redone" in out and "eval: sdpn lda-plda+as: top_n changed: redone" in out
+    )
+    assert "14 score files, 10 of them done already" in out
+    score(root, "--top-n", "20", "--clusters", "20")
+    out = capsys.readouterr().out
+    redone = {line.strip() for line in out.splitlines() if line.endswith("redone")}
+    lda_plda = {f"{name}: sdpn lda-plda{n}" for name in LISTS for n in ("", "+as")}
+    cosine = {
+        row.replace("lda-plda", "cosine") for row in lda_plda
+    }  # its scores know no clusters, its calibration does
+    assert redone == {f"{row}: clusters changed: redone" for row in lda_plda} | {
+        f"{row}, calibration trials: clusters changed: redone" for row in lda_plda | cosine
+    }
+    assert results(root)[2]["pseudo_speakers"] == 20
+
+
+def test_other_vectors_are_scored_anew(root, capsys):
+    score(root, "--backends", "cosine")
+    write_set(root / "exp/systems/untrained/xvectors/eval", "ev", 8, 5, 0.1, seed=5)
+    capsys.readouterr()
+    score(root, "--backends", "cosine")
+    out = capsys.readouterr().out
+    assert "eval: untrained cosine: evaluation x-vectors changed: redone" in out
+    assert "10 score files, 8 of them done already" in out
+
+
+def test_what_a_killed_run_left_half_written_goes_with_the_next(root):
+    score(root)
+    before = everything(root)
+    folders = ("backends/sdpn", "backends/sdpn/done", "scores/eval/sdpn/cosine", "results")
+    for folder in folders:
+        (root / "exp" / folder / ".something.partial-123.h5").write_bytes(b"half")
+    score(root)
+    assert everything(root) == before
+
+
+def test_a_missing_score_file_is_made_again(root, capsys):
+    score(root, "--backends", "cosine")
+    path = root / "exp/scores/eval/sdpn/cosine+as/scores.txt"
+    text = path.read_bytes()
+    path.unlink()
+    capsys.readouterr()
+    score(root, "--backends", "cosine")
+    assert "eval: sdpn cosine+as: scores.txt is missing: redone" in capsys.readouterr().out
+    assert path.read_bytes() == text
+
+
+def test_a_score_changed_by_hand_is_made_again_although_the_file_has_its_size(root, capsys):
+    score(root, "--backends", "cosine")
+    path = root / "exp/scores/eval/sdpn/cosine/scores.txt"
+    text, figures = path.read_bytes(), results(root)
+    last = text[-2:-1]
+    path.write_bytes(text[:-2] + (b"1" if last == b"2" else b"2") + b"\n")
+    capsys.readouterr()
+    score(root, "--backends", "cosine")
+    assert "eval: sdpn cosine: scores.txt has been changed: redone" in capsys.readouterr().out
+    assert path.read_bytes() == text and results(root) == figures
+
+
+def test_a_fusion_takes_no_scores_of_an_earlier_run(root):
+    fusion = ("--backends", "cosine,lda-plda", "--score-norm", "none", "--fusion", "cosine, lda-plda")
+    score(root, *fusion)
+    assert len(results(root)) == 12
+    with pytest.raises(SdpnError, match="999 clusters"):  # the score files of lda-plda are still there
+        score(root, *fusion, "--clusters", "999")
+    assert {row["backend"] for row in results(root)} == {"cosine"}
+
+
+def test_utterances_left_out_since_are_left_out(root, capsys):
+    score(root, "--backends", "cosine")
+    (root / "data/eval").mkdir()
+    (root / "data/eval/skipped.tsv").write_text("ev00-0\ttoo short\n")
+    capsys.readouterr()
+    score(root, "--backends", "cosine")
+    said = capsys.readouterr()
+    assert "eval: sdpn cosine: utterances left out changed: redone" in said.out
+    assert "eval: 39 trials left out, of 1 utterances that could not be used" in said.err
+    assert results(root)[0]["targets"] + results(root)[0]["nontargets"] == 780 - 39
+
+
+def test_the_map_knows_no_clusters_of_another_networks_x_vectors(root):
+    score(root, "--backends", "cosine", "--score-norm", "none")
+    tree = json.loads((root / "exp/results/map.json").read_text())
+    assert max(tree["cluster"]) >= 0
+    write_set(root / "exp/xvectors/train", "tr", 40, 8, 0.8, seed=6)
+    score(root, "--backends", "cosine", "--score-norm", "none", "--calibration", "none")
+    assert set(json.loads((root / "exp/results/map.json").read_text())["cluster"]) == {-1}
+
+
+def test_the_map_shows_no_clusters_of_other_settings(root):
+    cosine = ("--backends", "cosine", "--score-norm", "none", "--calibration", "none")
+    score(root, "--backends", "cosine", "--score-norm", "none", "--clusters", "20")
+    assert max(json.loads((root / "exp/results/map.json").read_text())["cluster"]) >= 0
+    score(root, *cosine)
+    assert set(json.loads((root / "exp/results/map.json").read_text())["cluster"]) == {-1}
+    score(root, *cosine, "--clusters", "20")
+    assert max(json.loads((root / "exp/results/map.json").read_text())["cluster"]) >= 0
+
+
+def test_the_cohort_can_be_the_means_of_the_clusters(root):
+    score(root, "--backends", "cosine", "--score-norm", "z,t,s,as", "--cohort", "clusters", "--clusters", "25")
+    rows = results(root)[:4]
+    assert [row["score_norm"] for row in rows] == ["z", "t", "s", "as"]
+    assert {row["cohort_size"] for row in rows} == {row["pseudo_speakers"] for row in rows} <= {23, 24, 25}
+    assert len({row["eer_percent"] for row in rows}) > 1
+
+
+def test_the_seed_chooses_the_sample_of_the_cohort(root):
+    options = ("--backends", "cosine", "--cohort-size", "50", "--top-n", "10")
+    score(root, *options)
+    first = (root / "exp/scores/eval/sdpn/cosine+as/scores.txt").read_text()
+    score(root, *options, "--seed", "2")
+    assert (root / "exp/scores/eval/sdpn/cosine+as/scores.txt").read_text() != first
+
+
+def test_without_baselines_only_the_trained_network_is_scored(root):
+    shutil.rmtree(root / "exp/systems")
+    score(root, "--backends", "cosine", "--score-norm", "none")
+    assert [(row["system"], row["trials"]) for row in results(root)] == [("sdpn", "eval"), ("sdpn", "eval_short")]
+
+
+def rewrite(root, name, change):
+    directory = root / "exp/xvectors" / name
+    found = read_xvectors(directory)
+    write_xvectors(directory, XVectors(found.ids, change(found.vectors.copy()), found.num_frames))
+
+
+def broken_nan(root):
+    def change(vectors):
+        vectors[[1, 3], 0] = np.nan
+        return vectors
+
+    rewrite(root, "eval", change)
+
+
+def append_trial(root, line):
+    with open(root / "data/trials/eval.txt", "a") as opened:
+        opened.write(line + "\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "sentence"),
+    [
+        (lambda root: shutil.rmtree(root / "exp/xvectors"), (), "exp/xvectors is missing: run stage 5 first"),
+        (
+            lambda root: shutil.rmtree(root / "exp/xvectors/eval"),
+            (),
+            "xvectors/eval/xvector.ark is missing: run stage 5",
+        ),
+        (lambda root: (root / "data/corpus.json").unlink(), (), "corpus.json is missing: run stage 0 first"),
+        (lambda root: (root / "data/trials/eval.txt").unlink(), (), "trials/eval.txt is missing: run stage 0 first"),
+        (lambda root: Corpus("x", "train", ["eval"], {}).write(root / "data"), (), "there are no trial lists"),
+        (lambda root: append_trial(root, "ev00-0 ev99-0 target"), (), "1 of its 41 utterances have no x-vector in"),
+        (lambda root: append_trial(root, "ev00-0 ev01-0 maybe"), (), "line 781: expected `enroll test target"),
+        (broken_nan, (), r"2 of 40 x-vectors hold NaN or infinity: ev00-1, ev00-3"),
+        (lambda root: rewrite(root, "eval", lambda v: v[:, :9]), (), "have 9 dimensions, those of 'train' 24"),
+        (lambda root: rewrite(root, "train", np.ones_like), (), "all 240 x-vectors are the same"),
+        (
+            lambda root: rewrite(root, "eval", lambda v: v * (np.arange(len(v)) > 1)[:, None]),
+            ("--backends", "cosine-raw"),
+            "length-norm: 2 of 40 vectors have length zero",
+        ),
+        (lambda root: None, ("--backends", "gmm"), "'backends' is unknown: gmm; allowed"),
+        (lambda root: None, ("--score-norm", "zz"), "'score_norm' is unknown: zz"),
+        (lambda root: None, ("--clusters", "999"), "999 clusters asked for, but at most 240"),
+        (lambda root: None, ("--config", "none.yaml"), "none.yaml: there is no such configuration file"),
+    ],
+)
+def test_bad_input_is_one_sentence(root, spoil, options, sentence):
+    spoil(root)
+    with pytest.raises(SdpnError, match=sentence):
+        score(root, *options)
+    if (root / "exp" / "results" / "results.json").exists():  # rows that could be scored are kept
+        assert len(results(root)) < 14
+
+
+def test_a_back_end_that_cannot_be_fitted_costs_its_own_rows_alone(root, capsys):
+    with pytest.raises(
+        SdpnError, match=r"rows are missing above, and 1 warnings say why; the first: sdpn, lda-plda: .*999 clusters"
+    ):
+        score(root, "--clusters", "999")
+    rows = {(row["system"], row["backend"]) for row in results(root)}
+    assert ("sdpn", "cosine") in rows and ("untrained", "cosine") in rows and ("sdpn", "lda-plda") not in rows
+    err = capsys.readouterr().err
+    assert "999 clusters" in err and "sdpn, cosine: not calibrated: " in err
+
+
+def test_the_program_exits_1_with_the_sentence_and_without_a_traceback(root):
+    shutil.rmtree(root / "exp" / "xvectors")
+    command = [sys.executable, STEP, root / "data", root / "exp"]
+    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert finished.stderr == f"error: {root}/exp/xvectors is missing: run stage 5 first\n"
+
+
+def test_two_runs_at_once_do_not_mix(root):
+    from sdpn.files import exclusive
+
+    with exclusive(root / "exp" / "scores"), pytest.raises(SdpnError, match="another run is writing"):
+        score(root)
+
+
+def test_a_normalization_that_fails_costs_its_own_rows_alone(root, capsys):
+    def twice(vectors):  # the two largest cohort scores are those of one vector
+        vectors[1::2] = vectors[::2]
+        return vectors
+
+    rewrite(root, "train", twice)
+    with pytest.raises(SdpnError, match=r"rows are missing above, .*sdpn, cosine: as: .* are all equal"):
+        score(root, "--backends", "cosine", "--score-norm", "none,s,as", "--top-n", "2")
+    assert [row["score_norm"] for row in results(root) if row["system"] == "sdpn"] == 2 * ["none", "s"]
+
+
+def test_oracle_labels_are_used_when_asked_for_and_marked(root):
+    ids = read_xvectors(root / "exp/xvectors/train").ids
+    (root / "data/train").mkdir()
+    (root / "data/train/utt2spk.oracle").write_text("".join(f"{name} {name[:4]}\n" for name in ids))
+    score(root, "--backends", "lda-plda,oracle-lda-plda", "--score-norm", "none")
+    plain, oracle = results(root)[:2]
+    assert (plain["oracle"], oracle["oracle"], oracle["backend"]) == (False, True, "oracle-lda-plda")
+    assert oracle["pseudo_speakers"] is None
+    text = (root / "exp/results/results.md").read_text()
+    assert "classes: oracle, the speaker labels that the corpus has" in text
+    assert "oracle labels" in (root / "exp/results/report.html").read_text()
+
+
+def test_oracle_labels_that_are_not_there_are_asked_for(root):
+    with pytest.raises(SdpnError, match=r"utt2spk.oracle is missing: run stage 1 first"):
+        score(root, "--backends", "oracle-lda-plda")
+
+
+def test_fusions_and_quality_measures_are_rows_of_the_same_table(root, capsys):
+    options = ("--backends", "cosine,lda-plda", "--quality", "norm,cohort-mean", "--fusion", "cosine+as, lda-plda")
+    score(root, *options)
+    rows = results(root)
+    names = [(row["backend"], row["score_norm"], bool(row["quality"])) for row in rows[:9]]
+    both = [(backend, norm, q) for backend in ("cosine", "lda-plda") for norm in ("none", "as") for q in (False, True)]
+    assert names == [*both, ("fusion(cosine+as, lda-plda)", "none", False)]
+    fused, parts = rows[8], [rows[2], rows[4]]
+    assert list(fused["weights"]) == ["cosine+as", "lda-plda"]
+    scores = [read_scores(root / "exp" / row["scores"])[1] for row in (*parts, fused)]
+    expected = sum(w * s for w, s in zip(fused["weights"].values(), scores[:2], strict=True)) + fused["offset"]
+    np.testing.assert_allclose(scores[2], expected)
+    assert "cllr" not in fused and "cllr_calibrated" in fused and "cllr" not in rows[1]
+    assert fused["eer_percent"] < parts[0]["eer_percent"]
+    capsys.readouterr()
+    score(root, *options)
+    assert "24 score files, 24 of them done already" in capsys.readouterr().out
+
+
+def test_calibration_may_be_on_a_trial_list(root):
+    score(root, "--backends", "cosine", "--score-norm", "none", "--calibration", "eval_short")
+    row = results(root)[0]
+    assert row["calibrated_by"] == "eval_short"
+    saved = np.load(root / "exp/scores/eval/sdpn/cosine/calibration.npy")
+    short = read_scores(root / "exp/scores/eval_short/sdpn/cosine/scores.txt")[1]
+    np.testing.assert_array_equal(saved[0], short)
+    with pytest.raises(SdpnError, match="'calibration' is 'dev'; allowed: clusters, none, or a trial list"):
+        score(root, "--calibration", "dev")
+
+
+def test_calibration_and_bootstrap_may_be_left_out(root):
+    score(root, "--backends", "cosine", "--score-norm", "none", "--calibration", "none", "--bootstrap", "0")
+    tree = json.loads((root / "exp/results/results.json").read_text())
+    assert tree["comparisons"] == [] and tree["rows"][0]["intervals"] == {}
+    assert "cllr_calibrated" not in tree["rows"][0]
+
+
+def test_models_of_several_utterances_are_scored_by_their_map(root):
+    lines = [f"spk{s} ev{t:02d}-4 {'target' if s == t else 'nontarget'}\n" for s in range(8) for t in range(8)]
+    (root / "data/trials/eval.txt").write_text("".join(lines))
+    models = "".join(f"spk{s} " + " ".join(f"ev{s:02d}-{u}" for u in range(3)) + "\n" for s in range(8))
+    (root / "data/trials/eval.enroll.map").write_text(models)
+    score(root, "--backends", "cosine,lda-plda", "--score-norm", "none,as,as2")
+    pairs, scores = read_scores(root / "exp/scores/eval/sdpn/cosine/scores.txt")
+    train, found = (read_xvectors(root / "exp" / "xvectors" / name) for name in ("train", "eval"))
+    centred = found.vectors - train.vectors.mean(axis=0, dtype=np.float64)
+    unit = dict(zip(found.ids, centred / np.linalg.norm(centred, axis=1, keepdims=True), strict=True))
+    for (model, test), found_score in zip(pairs, scores, strict=True):
+        mean = sum(unit[f"ev{int(model[3:]):02d}-{u}"] for u in range(3))
+        assert found_score == pytest.approx(mean @ unit[test] / np.linalg.norm(mean))
+    assert results(root)[0]["targets"] == 8
+
+
+def test_back_ends_adapt_to_a_set_without_its_labels(root):
+    options = ("--score-norm", "none", "--adaptation-set", "eval")
+    score(root, "--backends", "lda-plda,lda-plda-adapt,coral-lda-plda", *options)
+    rows = results(root)[:3]
+    assert [row["adaptation_set"] for row in rows] == [None, "eval", "eval"]
+    assert len({row["min_cllr"] for row in rows}) == 3
+    assert "adapted to 'eval' without its labels" in (root / "exp/results/results.md").read_text()
+
+
+def test_another_tools_eer_and_further_costs_are_columns(root):
+    score(root, "--backends", "cosine", "--compat", "kaldi", "--operating-points", "0.001")
+    head = (root / "exp/results/results.md").read_text().splitlines()[2]
+    assert "EER % (kaldi)" in head and "minDCF(0.001)" in head and "actDCF(0.001)" in head
+    assert results(root)[0]["eer_percent_kaldi"] == pytest.approx(results(root)[0]["eer_percent"], abs=2)
+
+
+def test_all_unknown_utterances_are_listed_once(root):
+    for name in ("ev98-0", "ev97-0", "ev98-0"):
+        append_trial(root, f"ev00-0 {name} nontarget")
+    with pytest.raises(SdpnError, match=r"2 of its 42 utterances have no x-vector in .*: ev97-0, ev98-0$"):
+        score(root)
