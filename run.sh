@@ -280,8 +280,9 @@ if runs 4; then
 fi
 
 if runs 5; then
-    echo "== stage 5: x-vectors of the trained network and of the baselines"
-    steps/extract_xvectors.py --nj "$nj" --ngpu "$ngpu" "$data_dir" "$exp_dir"
+    echo "== stage 5: x-vectors of the trained network and of the baselines, and of augmented training views"
+    steps/extract_xvectors.py ${augment:+--augment "$augment"} --seed "$seed" --nj "$nj" --ngpu "$ngpu" \
+        "$data_dir" "$exp_dir"
 fi
 
 if runs 6; then

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.audio.files import Listing, Skipped
+from sdpn.audio.files import Listing
 from sdpn.audio.headers import probe
 from sdpn.console import say
 from sdpn.corpus.manifests import Entry
 from sdpn.errors import SdpnError
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.tables import composed, lines_of
 from sdpn.trials.lists import some
 
@@ -143,7 +145,8 @@ def scan_speech(
     skipped = list(listing.skipped)
     files = listing.files
     if labelled:
-        skipped += [Skipped(file.path, "it lies in no speaker's folder") for file in files if "/" not in file.name]
+        nobody = Reason("it lies in no speaker's folder")
+        skipped += [Skipped(file.path, nobody) for file in files if "/" not in file.name]
         files = [file for file in files if "/" in file.name]
         speakers = _distinct((_first(file.name) for file in files), _as_id)
         ids = _distinct((file.name for file in files), lambda name: f"{speakers[_first(name)]}-{_as_id(_rest(name))}")
@@ -151,7 +154,7 @@ def scan_speech(
         ids = _distinct((file.name for file in files), lambda name: _as_id(os.path.splitext(name)[0]))
     entries = []
     for file, header in zip(files, probe(files, run, f"headers below {listing.folder}", cache), strict=True):
-        if isinstance(header, str):
+        if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
             continue
         entry = Entry(ids[file.name], file.path, *header)
@@ -169,7 +172,7 @@ def scan_clips(listing: Listing, run: Callable, cache: Path | None = None, prefi
     entries, skipped = [], list(listing.skipped)
     headers = probe(listing.files, run, f"headers below {listing.folder}", cache)
     for file, header in zip(listing.files, headers, strict=True):
-        if isinstance(header, str):
+        if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
         else:
             entries.append(Entry(ids[file.name], file.path, *header))
