@@ -35,6 +35,7 @@ class Tally:
 
     Attributes:
         cuts, seconds, speakers: what there is; no speakers where there are no labels.
+        longest: seconds of the longest cut.
         skipped: utterances left out, by reason, those of stage 0 included.
         windowed: utterances (or clips) that became several cuts.
         trimmed: seconds of silence cut off.
@@ -44,6 +45,7 @@ class Tally:
 
     cuts: int = 0
     seconds: float = 0.0
+    longest: float = 0.0
     speakers: int = 0
     skipped: Counter = field(default_factory=Counter)
     windowed: int = 0
@@ -154,6 +156,7 @@ def _write(folder: Path, role: str, config: CutsConfig, work: Work) -> tuple[Tal
         for segment, cut in _in_order(made(), folder):
             tally.cuts += 1
             tally.seconds += cut["duration"]
+            tally.longest = max(tally.longest, cut["duration"])
             if segment.get("speaker") is not None:
                 labels.append((cut["id"], segment["speaker"]))
             yield cut
