@@ -1,7 +1,6 @@
 """Lhotse manifests of a set: what stage 0 writes, the same bytes whenever it is asked for the same."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from typing import Any
 
 from sdpn.audio.files import Skipped
 from sdpn.errors import SdpnError
-from sdpn.files import write_jsonl_gz, write_text
+from sdpn.files import write_jsonl_gz
+from sdpn.tables import read_columns, write_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +143,12 @@ def write_skipped(path: Path, skipped: Iterable[Skipped]) -> None:
 
     Tabs and line ends within these (names of files may hold them) become blanks.
     """
-    rows = ([what, *reason.split(": ", 1)] for what, reason in skipped)
-    lines = ("\t".join(" ".join(re.split(r"[\t\r\n]", part)) for part in row) + "\n" for row in rows)
-    write_text(path, "".join(lines))
+    write_columns(path, ([what, *reason.split(": ", 1)] for what, reason in skipped))
 
 
 def read_skipped(path: Path) -> list[Skipped]:
     """What `write_skipped` wrote; nothing where there is no such file."""
-    if not path.exists():
-        return []
-    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
+    rows = read_columns(path, "list of what was left out", optional=True)
     return [Skipped(what, ": ".join(reason)) for what, *reason in rows]
 
 
