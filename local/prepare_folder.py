@@ -20,12 +20,12 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.folder import Scan, read_genders, scan_speech, set_folders
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.options import absolute, stage0_options, trial_options
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.utterance import Utterance
 
 SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
@@ -78,7 +78,7 @@ def find_speech(
     return Prepared(sets, trials, {}, skipped)
 
 
-def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrials) -> dict[str, list[Entry]]:
+def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrials) -> dict[str, list[Utterance]]:
     """The entries of `train` and of every evaluation set.
 
     Where the folder itself has no such sets, the speakers that the trials name are evaluated, or else a share.

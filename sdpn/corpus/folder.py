@@ -11,9 +11,9 @@ import numpy as np
 
 from sdpn.audio.files import Listing, Skipped
 from sdpn.audio.headers import probe
-from sdpn.corpus.manifests import Entry
 from sdpn.errors import SdpnError
 from sdpn.tables import composed, lines_of
+from sdpn.utterance import Utterance
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Scan:
     """
 
     folder: Path
-    entries: list[Entry]
+    entries: list[Utterance]
     skipped: list[Skipped]
 
     @property
@@ -37,7 +37,7 @@ class Scan:
         A path without its extension counts where it is one file's alone.
         """
         folder = os.path.join(self.folder, "")
-        names = {composed(entry.path.removeprefix(folder)): entry.id for entry in self.entries}
+        names = {composed(entry.source.removeprefix(folder)): entry.id for entry in self.entries}
         stems = [os.path.splitext(name)[0] for name in names]
         unique = {stem for stem, count in Counter(stems).items() if count == 1}
         by_stem = {stem: id for stem, id in zip(stems, names.values(), strict=True) if stem in unique}
@@ -87,7 +87,7 @@ def scan_speech(listing: Listing, genders: dict[str, str], run: Callable, cache:
             skipped.append(Skipped(file.path, header))
             continue
         speaker, *levels = file.name.split("/")
-        entry = Entry(
+        entry = Utterance(
             ids[file.name],
             file.path,
             *header,
@@ -108,7 +108,7 @@ def scan_clips(listing: Listing, run: Callable, cache: Path | None = None, prefi
         if isinstance(header, str):
             skipped.append(Skipped(file.path, header))
         else:
-            entries.append(Entry(ids[file.name], file.path, *header))
+            entries.append(Utterance(ids[file.name], file.path, *header))
     return Scan(listing.folder, entries, skipped)
 
 
@@ -154,7 +154,7 @@ def read_genders(path: Path) -> dict[str, str]:
     return genders
 
 
-def choose_speakers(entries: list[Entry], count: int, seed: int, where: str) -> set[str]:
+def choose_speakers(entries: list[Utterance], count: int, seed: int, where: str) -> set[str]:
     """`count` speakers of `entries` to be held out: such as can have target trials.
 
     They have two sessions each where there are enough of those, else two utterances.
@@ -178,7 +178,7 @@ def choose_speakers(entries: list[Entry], count: int, seed: int, where: str) -> 
     return {candidates[i] for i in order[:count]}
 
 
-def hold_out(entries: list[Entry], speakers: set[str]) -> tuple[list[Entry], list[Entry]]:
+def hold_out(entries: list[Utterance], speakers: set[str]) -> tuple[list[Utterance], list[Utterance]]:
     """The entries of all others, and those of `speakers`."""
     stay = [entry for entry in entries if entry.speaker not in speakers]
     return stay, [entry for entry in entries if entry.speaker in speakers]

@@ -9,16 +9,17 @@ from lhotse import CutSet, validate
 
 from sdpn.audio.files import Skipped
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.manifests import Entry, write_set, write_skipped
+from sdpn.corpus.manifests import write_set, write_skipped
 from sdpn.errors import SdpnError
 from sdpn.files import write_jsonl_gz
+from sdpn.utterance import Utterance
 from tests.corpus.conftest import content, rows, times, write_audio
 from tests.recipe.voices import voice
 
 
-def entry(folder, id: str, seconds: float = 1.2, rate: int = 16000, channels: int = 1, **labels) -> Entry:
+def entry(folder, id: str, seconds: float = 1.2, rate: int = 16000, channels: int = 1, **labels) -> Utterance:
     path = write_audio(folder / "audio" / f"{id}.wav", seconds, rate, channels)
-    return Entry(id, str(path), rate, int(seconds * rate), channels, **labels)
+    return Utterance(id, str(path), rate, int(seconds * rate), channels, **labels)
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ def test_segments_outside_of_their_recordings_are_skipped_and_overlong_ones_end_
     parts = [("r0-1", 0.5, 3.0), ("r0-2", 2.5, 3.0), ("r0-3", 0.0, 1.5)]
     write_set(
         data / "train",
-        [replace(own, id=id, recording="r0", start=start, end=end) for id, start, end in parts],
+        [replace(own, id=id, recording="r0", start=start, duration=end - start) for id, start, end in parts],
     )
     make_cuts("--max-skipped", 0.5, data)
     assert {cut["id"]: cut["duration"] for cut in cuts(data, "train")} == {"r0-1": 1.5, "r0-3": 1.5}
@@ -258,11 +259,11 @@ def test_silence_at_both_ends_is_trimmed_when_asked_for(data, make_cuts, capsys)
     samples = np.concatenate([np.full(16000, 1e-5), voice(1, 1, 2.0), np.full(8000, 1e-5)])
     path = data / "audio" / "quiet.wav"
     soundfile.write(path, samples, 16000)
-    write_set(data / "train", [Entry("quiet", str(path), 16000, len(samples), speaker="Ann")])
+    write_set(data / "train", [Utterance("quiet", str(path), 16000, len(samples), speaker="Ann")])
     soundfile.write(data / "audio" / "nothing.wav", np.zeros(32000), 16000)
     write_set(
         data / "eval",
-        [entry(data, "e0", speaker="Bob"), Entry("nothing", str(data / "audio" / "nothing.wav"), 16000, 32000)],
+        [entry(data, "e0", speaker="Bob"), Utterance("nothing", str(data / "audio" / "nothing.wav"), 16000, 32000)],
     )
     make_cuts("--trim-silence", "--nj", 2, "--max-skipped", 0.5, data)
     (cut,) = cuts(data, "train")
