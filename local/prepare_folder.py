@@ -67,9 +67,8 @@ def find_speech(
     scans = {name: scan_speech(listing, genders, run_all, data / CACHE / name) for name, listing in speech.items()}
     for scan in scans.values():
         if not scan.entries:
-            path, reason = scan.skipped[0]
             raise SdpnError(
-                f"{scan.folder}: none of {len(scan.skipped)} files can be used (the first: {path}: {reason})"
+                f"{scan.folder}: none of {len(scan.skipped)} files can be used (the first: {scan.skipped[0]})"
             )
     sets = make_sets(scans, options, given)
     ids = {name: scans.get(name, scans["train"]).ids for name in sets if name != "train"}

@@ -109,7 +109,7 @@ class Utterance:
         whole = _of_recording(entry)
         whole.is_speech = is_speech
         if not whole._is_plain(entry):
-            whole.kind, whole.raw = "lhotse", json.dumps(entry).encode()
+            whole.kind, whole.raw = "lhotse", _as_json(entry)
         return whole
 
     def supervised(self, entry: dict[str, Any]) -> "Utterance":
@@ -131,6 +131,8 @@ class Utterance:
     @classmethod
     def of_cut(cls, entry: dict[str, Any]) -> "Utterance":
         """That of a single-channel cut, from its manifest entry."""
+        if "recording" not in entry:  # mixed, or padding: Lhotse knows what to do with it
+            return cls(entry["id"], "", 0, 0, duration=entry.get("duration", 0.0), kind="lhotse", raw=_as_json(entry))
         cut = _of_recording(entry["recording"])
         if cut.id != entry["id"]:
             cut.recording, cut.id = cut.id, entry["id"]
@@ -143,7 +145,7 @@ class Utterance:
         if cut.cut_entry() != entry:
             if entry.get("type") != "MonoCut" or not cut._is_plain(entry["recording"]):
                 cut.kind = "lhotse"
-            cut.raw = json.dumps(entry).encode()
+            cut.raw = _as_json(entry)
         return cut
 
     def _is_plain(self, recording: dict[str, Any]) -> bool:
@@ -158,7 +160,7 @@ class Utterance:
             from lhotse import Recording
 
             recording = Recording.from_dict(self.recording_entry()).resample(sampling_rate)
-            raw = json.dumps(recording.to_dict()).encode()
+            raw = _as_json(recording.to_dict())
             return self.changed(sampling_rate=sampling_rate, length=recording.num_samples, kind="lhotse", raw=raw)
         length = round_half_up(round(self.recording_seconds * sampling_rate, 8))
         return self.changed(sampling_rate=sampling_rate, length=length, source_rate=self.sampling_rate)
@@ -265,6 +267,10 @@ def utterance_of(cut: Any) -> Utterance:
 def round_half_up(number: float) -> int:
     """The nearest whole number, as Lhotse turns seconds into samples."""
     return math.floor(number + 0.5)
+
+
+def _as_json(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, ensure_ascii=False).encode()
 
 
 def _of_recording(entry: dict[str, Any]) -> Utterance:

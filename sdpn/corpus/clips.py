@@ -14,12 +14,13 @@ from typing import Any
 
 import click
 
-from sdpn.audio.files import Listing, Skipped, fingerprint, list_audio, refuse_without_ffmpeg
+from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.console import say
 from sdpn.corpus import synthetic
 from sdpn.corpus.folder import scan_clips
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.utterance import Utterance
 

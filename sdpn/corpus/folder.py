@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.audio.files import Listing, Skipped
+from sdpn.audio.files import Listing
 from sdpn.audio.headers import probe
 from sdpn.errors import SdpnError
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.tables import composed, lines_of
 from sdpn.utterance import Utterance
 
@@ -76,14 +78,18 @@ def scan_speech(listing: Listing, genders: dict[str, str], run: Callable, cache:
     """
     skipped = [
         *listing.skipped,
-        *(Skipped(file.path, "it lies in no speaker's folder") for file in listing.files if "/" not in file.name),
+        *(
+            Skipped(file.path, Reason("it lies in no speaker's folder"))
+            for file in listing.files
+            if "/" not in file.name
+        ),
     ]
     files = [file for file in listing.files if "/" in file.name]
     speakers = _distinct((_first(file.name) for file in files), _as_id)
     ids = _distinct((file.name for file in files), lambda name: f"{speakers[_first(name)]}-{_as_id(_rest(name))}")
     entries = []
     for file, header in zip(files, probe(files, run, f"headers below {listing.folder}", cache), strict=True):
-        if isinstance(header, str):
+        if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
             continue
         speaker, *levels = file.name.split("/")
@@ -105,7 +111,7 @@ def scan_clips(listing: Listing, run: Callable, cache: Path | None = None, prefi
     entries, skipped = [], list(listing.skipped)
     headers = probe(listing.files, run, f"headers below {listing.folder}", cache)
     for file, header in zip(listing.files, headers, strict=True):
-        if isinstance(header, str):
+        if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
         else:
             entries.append(Utterance(ids[file.name], file.path, *header))

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sdpn.audio.files import Skipped
 from sdpn.audio.headers import Header
 from sdpn.console import say
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import digest
 from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.trials.lists import some
 from sdpn.utterance import Utterance
@@ -98,7 +98,7 @@ class DataDir:
         segments = self.segments if self.segments is not None else {id: Segment(id) for id in self.recordings}
         for id, segment in segments.items():
             header = headers[segment.recording]
-            reason = header if isinstance(header, str) else self._refusal(id, segment, header)
+            reason = header if isinstance(header, Reason) else self._refusal(id, segment, header)
             if reason:
                 skipped.append(Skipped(id, reason))
                 continue
@@ -116,17 +116,17 @@ class DataDir:
                 channel=segment.channel,
             ).within_recording()
             if isinstance(utterance, Reason):
-                skipped.append(Skipped(id, str(utterance)))
+                skipped.append(Skipped(id, utterance))
             else:
                 entries.append(utterance)
         return entries, skipped
 
-    def _refusal(self, id: str, segment: Segment, header: Header) -> str | None:
+    def _refusal(self, id: str, segment: Segment, header: Header) -> Reason | None:
         if segment.channel is not None and segment.channel >= header.num_channels:
             name = next((word for word, number in _CHANNELS.items() if number == segment.channel), segment.channel)
-            return f"there is no channel {name} in its recording"
+            return Reason("its recording lacks the channel", str(name))
         if self.speakers and id not in self.speakers:
-            return "it has no speaker in utt2spk"
+            return Reason("it has no speaker in utt2spk")
         return None
 
 

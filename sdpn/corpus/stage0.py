@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sdpn.audio.files import Skipped
 from sdpn.console import say
 from sdpn.corpus.clips import ClipSource, fingerprint_clips, make_clips
 from sdpn.corpus.folder import choose_speakers, hold_out
@@ -14,6 +13,7 @@ from sdpn.corpus.options import distinguishing
 from sdpn.corpus.writer import CACHE, Prepared, prepare_once, write_corpus
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.skipped import Skipped
 from sdpn.trials.lists import (
     Trial,
     TrialSet,
@@ -96,8 +96,7 @@ def _refuse_none(entries: list[Utterance], where: str, skipped: Sequence[Skipped
         SdpnError: there are none; why the first was left out is told.
     """
     if not entries and skipped:
-        what, reason = skipped[0]
-        raise SdpnError(f"{where}: none of {len(skipped)} utterances can be used (the first: {what}: {reason})")
+        raise SdpnError(f"{where}: none of {len(skipped)} utterances can be used (the first: {skipped[0]})")
     if not entries:
         raise SdpnError(f"{where}: there is no utterance in it")
 
@@ -106,8 +105,7 @@ def _left_out(skipped: Sequence[Skipped]) -> str:
     """The end of a sentence on what a set lacks: utterances that were left out may be why."""
     if not skipped:
         return ""
-    what, reason = skipped[0]
-    return f" ({len(skipped)} utterances were left out, the first, {what}: {reason})"
+    return f" ({len(skipped)} utterances were left out, the first, {skipped[0]})"
 
 
 def split_speakers(

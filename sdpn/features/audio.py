@@ -10,9 +10,10 @@ import numpy as np
 
 from sdpn.audio import pipes
 from sdpn.audio.decoders import ffmpeg
-from sdpn.audio.headers import Header, read_header
+from sdpn.audio.headers import read_header
 from sdpn.audio.read import is_ffmpegs, read_blocks
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnusableError
+from sdpn.reasons import Reason
 from sdpn.utterance import Utterance, round_half_up, utterance_of
 
 _BLOCK_SECONDS = 30
@@ -25,8 +26,8 @@ def utterance_of_file(path: str | Path, sampling_rate: int) -> Utterance:
         SdpnError: the file cannot be used; the sentence says why.
     """
     header = read_header(path)
-    if not isinstance(header, Header):
-        raise SdpnError(f"{path}: {header}")
+    if isinstance(header, Reason):
+        raise UnusableError(*header)
     return Utterance(str(path), str(path), *header, channel=0).resampled(sampling_rate)
 
 
@@ -52,7 +53,7 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     """
     utterance = utterance_of(cut)
     if utterance.duration <= 0:
-        raise SdpnError("the audio is empty")
+        raise UnusableError("the audio is empty")
     rate = utterance.source_rate or utterance.sampling_rate
     if utterance.kind == "lhotse":
         blocks = _through_lhotse(utterance)
@@ -70,7 +71,7 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     if 0 < wanted - count <= 2 and utterance.kind != "lhotse" and rate != utterance.sampling_rate:
         yield np.zeros(wanted - count, dtype=np.float32)  # ... or one behind
     elif count != wanted:
-        raise SdpnError(f"{count} samples where the manifest says {wanted}: the file was cut off, or has changed")
+        raise UnusableError("the file was cut off, or has changed", f"{count} samples where the manifest says {wanted}")
 
 
 def _resampled(blocks: Iterator[np.ndarray], rate: int, wanted_rate: int) -> Iterator[np.ndarray]:
@@ -89,7 +90,7 @@ def _resampled(blocks: Iterator[np.ndarray], rate: int, wanted_rate: int) -> Ite
 def _extent(utterance: Utterance, rate: int) -> tuple[int, int]:
     """First and last sample of an utterance in its source."""
     if not 0 <= (utterance.channel or 0) < utterance.num_channels:
-        raise SdpnError(f"there is no channel {utterance.channel} in its recording")
+        raise UnusableError("its recording lacks the channel", str(utterance.channel))
     first = round_half_up(utterance.start * rate)
     return first, first + round_half_up(utterance.duration * rate)
 
@@ -98,7 +99,8 @@ def _column(block: np.ndarray, utterance: Utterance, path: str) -> np.ndarray:
     """The channel of an utterance in (n_samples, n_channels) samples."""
     column = utterance.channel or 0
     if column >= block.shape[1]:
-        raise SdpnError(f"{path} has {block.shape[1]} channels where the manifest says more: run stage 0 again")
+        detail = f"{path} has {block.shape[1]} channels where the manifest says more: run stage 0 again"
+        raise UnusableError("its recording lacks the channel", detail)
     return np.ascontiguousarray(block[:, column])
 
 
@@ -110,7 +112,8 @@ def _read_file(utterance: Utterance, rate: int) -> Iterator[np.ndarray]:
     try:
         with soundfile.SoundFile(path) as opened:
             if opened.samplerate != rate:
-                raise SdpnError(f"{path} has {opened.samplerate} Hz where the manifest says {rate}: run stage 0 again")
+                detail = f"{path} has {opened.samplerate} Hz where the manifest says {rate}: run stage 0 again"
+                raise UnusableError("of another sampling rate", detail)
             if first:
                 opened.seek(first)
             while first < last:
@@ -120,7 +123,7 @@ def _read_file(utterance: Utterance, rate: int) -> Iterator[np.ndarray]:
                 first += len(block)
                 yield _column(block, utterance, path)
     except soundfile.LibsndfileError as error:
-        raise SdpnError(f"the audio cannot be read: {path}: {_reason(path, error)}") from None
+        raise UnusableError("the audio cannot be read", f"{path}: {_reason(path, error)}") from None
 
 
 def _read_command(utterance: Utterance, rate: int) -> Iterator[np.ndarray]:
@@ -217,7 +220,7 @@ def _through_lhotse(utterance: Utterance) -> Iterator[np.ndarray]:
         samples = deserialize_item(utterance.cut_entry()).load_audio()
     except Exception as error:  # Lhotse wraps whatever its audio back-ends raise
         reason = " ".join(str(error).split())
-        raise SdpnError(f"the audio cannot be read: {reason[:200]}") from None
+        raise UnusableError("the audio cannot be read", reason[:200]) from None
     if samples is None or samples.size == 0:
-        raise SdpnError("the audio is empty")
+        raise UnusableError("the audio is empty")
     yield np.ascontiguousarray(samples[0], dtype=np.float32)

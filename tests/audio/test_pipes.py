@@ -10,6 +10,7 @@ from sdpn.audio.read import command_output
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
 from sdpn.features.sets import read_cuts
+from sdpn.utterance import Utterance
 
 
 @pytest.fixture(autouse=True)

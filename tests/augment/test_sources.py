@@ -17,6 +17,7 @@ from sdpn.augment.sources import (
 from sdpn.errors import SdpnError
 from sdpn.features.cache import describe
 from sdpn.features.config import FbankConfig
+from sdpn.utterance import utterance_of
 
 
 def write_cut(folder, name, samples):
@@ -54,7 +55,7 @@ def test_the_room_depends_on_seed_copy_and_utterance_alone(tmp_path):
 def test_a_room_without_a_sound_or_number_is_refused(tmp_path, response):
     cut = write_cut(tmp_path, "speech", np.ones(8000) * 0.1)
     room = write_cut(tmp_path, "room", response)
-    with pytest.raises(SdpnError, match="room room is silent"):
+    with pytest.raises(SdpnError, match="room is silent"):
         Reverberated([room], 32000, 1, 1)(cut)
 
 

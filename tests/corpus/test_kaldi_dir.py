@@ -278,8 +278,8 @@ def test_segments_of_channels_are_read_and_those_of_channels_that_lack_are_skipp
     assert {id: own[id] for id in ("fay-0-a", "eve-0-a")} == {"fay-0-a": 1, "eve-0-a": 0}
     listed = (tmp_path / "data" / "eval" / "skipped_files.tsv").read_text().splitlines()
     assert listed == [
-        "eve-0-b\tthere is no channel B in its recording",
-        "fay-0-b\tthere is no channel 2 in its recording",
+        "eve-0-b\tits recording lacks the channel\tB",
+        "fay-0-b\tits recording lacks the channel\t2",
     ]
 
 

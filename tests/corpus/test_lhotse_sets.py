@@ -353,8 +353,8 @@ def test_a_channel_is_the_column_that_its_recording_has_it_in(prepare, stereo, c
     assert found == {"mono": 0, "first": 0, "second": 1, "list-of-one": 1, "all": 0, "some": 2}
     listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
     assert sorted(listed) == [
-        "none\tthere is no channel 1 in its recording",
-        "none-of-two\tthere is no channel 0 in its recording",
+        "none\tits recording lacks the channel\t1",
+        "none-of-two\tits recording lacks the channel\t0",
     ]
 
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from sdpn.audio.files import Skipped
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import refuse_equal_ids
 from sdpn.corpus.options import named_sets
 from sdpn.corpus.stage0 import GivenTrials, generate, split_speakers, trials_of
 from sdpn.corpus.writer import Prepared, write_corpus
 from sdpn.errors import SdpnError
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.trials.lists import Trial
 from sdpn.utterance import Utterance
 from tests.corpus.conftest import write_audio
@@ -105,7 +106,10 @@ def test_trials_that_leave_too_few_speakers_to_train_on_are_a_sentence():
 
 
 def test_what_was_left_out_is_told_where_there_is_too_little_to_split():
-    options, skipped = {"eval_share": 0.2, "seed": 1}, [Skipped("a-9", "there is no such file"), Skipped("b-9", "x")]
+    options, skipped = (
+        {"eval_share": 0.2, "seed": 1},
+        [Skipped("a-9", Reason("there is no such file")), Skipped("b-9", Reason("x"))],
+    )
     with pytest.raises(
         SdpnError, match=r"here: none of 2 utterances can be used \(the first: a-9: there is no such file"
     ):
@@ -124,7 +128,10 @@ def test_what_was_left_out_is_told_where_there_is_too_little_to_split():
 
 
 def test_an_empty_set_gets_no_trials_and_its_reason_is_told(tmp_path):
-    speech, skipped = {"train": entries("a", "b"), "eval": []}, {"eval": [Skipped("u1", "there is no such file")]}
+    speech, skipped = (
+        {"train": entries("a", "b"), "eval": []},
+        {"eval": [Skipped("u1", Reason("there is no such file"))]},
+    )
     for given in (NONE, GivenTrials("t", [Trial("u1", "u2", True)], {})):
         trials = trials_of(given, {"eval": {}}, speech, tmp_path, 1, skipped)
         assert trials == {}
@@ -135,7 +142,7 @@ def test_an_empty_set_gets_no_trials_and_its_reason_is_told(tmp_path):
 
 
 def test_what_was_left_out_is_told_where_names_are_missing(tmp_path):
-    own, skipped = entries("a", "b"), {"eval": [Skipped("/x/b-2.wav", "cut off: 1 s")]}
+    own, skipped = entries("a", "b"), {"eval": [Skipped("/x/b-2.wav", Reason("cut off", "1 s"))]}
     given = GivenTrials("t", [Trial("a-0", "a-1", True), Trial("a-0", "b-2", False)], {})
     ids = {"eval": {entry.id: entry.id for entry in own}}
     with pytest.raises(
