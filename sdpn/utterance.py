@@ -167,14 +167,18 @@ class Utterance:
 
     def within_recording(self) -> "Utterance | Reason":
         """The same, not longer than its recording; or that it lies elsewhere, or ends too far behind it."""
-        rest = self.recording_seconds - self.start
-        if self.start < 0 or rest <= 0 or self.duration <= 0:
-            return Reason("it lies outside of its recording", f"from {self.start:g} s in {self.recording_seconds:g} s")
+        whole = self.recording_seconds
+        rest = whole - self.start
+        if rest <= 0:
+            return Reason("it begins behind the end of its recording", f"at {self.start:g} of {whole:g} s")
+        if self.start < 0 or self.duration <= 0:
+            return Reason("it lies outside of its recording", f"{self.duration:g} s from {self.start:g} s on")
         if self.duration <= rest:
             return self
         if self.duration - rest > OVERSHOOT:
-            end = f"at {self.start + self.duration:g} s in {self.recording_seconds:g} s"
-            return Reason("it ends behind the end of its recording", end)
+            return Reason(
+                "it ends behind the end of its recording", f"at {self.start + self.duration:g} of {whole:g} s"
+            )
         return self.changed(duration=rest)
 
     def recording_entry(self) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def test_babble_has_several_talkers_at_equal_power(tmp_path):
 
 
 def test_a_file_that_changed_changes_what_tells_a_babble_clip_from_another(tmp_path):
-    cuts = [write_cut(tmp_path, f"u{i}", np.full(9000, 0.1)) for i in range(3)]
+    cuts = [utterance_of(write_cut(tmp_path, f"u{i}", np.full(9000, 0.1))) for i in range(3)]
     clip = next(plan_babble(cuts, BankConfig(), 16000, seed=1))
     before = describe(clip)
     assert describe(clip) == before
@@ -84,7 +84,7 @@ def test_a_file_that_changed_changes_what_tells_a_babble_clip_from_another(tmp_p
 
 
 def test_babble_is_the_same_for_the_same_seed(tmp_path):
-    cuts = [write_cut(tmp_path, f"u{i}", np.full(9000, 0.1)) for i in range(4)]
+    cuts = [utterance_of(write_cut(tmp_path, f"u{i}", np.full(9000, 0.1))) for i in range(4)]
     plans = [
         [clip.identity() for clip in plan_babble(cuts, BankConfig(babble_clips=6), 16000, seed)] for seed in (1, 1, 2)
     ]
