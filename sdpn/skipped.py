@@ -1,14 +1,13 @@
 """What a stage leaves out: lists of it, counts by reason, and how much of it is too much."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from sdpn.errors import SdpnError
-from sdpn.files import write_text
 from sdpn.reasons import Reason, count_by_kind
+from sdpn.tables import read_columns, write_columns
 
 
 class Skipped(NamedTuple):
@@ -22,20 +21,13 @@ class Skipped(NamedTuple):
 
 
 def write_skipped(path: Path, skipped: Iterable[Skipped]) -> None:
-    """Write `name<TAB>kind<TAB>detail` lines, without the last column where there is no detail.
-
-    Tabs and line ends within these (names of files may hold them) become blanks.
-    """
-    rows = ([name, *filter(None, reason)] for name, reason in skipped)
-    lines = ("\t".join(" ".join(re.split(r"[\t\r\n]", part)) for part in row) + "\n" for row in rows)
-    write_text(path, "".join(lines))
+    """Write `name<TAB>kind<TAB>detail` lines, without the last column where there is no detail."""
+    write_columns(path, ([name, *filter(None, reason)] for name, reason in skipped))
 
 
 def read_skipped(path: Path) -> list[Skipped]:
     """Read what `write_skipped` wrote; nothing where there is no such file."""
-    if not path.exists():
-        return []
-    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
+    rows = read_columns(path, "list of what was left out", optional=True)
     return [Skipped(name, Reason(*reason)) for name, *reason in rows]
 
 

@@ -117,13 +117,15 @@ def test_what_was_left_out_is_told_where_there_is_too_little_to_split():
     with pytest.raises(SdpnError, match=r"here: there is no utterance in it"):
         split_speakers([], {}, NONE, options, "here")
     reason = r" \(2 utterances were left out, the first, a-9: there is no such file\)$"
-    with pytest.raises(SdpnError, match=r"here: 2 speakers; at least 4 are needed: .*to train on" + reason):
+    with pytest.raises(
+        SdpnError, match=r"here: 2 speakers; at least 4 are needed: .*--eval-share 0 trains on all of it" + reason
+    ):
         split_speakers(entries("a", "b"), {}, NONE, options, "here", skipped)
     own = entries("a", "b", "c")
     given = GivenTrials("t", [Trial("a-0", "a-1", True), Trial("a-0", "b-1", False)], {})
     with pytest.raises(SdpnError, match=r"at least two others are needed to train on" + reason):
         split_speakers(own, {entry.id: entry.id for entry in own}, given, options, "here", skipped)
-    with pytest.raises(SdpnError, match=r"here: 2 speakers; .*to train on$"):
+    with pytest.raises(SdpnError, match=r"here: 2 speakers; .*trains on all of it$"):
         split_speakers(entries("a", "b"), {}, NONE, options, "here")
 
 
