@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sdpn.audio.headers import Header
 from sdpn.console import say
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import digest
@@ -17,6 +16,7 @@ from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.trials.lists import some
+from sdpn.utterance import Utterance
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")
 PLACE = re.compile(
@@ -91,7 +91,7 @@ class DataDir:
         segments = {id: vars(segment) for id, segment in (self.segments or {}).items()}
         return digest(fingerprint_sources(self.recordings), segments, self.speakers, self.genders, self.features)
 
-    def entries(self, run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
+    def entries(self, run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
         """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`."""
         headers = probe_sources(self.recordings, run, f"headers of {self.folder}", cache)
         entries, skipped = [], []
@@ -103,27 +103,25 @@ class DataDir:
                 skipped.append(Skipped(id, reason))
                 continue
             source, speaker = self.recordings[segment.recording], self.speakers.get(id)
-            length = header.num_samples / header.sampling_rate
-            entries.append(
-                Entry(
-                    id,
-                    source.place,
-                    *header,
-                    speaker=speaker,
-                    gender=self.genders.get(speaker),
-                    recording=None if self.segments is None else segment.recording,
-                    start=segment.start,
-                    end=None if segment.end is None else min(segment.end, length),
-                    command=source.command,
-                    channel=segment.channel,
-                )
-            )
+            utterance = Utterance(
+                id,
+                source.place,
+                *header,
+                speaker=speaker,
+                gender=self.genders.get(speaker),
+                recording=None if self.segments is None else segment.recording,
+                start=segment.start,
+                duration=None if segment.end is None else segment.end - segment.start,
+                kind=source.kind,
+                channel=segment.channel,
+            ).within_recording()
+            if isinstance(utterance, Reason):
+                skipped.append(Skipped(id, utterance))
+            else:
+                entries.append(utterance)
         return entries, skipped
 
     def _refusal(self, id: str, segment: Segment, header: Header) -> Reason | None:
-        length = header.num_samples / header.sampling_rate
-        if segment.start >= length:
-            return Reason("it begins behind the end of its recording", f"at {segment.start:g} of {length:g} s")
         if segment.channel is not None and segment.channel >= header.num_channels:
             name = next((word for word, number in _CHANNELS.items() if number == segment.channel), segment.channel)
             return Reason("its recording lacks the channel", str(name))
