@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdpn.audio.files import AudioFile, Listing, Skipped
+from sdpn.audio.files import AudioFile, Listing
 from sdpn.audio.headers import probe
 from sdpn.console import say
 from sdpn.corpus.manifests import Entry
 from sdpn.corpus.stage0 import GivenTrials
 from sdpn.errors import SdpnError
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.trials.lists import Trial, TrialSet, name_by_id, name_models, read_enroll_map, read_trials, refuse_one_kind
 
@@ -124,7 +126,9 @@ def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple
             if file.name.count("/") == 1 and len(file.name.split()) == 1:
                 files.append(file)
             else:
-                skipped.append(Skipped(file.path, "its path is not speaker/utterance, or has white space in it"))
+                skipped.append(
+                    Skipped(file.path, Reason("its path is not speaker/utterance, or has white space in it"))
+                )
         for file, header in _headers(files, run, f"headers below {listing.folder}", cache / str(number), skipped):
             speaker, name = _stem(file.name).split("/")
             entries.append(_entry(f"{speaker}-{name}", file, header, speaker, name))
@@ -197,7 +201,7 @@ def scan_eval(
 def _headers(files: list[AudioFile], run: Callable, title: str, cache: Path, skipped: list[Skipped]):
     """The files that can be used, with their headers; the others join `skipped`."""
     for file, header in zip(files, probe(files, run, title, cache), strict=True):
-        if isinstance(header, str):
+        if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
         else:
             yield file, header

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -169,7 +170,19 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:32]
 
 
+_YOUNG = 2_000_000_000  # ns: a file changed since then may change once more and look the same (clocks are that coarse)
+_digests: dict[str, tuple[tuple[int, ...], str]] = {}  # path -> how the file looked when it was read, and its digest
+
+
 def file_digest(path: str | Path) -> str:
-    """A short hexadecimal SHA-256 of a file's content."""
+    """Compute a short hexadecimal SHA-256 of a file's content, once a run while size and times of the file stay."""
+    now, status, name = time.time_ns(), os.stat(path), os.path.abspath(path)
+    look = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    known_look, known = _digests.get(name, (None, ""))
+    if known_look == look:
+        return known
     with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()[:32]
+        found = hashlib.file_digest(opened, "sha256").hexdigest()[:32]
+    if now - status.st_mtime_ns > _YOUNG:
+        _digests[name] = look, found
+    return found

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnusableError
 from sdpn.features.cache import Item, Shard, checked_blocks, write_shard
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import check_samples
@@ -29,7 +29,7 @@ def _results(shard: Shard) -> Iterator[tuple[Item, Utterance | SdpnError]]:
             samples = np.concatenate(list(checked_blocks(shard.load(item), item)))
             check_samples(samples, shard.config)
             if not samples.any():
-                raise SdpnError("it is silent: all its samples are equal")
+                raise UnusableError("it is silent", "all its samples are equal")
             yield item, Utterance(Matrix.of(samples[:, None]))
         except SdpnError as error:
             yield item, error

@@ -9,7 +9,7 @@ import scipy.fft
 from scipy.signal import fftconvolve
 
 from sdpn.augment.config import BankConfig
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnusableError
 from sdpn.features.audio import AudioCut, load_samples
 from sdpn.features.config import FbankConfig
 from sdpn.features.index_files import utterance_key
@@ -94,9 +94,9 @@ class Reverberated:
         try:
             rir = load_samples(room)[: self.max_taps]
         except SdpnError as error:
-            raise SdpnError(f"room {room.id}: {error}") from None
+            raise UnusableError("its room cannot be used", f"{room.id}: {error}") from None
         if not np.isfinite(rir).all() or not rir.any():
-            raise SdpnError(f"room {room.id} is silent, NaN or infinite")
+            raise UnusableError("its room is silent, NaN or infinite", room.id)
         return reverberate(load_utterance(cut), rir)
 
 
@@ -118,7 +118,7 @@ class Noise:
         """The (num_samples,) float32 samples of a cut."""
         samples = load_samples(cut)
         if not np.isfinite(samples).all():
-            raise SdpnError("samples are NaN or infinite")
+            raise UnusableError("samples are NaN or infinite")
         padded = scipy.fft.next_fast_len(len(samples), real=True)
         spectrum = scipy.fft.rfft(samples, padded)
         freqs = np.arange(len(spectrum)) * self.fbank.sampling_rate / padded
@@ -126,7 +126,7 @@ class Noise:
         heard = scipy.fft.irfft(spectrum, padded)[: len(samples)]
         peak = float(np.abs(heard).max())
         if peak < _SILENCE:
-            raise SdpnError("nothing is heard in it")
+            raise UnusableError("nothing is heard in it")
         return heard * np.float32(NOISE_PEAK / peak)
 
 
@@ -178,5 +178,5 @@ def load_babble(clip: BabbleClip) -> np.ndarray:
         if power > 0:
             total += part / np.sqrt(power)
     if not total.any():
-        raise SdpnError("all its talkers are silent")
+        raise UnusableError("all its talkers are silent")
     return (total * (NOISE_PEAK / np.abs(total).max())).astype(np.float32)

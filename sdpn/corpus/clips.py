@@ -14,13 +14,14 @@ from typing import Any
 
 import click
 
-from sdpn.audio.files import Listing, Skipped, fingerprint, list_audio, refuse_without_ffmpeg
+from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.console import say
 from sdpn.corpus import synthetic
 from sdpn.corpus.folder import scan_clips
 from sdpn.corpus.manifests import Entry
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 
 OPTIONS = ("musan", "rirs", "noise_dir", "music_dir", "rir_dir")

@@ -13,15 +13,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sdpn.audio.files import Skipped
 from sdpn.config import to_dict
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.manifests import count_reasons, read_skipped, refuse_many_skipped, write_skipped
 from sdpn.corpus.writer import refuse_shared_speakers
 from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, file_digest, write_jsonl_gz, write_text
+from sdpn.reasons import Reason
 from sdpn.shards import Work
+from sdpn.skipped import Skipped, count_reasons, read_skipped, refuse_many_skipped, write_skipped
 
 # s, one analysis window: there is no frame of fbank in anything shorter
 SHORTEST = 0.025
@@ -138,7 +138,7 @@ def _write(folder: Path, role: str, config: CutsConfig, work: Work) -> tuple[Tal
         for segment, recording in segments(folder):
             utterances += 1
             part = _part(segment, recording, spans, config)
-            why = part if isinstance(part, str) else _unusable(part, role, config)
+            why = part if isinstance(part, Reason) else _unusable(part, role, config)
             if why:
                 skipped.append(Skipped(segment["id"], why))
                 continue
@@ -213,24 +213,24 @@ def _write_labels(folder: Path, role: str, labels: list[tuple[str, str]], output
 
 
 def _part(
-    segment: dict, recording: dict, spans: dict[str, list[float] | str], config: CutsConfig
-) -> tuple[float, float] | str:
+    segment: dict, recording: dict, spans: dict[str, tuple[float, float] | Reason], config: CutsConfig
+) -> tuple[float, float] | Reason:
     """Start and duration (s) of what is used of a recording, or why nothing is."""
     start, duration = segment["start"], min(segment["duration"], recording["duration"] - segment["start"])
     if start < 0 or duration <= 0:
-        return "it lies outside of its recording"
+        return Reason("it lies outside of its recording")
     span = spans.get(segment["id"])
-    if isinstance(span, str):
+    if isinstance(span, Reason):
         return span
     return (start + span[0], min(span[1], duration) - span[0]) if span else (start, duration)
 
 
-def _unusable(part: tuple[float, float], role: str, config: CutsConfig) -> str | None:
-    """Why an utterance is left out, in a few words; None where it stays."""
+def _unusable(part: tuple[float, float], role: str, config: CutsConfig) -> Reason | None:
+    """Why an utterance is left out; None where it stays."""
     if part[1] < SHORTEST and role != "rir":
-        return "shorter than one frame"
+        return Reason("shorter than one frame")
     if role == "train" and part[1] < config.min_duration:
-        return f"shorter than {config.min_duration:g} s"
+        return Reason(f"shorter than {config.min_duration:g} s")
     return None
 
 
@@ -326,8 +326,10 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
         raise SdpnError(f"{path} is damaged: remove it and run stage 0 again") from None
 
 
-def _read_spans(folder: Path) -> dict[str, list[float] | str]:
-    return json.loads((folder / "speech.json").read_text(encoding="utf-8"))["spans"]
+def _read_spans(folder: Path) -> dict[str, tuple[float, float] | Reason]:
+    """Begin and end (s) of the speech in each utterance, or why there is none; see `vad.find_speech`."""
+    spans = json.loads((folder / "speech.json").read_text(encoding="utf-8"))["spans"]
+    return {id: Reason(*span) if isinstance(span[0], str) else tuple(span) for id, span in spans.items()}
 
 
 def check_speakers(data: Path, corpus: Corpus) -> None:

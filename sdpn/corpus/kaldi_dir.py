@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sdpn.audio.files import Skipped
 from sdpn.audio.headers import Header
 from sdpn.console import say
 from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.trials.lists import some
 
@@ -97,7 +98,7 @@ class DataDir:
         segments = self.segments if self.segments is not None else {id: Segment(id) for id in self.recordings}
         for id, segment in segments.items():
             header = headers[segment.recording]
-            reason = header if isinstance(header, str) else self._refusal(id, segment, header)
+            reason = header if isinstance(header, Reason) else self._refusal(id, segment, header)
             if reason:
                 skipped.append(Skipped(id, reason))
                 continue
@@ -119,15 +120,15 @@ class DataDir:
             )
         return entries, skipped
 
-    def _refusal(self, id: str, segment: Segment, header: Header) -> str | None:
+    def _refusal(self, id: str, segment: Segment, header: Header) -> Reason | None:
         length = header.num_samples / header.sampling_rate
         if segment.start >= length:
-            return f"it begins behind the end of its recording: at {segment.start:g} of {length:g} s"
+            return Reason("it begins behind the end of its recording", f"at {segment.start:g} of {length:g} s")
         if segment.channel is not None and segment.channel >= header.num_channels:
             name = next((word for word, number in _CHANNELS.items() if number == segment.channel), segment.channel)
-            return f"there is no channel {name} in its recording"
+            return Reason("its recording lacks the channel", str(name))
         if self.speakers and id not in self.speakers:
-            return "it has no speaker in utt2spk"
+            return Reason("it has no speaker in utt2spk")
         return None
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import soundfile
 
 from sdpn.audio.decoders import ffmpeg
-from sdpn.audio.files import Skipped
 from sdpn.audio.headers import Header
 from sdpn.audio.read import is_ffmpegs
 from sdpn.console import Progress
@@ -19,6 +18,8 @@ from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, digest
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 
 if TYPE_CHECKING:
     from lhotse import Recording
@@ -115,7 +116,7 @@ class Manifests:
         for utterance in self.utterances:
             source, rate, samples = self.recordings[utterance.recording]
             header = headers[utterance.recording]
-            reason = header if isinstance(header, str) else _misfit(source, (rate, samples), header, utterance)
+            reason = header if isinstance(header, Reason) else _misfit(source, (rate, samples), header, utterance)
             if reason:
                 skipped.append(Skipped(utterance.id, reason))
                 continue
@@ -139,37 +140,38 @@ class Manifests:
         return entries, skipped
 
 
-def _misfit(source: Source, said: tuple[int, int], header: Header, utterance: Utterance) -> str | None:
+def _misfit(source: Source, said: tuple[int, int], header: Header, utterance: Utterance) -> Reason | None:
     """Why an utterance of the file that there is cannot be used; the manifest has `said` its rate (Hz) and samples."""
     rate, samples = said
     differ = abs(samples - header.num_samples)
     padded = 0 < differ <= ffmpeg.TOLERANCE and not source.command and is_ffmpegs(source.place)
     if rate != header.sampling_rate or (differ and not padded):
         there = f"{header.num_samples} at {header.sampling_rate} Hz"
-        return f"the manifest lies: {samples} samples at {rate} Hz where there are {there}"
+        return Reason("the manifest lies", f"{samples} samples at {rate} Hz where there are {there}")
     if utterance.channel is not None and utterance.channel >= header.num_channels:
-        return f"the manifest lies: it has more channels than the file, which has {header.num_channels}"
+        return Reason("the manifest lies", f"it has more channels than the file, which has {header.num_channels}")
     length = header.num_samples / rate
     if utterance.start >= length:
-        return f"it begins behind the end of its recording: at {utterance.start:g} of {length:g} s"
+        return Reason("it begins behind the end of its recording", f"at {utterance.start:g} of {length:g} s")
     return None
 
 
-def _refusal(recording: "Recording | None", utterance: Utterance) -> str | None:
+def _refusal(recording: "Recording | None", utterance: Utterance) -> Reason | None:
     """Why an utterance of a manifest cannot be used; None where it can."""
     if recording is None:
-        return "it has no recording of its own, but is a mixture or features alone"
+        return Reason("it has no recording of its own, but is a mixture or features alone")
     if len(recording.sources) != 1:
-        return f"its recording consists of several files: {len(recording.sources)}"
+        return Reason("its recording consists of several files", str(len(recording.sources)))
     if recording.sources[0].type not in ("file", "command"):
-        return f"its recording is neither a file nor a command: {recording.sources[0].type}"
+        return Reason("its recording is neither a file nor a command", recording.sources[0].type)
     if recording.transforms:
-        return "its recording is changed when it is read (speed, volume, resampling): give the one it was made of"
+        detail = "by speed, volume or resampling; give the one it was made of"
+        return Reason("its recording is changed when it is read", detail)
     wanted = _wanted(recording, utterance.channel)
     if wanted is not None and wanted not in recording.sources[0].channels:
-        return f"there is no channel {wanted} in its recording"
+        return Reason("its recording lacks the channel", str(wanted))
     if utterance.id != "_".join(utterance.id.split()):
-        return "its id has white space in it"
+        return Reason("its id has white space in it")
     return None
 
 

@@ -1,16 +1,13 @@
 """Lhotse manifests of a set: what stage 0 writes, the same bytes whenever it is asked for the same."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdpn.audio.files import Skipped
 from sdpn.errors import SdpnError
 from sdpn.files import write_jsonl_gz
-from sdpn.tables import read_columns, write_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,37 +133,3 @@ def _supervision(entry: Entry) -> dict[str, Any]:
         "custom": None if entry.session is None else {"session": entry.session},
     }
     return {key: value for key, value in supervision.items() if value is not None}
-
-
-def write_skipped(path: Path, skipped: Iterable[Skipped]) -> None:
-    """Write `what<TAB>reason<TAB>detail` lines; a reason's detail is what stands behind its first colon.
-
-    Tabs and line ends within these (names of files may hold them) become blanks.
-    """
-    write_columns(path, ([what, *reason.split(": ", 1)] for what, reason in skipped))
-
-
-def read_skipped(path: Path) -> list[Skipped]:
-    """What `write_skipped` wrote; nothing where there is no such file."""
-    rows = read_columns(path, "list of what was left out", optional=True)
-    return [Skipped(what, ": ".join(reason)) for what, *reason in rows]
-
-
-def count_reasons(skipped: Iterable[Skipped]) -> Counter:
-    """How many were skipped for each reason, details aside."""
-    return Counter(reason.split(": ", 1)[0] for _, reason in skipped)
-
-
-def refuse_many_skipped(name: str, counts: Counter, total: int, most: float, listing: Path) -> None:
-    """Make sure that no more than the share `most` of a set is skipped, since that is rarely meant.
-
-    Raises:
-        SdpnError: it is more; the reasons are counted.
-    """
-    skipped = sum(counts.values())
-    if skipped > most * total:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-        raise SdpnError(
-            f"{name}: {skipped} of {total} ({100 * skipped / total:.1f} %) would be skipped, more than --max-skipped "
-            f"{most:g} allows: {reasons}; {listing} lists them: mend them, or allow more"
-        )

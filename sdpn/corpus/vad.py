@@ -17,9 +17,11 @@ from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.cuts import segments
 from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, write_text
+from sdpn.reasons import Reason
 
 _UTTERANCES_PER_JOB = 500
 _UNREADABLE = "its audio cannot be read"
+_FORMAT = 2  # of the spans that are kept
 _HOP = 0.005  # s; a frame is 5 hops (25 ms), the next one begins 2 hops later (10 ms)
 
 
@@ -89,7 +91,10 @@ def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) 
 def _find_some(
     number: int, pairs: Sequence[tuple[dict, dict]], cache: Path, settings: str, config: CutsConfig
 ) -> tuple[int, dict[str, Any]]:
-    stamp, kept = digest(settings, pairs, [_stamp(recording) for _, recording in pairs]), cache / f"{number}.json"
+    stamp, kept = (
+        digest(_FORMAT, settings, pairs, [_stamp(recording) for _, recording in pairs]),
+        cache / f"{number}.json",
+    )
     spans: dict[str, Any] = {}
     try:
         known = json.loads(kept.read_text(encoding="utf-8"))
@@ -97,14 +102,14 @@ def _find_some(
             spans = known["spans"]
     except (FileNotFoundError, ValueError, KeyError):
         pass
-    wanted = [pair for pair in pairs if str(spans.get(pair[0]["id"], _UNREADABLE)).startswith(_UNREADABLE)]
+    wanted = [pair for pair in pairs if spans.get(pair[0]["id"], [_UNREADABLE])[0] == _UNREADABLE]
     if not wanted:
         return number, spans
     for segment, recording in wanted:
         try:
-            spans[segment["id"]] = _span_of(segment, recording, config) or "no speech is heard in it"
+            spans[segment["id"]] = _span_of(segment, recording, config) or Reason("no speech is heard in it")
         except SdpnError as error:
-            spans[segment["id"]] = f"{_UNREADABLE}: {error}"
+            spans[segment["id"]] = Reason(_UNREADABLE, str(error))
     write_text(kept, json.dumps({"inputs": stamp, "spans": spans}, ensure_ascii=False))
     return number, spans
 

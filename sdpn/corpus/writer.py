@@ -5,21 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdpn.audio.files import Skipped
 from sdpn.console import say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import (
     Entry,
-    count_reasons,
     refuse_equal_ids,
-    refuse_many_skipped,
     summary,
     write_set,
-    write_skipped,
 )
 from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, remove_partial, write_text
 from sdpn.shards import Work
+from sdpn.skipped import Skipped, count_reasons, refuse_many_skipped, write_skipped
 from sdpn.trials.lists import TrialSet, some
 
 # Work that a rerun may use again; it is no result
@@ -136,8 +133,7 @@ def _write_what_was_skipped(folder: Path, entries: list[Entry], prepared: Prepar
         for reason, count in count_reasons(skipped).most_common():
             say(f"  {folder.name}: {count} skipped, {reason}: {listing} lists them")
     if not entries:
-        what, reason = skipped[0] if skipped else ("", "")
-        first = f" (the first: {what}: {reason})" if skipped else ""
+        first = f" (the first: {skipped[0]})" if skipped else ""
         raise SdpnError(f"{folder.name}: none of {len(skipped)} files can be used{first}")
     total = len(entries) + len(skipped)
     refuse_many_skipped(folder.name, count_reasons(skipped), total, prepared.max_skipped, listing)

@@ -15,7 +15,8 @@ from sdpn.audio import pipes
 from sdpn.audio.decoders import ffmpeg
 from sdpn.audio.headers import read_header
 from sdpn.audio.read import is_ffmpegs, read_blocks
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnusableError
+from sdpn.reasons import Reason
 
 _BLOCK_SECONDS = 30
 
@@ -45,8 +46,8 @@ class AudioCut:
             SdpnError: the file cannot be used; the sentence says why.
         """
         header = read_header(path)
-        if isinstance(header, str):
-            raise SdpnError(f"{path}: {header}")
+        if isinstance(header, Reason):
+            raise UnusableError(*header)
         rate, samples, channels = header
         resample = {"name": "Resample", "kwargs": {"source_sampling_rate": rate, "target_sampling_rate": sampling_rate}}
         recording = {
@@ -105,7 +106,7 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     cut = AudioCut.of(cut)
     entry = cut.to_dict()
     if entry["duration"] <= 0:
-        raise SdpnError("the audio is empty")
+        raise UnusableError("the audio is empty")
     found = _plain_source(entry)
     if found is None:
         blocks = _through_lhotse(entry)
@@ -122,7 +123,7 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     if 0 < wanted - count <= 2 and found is not None and found[1] != entry["recording"]["sampling_rate"]:
         yield np.zeros(wanted - count, dtype=np.float32)  # ... or one behind
     elif count != wanted:
-        raise SdpnError(f"{count} samples where the manifest says {wanted}: the file was cut off, or has changed")
+        raise UnusableError("the file was cut off, or has changed", f"{count} samples where the manifest says {wanted}")
 
 
 def _plain_source(entry: dict) -> tuple[str, int, bool] | None:
@@ -163,14 +164,15 @@ def _extent(entry: dict, rate: int) -> tuple[int, int, int]:
     last = first + round_half_up(entry["duration"] * rate)
     channels = entry["recording"]["sources"][0]["channels"]
     if entry["channel"] not in channels:
-        raise SdpnError(f"there is no channel {entry['channel']} in its recording")
+        raise UnusableError("its recording lacks the channel", str(entry["channel"]))
     return first, last, channels.index(entry["channel"])
 
 
 def _column(block: np.ndarray, column: int, path: str) -> np.ndarray:
     """One channel of (n_samples, n_channels) samples."""
     if column >= block.shape[1]:
-        raise SdpnError(f"{path} has {block.shape[1]} channels where the manifest says more: run stage 0 again")
+        detail = f"{path} has {block.shape[1]} channels where the manifest says more: run stage 0 again"
+        raise UnusableError("its recording lacks the channel", detail)
     return np.ascontiguousarray(block[:, column])
 
 
@@ -182,7 +184,8 @@ def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
     try:
         with soundfile.SoundFile(path) as opened:
             if opened.samplerate != rate:
-                raise SdpnError(f"{path} has {opened.samplerate} Hz where the manifest says {rate}: run stage 0 again")
+                detail = f"{path} has {opened.samplerate} Hz where the manifest says {rate}: run stage 0 again"
+                raise UnusableError("of another sampling rate", detail)
             if first:
                 opened.seek(first)
             while first < last:
@@ -192,7 +195,7 @@ def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
                 first += len(block)
                 yield _column(block, column, path)
     except soundfile.LibsndfileError as error:
-        raise SdpnError(f"the audio cannot be read: {path}: {_reason(path, error)}") from None
+        raise UnusableError("the audio cannot be read", f"{path}: {_reason(path, error)}") from None
 
 
 def _read_command(entry: dict, command: str, rate: int) -> Iterator[np.ndarray]:
@@ -301,7 +304,7 @@ def _through_lhotse(entry: dict) -> Iterator[np.ndarray]:
         samples = deserialize_item(entry).load_audio()
     except Exception as error:  # Lhotse wraps whatever its audio back-ends raise
         reason = " ".join(str(error).split())
-        raise SdpnError(f"the audio cannot be read: {reason[:200]}") from None
+        raise UnusableError("the audio cannot be read", reason[:200]) from None
     if samples is None or samples.size == 0:
-        raise SdpnError("the audio is empty")
+        raise UnusableError("the audio is empty")
     yield np.ascontiguousarray(samples[0], dtype=np.float32)

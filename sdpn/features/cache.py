@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,7 +12,7 @@ import numpy as np
 
 from sdpn.audio.decoders import ffmpeg
 from sdpn.console import Progress, say, warn
-from sdpn.errors import MissingToolError, OutsideError, SdpnError
+from sdpn.errors import MissingToolError, OutsideError, SdpnError, UnusableError, reason_of
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import Utterance, features_of
@@ -21,9 +20,11 @@ from sdpn.features.index import FeatureIndex
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, WRITERS, Extent
 from sdpn.files import atomic_path, digest, exclusive, write_text
+from sdpn.reasons import Reason
 from sdpn.shards import Work
+from sdpn.skipped import Skipped, count_reasons, write_skipped
 
-VERSION = 3
+VERSION = 4
 """Of what is computed and how it is stored: where it changes, every cache is made anew."""
 
 _SMALLEST_SHARD = 200
@@ -161,13 +162,13 @@ def write_shard(
     ):
         for item, result in results:
             if isinstance(result, SdpnError):
-                skipped[item.id] = str(result)
+                skipped[item.id] = reason_of(result)
                 again += [item.id] if isinstance(result, OutsideError) else []
                 continue
             extent = writer.write(item.id, result.matrix)
             extents[item.id] = dataclasses.astuple(dataclasses.replace(extent, power_ratio=result.power_ratio))
             if result.notes:
-                notes[item.id] = "; ".join(result.notes)
+                notes[item.id] = result.notes
     shard.work.finish([shard.path], extents=extents, skipped=skipped, notes=notes, again=again)
     return len(shard.items)
 
@@ -188,7 +189,7 @@ def checked_blocks(samples: np.ndarray | Iterable[np.ndarray], item: Item) -> It
         count += len(block)
         yield block
     if count != item.num_samples:
-        raise SdpnError(f"{count} samples where the manifest says {item.num_samples}")
+        raise UnusableError("of another length", f"{count} samples where the manifest says {item.num_samples}")
 
 
 def shard_size(config: FbankConfig, num_items: int) -> int:
@@ -261,16 +262,15 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
     """Write index, feats.scp and the lists of what is amiss; remove files of earlier plans."""
     config = shards[0].config
     entries: list[tuple[str, int, Extent]] = []
-    skipped: dict[str, str] = {}
-    notes: dict[str, str] = {}
+    skipped: list[Skipped] = []
+    notes: list[Skipped] = []
     for number, shard in enumerate(shards):
         report = shard.work.report()
         entries += [(name, number, Extent(*extent)) for name, extent in report["extents"].items()]
-        skipped |= report["skipped"]
-        notes |= report["notes"]
+        skipped += [Skipped(id, Reason(*reason)) for id, reason in report["skipped"].items()]
+        notes += [Skipped(id, Reason(*note)) for id, own in report["notes"].items() for note in own]
     if not entries:
-        name, reason = next(iter(skipped.items()))
-        raise SdpnError(f"{directory}: none of the {len(skipped)} utterances is usable (the first, {name}: {reason})")
+        raise SdpnError(f"{directory}: none of the {len(skipped)} utterances is usable (the first, {skipped[0]})")
     files = [StoredFile(shard.path.name, KIND_OF[config.compress]) for shard in shards]
     outputs = write_index(directory, files, entries, config, whole.fingerprint["shards"])
     if config.feats_type == "ark":
@@ -304,11 +304,11 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
     )
 
 
-def list_items(path: Path, rows: dict[str, str], warning: str) -> None:
-    """Write `id <tab> why` lines, and warn with how many there are of each kind; no file where there are none."""
+def list_items(path: Path, rows: list[Skipped], warning: str) -> None:
+    """Write what `read_skipped` reads, and warn with how many there are of each kind; no file where there are none."""
     path.unlink(missing_ok=True)
     if not rows:
         return
-    write_text(path, "".join(f"{name}\t{why}\n" for name, why in sorted(rows.items())))
-    kinds = Counter(why.split(":")[0] for why in rows.values()).most_common(3)
+    write_skipped(path, sorted(rows))
+    kinds = count_reasons(rows).most_common(3)
     warn(f"{warning.format(len(rows))} in {path} ({'; '.join(f'{count} {kind}' for kind, count in kinds)})")

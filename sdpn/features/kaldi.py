@@ -11,16 +11,17 @@ from typing import BinaryIO
 import numpy as np
 
 from sdpn.console import Progress, say
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnusableError
 from sdpn.feats_scp import MatrixPart, read_feats_scp
 from sdpn.features.cache import list_items
 from sdpn.features.config import FbankConfig
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
-from sdpn.features.kaldi_matrices import Found, MatrixFile, UnusableMatrixError
+from sdpn.features.kaldi_matrices import Found, MatrixFile
 from sdpn.features.storage import Extent
 from sdpn.files import atomic_path, digest, exclusive
 from sdpn.reasons import Reason
 from sdpn.shards import Work
+from sdpn.skipped import Skipped
 
 VERSION = 2
 """Of what is checked and how parts are copied: where it changes, the index is made anew."""
@@ -73,7 +74,7 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
             raise SdpnError(f"{scp}: none of the {len(skipped)} utterances is usable (the first, {name}: {reason})")
         list_items(
             directory / "skipped_fbank.txt",
-            {name: str(reason) for name, reason in skipped.items()},
+            [Skipped(name, reason) for name, reason in skipped.items()],
             f"{directory}: {{}} utterances left out, listed with the reason",
         )
         outputs = write_index(directory, files, entries, config, fingerprint)
@@ -131,7 +132,7 @@ def _find_all(directory: Path, parts: dict[str, MatrixPart]) -> Iterator[tuple[s
             own = list(group)
             try:
                 file = MatrixFile(path)
-            except UnusableMatrixError as error:
+            except UnusableError as error:
                 yield from ((name, error.reason, None) for name, _ in own)
                 progress.advance(len(own))
                 continue
@@ -139,7 +140,7 @@ def _find_all(directory: Path, parts: dict[str, MatrixPart]) -> Iterator[tuple[s
                 for name, part in own:
                     try:
                         yield name, *file.find(part)
-                    except UnusableMatrixError as error:
+                    except UnusableError as error:
                         yield name, error.reason, None
                     progress.advance(1)
 

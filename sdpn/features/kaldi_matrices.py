@@ -9,22 +9,14 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from sdpn.errors import UnusableError
 from sdpn.feats_scp import MatrixPart
 from sdpn.features.ark import LONGEST_HEADER, MatrixHeader, parse_header
 from sdpn.features.storage import BY_COLUMNS, KINDS
-from sdpn.reasons import Reason
 
 _ROWS_FORGIVEN = 3  # behind the last one, as Kaldi forgives them: parts are cut by time, and rounded
 _TEXT_AT_ONCE = 1 << 16
 _GZIP = b"\x1f\x8b"
-
-
-class UnusableMatrixError(Exception):
-    """A matrix that cannot be used; its argument is the Reason."""
-
-    @property
-    def reason(self) -> Reason:
-        return self.args[0]
 
 
 class Found(NamedTuple):
@@ -58,7 +50,7 @@ class MatrixFile:
         path: of an ark, binary or in text, or of what gzip made of one.
 
     Raises:
-        UnusableMatrixError: it cannot be opened.
+        UnusableError: it cannot be opened.
     """
 
     def __init__(self, path: str):
@@ -66,7 +58,7 @@ class MatrixFile:
             self._size = os.path.getsize(path)
             self._file: IO[bytes] = open(path, "rb")  # noqa: SIM115  (closed in __exit__)
         except OSError as error:
-            raise UnusableMatrixError(Reason(error.strerror.lower(), path)) from None
+            raise UnusableError(error.strerror.lower(), path) from None
         self._packed = self._file.read(2) == _GZIP
         if self._packed:
             self._file.close()
@@ -90,7 +82,7 @@ class MatrixFile:
             its kind, or of CM the bytes that are its part in the same form.
 
         Raises:
-            UnusableMatrixError: there is none, it is damaged or not finite, or has no such rows or columns.
+            UnusableError: there is none, it is damaged or not finite, or has no such rows or columns.
         """
         try:
             if part.offset != self._at:
@@ -103,10 +95,10 @@ class MatrixFile:
             if self._stored is None:
                 self._stored = self._read(part)
         except (OSError, EOFError, zlib.error) as error:
-            raise UnusableMatrixError(Reason("cannot be read", f"{part}: {str(error).lower()}")) from None
+            raise UnusableError("cannot be read", f"{part}: {str(error).lower()}") from None
         values = _cut(self._stored, found)
         if _is_float(self._header.kind) and not _is_finite(values):
-            raise UnusableMatrixError(Reason("NaN or infinite", str(part)))
+            raise UnusableError("NaN or infinite", str(part))
         return found, None if found.is_mapped else values
 
     def _look_at(self, part: MatrixPart) -> None:
@@ -118,13 +110,13 @@ class MatrixFile:
             return
         header = parse_header(head)
         if header is None:
-            raise UnusableMatrixError(Reason("no matrix of Kaldi's", str(part)))
+            raise UnusableError("no matrix of Kaldi's", str(part))
         first_byte = part.offset + header.size
         too_short = not self._packed and first_byte + header.stored_size > self._size
         if header.rows <= 0 or header.bins <= 0 or too_short:
-            raise UnusableMatrixError(Reason("cut off or damaged", str(part)))
+            raise UnusableError("cut off or damaged", str(part))
         if not np.isfinite([header.minimum, header.step]).all():
-            raise UnusableMatrixError(Reason("NaN or infinite", f"the scale of {part}"))
+            raise UnusableError("NaN or infinite", f"the scale of {part}")
         self._header, self._first_byte = header, None if self._packed else first_byte
 
     def _read(self, part: MatrixPart) -> np.ndarray:
@@ -132,39 +124,39 @@ class MatrixFile:
         self._file.seek(part.offset + self._header.size)
         stored = self._file.read(self._header.stored_size)
         if len(stored) != self._header.stored_size:
-            raise UnusableMatrixError(Reason("cut off or damaged", str(part)))
+            raise UnusableError("cut off or damaged", str(part))
         return np.frombuffer(stored, dtype=np.uint8)
 
     def _read_text(self, part: MatrixPart, head: bytes) -> np.ndarray:
         """The bytes of a matrix in text as float32; its header becomes that of such a matrix."""
         text = head.lstrip()
         if text[:1] != b"[":
-            raise UnusableMatrixError(Reason("no matrix of Kaldi's", str(part)))
+            raise UnusableError("no matrix of Kaldi's", str(part))
         blocks = [text[1:]]
         while b"]" not in blocks[-1]:
             blocks.append(self._file.read(_TEXT_AT_ONCE))
             if not blocks[-1]:
-                raise UnusableMatrixError(Reason("cut off or damaged", str(part)))
+                raise UnusableError("cut off or damaged", str(part))
         lines = re.split(rb"[\n;]", b"".join(blocks).partition(b"]")[0])
         try:
             matrix = np.array([line.split() for line in lines if line.strip()], dtype=np.float32)
         except ValueError:  # rows of unequal length, or what is no number
             matrix = np.empty(0)
         if matrix.ndim != 2 or not matrix.size:
-            raise UnusableMatrixError(Reason("cut off or damaged", str(part)))
+            raise UnusableError("cut off or damaged", str(part))
         self._header, self._first_byte = MatrixHeader(0, *matrix.shape, 0.0, 1.0, 0), None
         return matrix.reshape(-1).view(np.uint8)
 
 
 def _part(part: MatrixPart, header: MatrixHeader, first_byte: int | None) -> Found:
-    """Raises UnusableMatrixError where the matrix has no such rows or columns."""
+    """Raises UnusableError where the matrix has no such rows or columns."""
     first, last = part.rows or (0, header.rows - 1)
     if not first <= last <= header.rows - 1 + _ROWS_FORGIVEN or first >= header.rows:
-        raise UnusableMatrixError(Reason("no such rows", f"{part}: there are {header.rows} rows"))
+        raise UnusableError("no such rows", f"{part}: there are {header.rows} rows")
     rows = first, min(last + 1, header.rows)
     first, last = part.columns or (0, header.bins - 1)
     if not first <= last <= header.bins - 1:
-        raise UnusableMatrixError(Reason("no such columns", f"{part}: there are {header.bins} columns"))
+        raise UnusableError("no such columns", f"{part}: there are {header.bins} columns")
     return Found(header, rows, (first, last + 1), first_byte)
 
 

@@ -3,13 +3,11 @@
 import gzip
 import json
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from sdpn.audio import pipes
-from sdpn.corpus.manifests import refuse_many_skipped
 from sdpn.errors import SdpnError
 from sdpn.features.audio import AudioCut, commands_of, stream_samples
 from sdpn.features.cache import fill
@@ -19,6 +17,7 @@ from sdpn.features.kaldi import index_scp
 from sdpn.features.manifest import with_features
 from sdpn.files import exclusive, file_digest, write_jsonl_gz
 from sdpn.shards import Work
+from sdpn.skipped import count_reasons, read_skipped, refuse_many_skipped
 
 
 def read_cuts(directory: Path) -> list[AudioCut]:
@@ -92,10 +91,7 @@ def make_set(
         fill(directory, cuts, stream_samples, config, {}, run, make)
     index = FeatureIndex.open(directory)
     listing = directory / "skipped_fbank.txt"
-    if listing.exists():
-        with open(listing, encoding="utf-8") as lines:
-            reasons = Counter(line.rstrip("\n").partition("\t")[2].split(":")[0] for line in lines)
-        refuse_many_skipped(str(directory), reasons, len(cuts), max_skipped, listing)
+    refuse_many_skipped(str(directory), count_reasons(read_skipped(listing)), len(cuts), max_skipped, listing)
     work = Work(directory, "cuts_feats", {"features": index.fingerprint, "cuts": of_cuts})
     if work.stale_reason() is None:
         return

@@ -55,7 +55,7 @@ def test_the_room_depends_on_seed_copy_and_utterance_alone(tmp_path):
 def test_a_room_without_a_sound_or_number_is_refused(tmp_path, response):
     cut = write_cut(tmp_path, "speech", np.ones(8000) * 0.1)
     room = write_cut(tmp_path, "room", response)
-    with pytest.raises(SdpnError, match="room room is silent"):
+    with pytest.raises(SdpnError, match="room is silent"):
         Reverberated([room], 32000, 1, 1)(cut)
 
 

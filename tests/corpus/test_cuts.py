@@ -7,11 +7,12 @@ import pytest
 import soundfile
 from lhotse import CutSet, validate
 
-from sdpn.audio.files import Skipped
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.manifests import Entry, write_set, write_skipped
+from sdpn.corpus.manifests import Entry, write_set
 from sdpn.errors import SdpnError
 from sdpn.files import write_jsonl_gz
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped, write_skipped
 from tests.corpus.conftest import content, rows, times, write_audio
 from tests.recipe.voices import voice
 
@@ -224,7 +225,7 @@ def test_more_skipped_than_allowed_is_an_error_and_keeps_what_was_there(data, ma
 
 
 def test_what_stage_0_skipped_is_listed_and_counted_too(data, make_cuts):
-    write_skipped(data / "train" / "skipped_files.tsv", [Skipped("/x/a b.wav", "cut off: 1 s of 2 s")])
+    write_skipped(data / "train" / "skipped_files.tsv", [Skipped("/x/a b.wav", Reason("cut off", "1 s of 2 s"))])
     with pytest.raises(SdpnError, match=r"1 of 4 \(25.0 %\) would be skipped.*: 1 cut off;"):
         make_cuts(data)
     make_cuts("--max-skipped", 0.3, data)

@@ -1,8 +1,7 @@
 from lhotse import RecordingSet, SupervisionSet
 from lhotse.qa import validate_recordings_and_supervisions
 
-from sdpn.audio.files import Skipped
-from sdpn.corpus.manifests import Entry, count_reasons, in_order, read_skipped, summary, write_set, write_skipped
+from sdpn.corpus.manifests import Entry, in_order, summary, write_set
 from tests.corpus.conftest import write_audio
 
 
@@ -44,11 +43,3 @@ def test_order_is_that_of_the_c_locale():
 
 def test_summary_counts_speakers_utterances_and_hours(tmp_path):
     assert summary(utterances(tmp_path)) == "2 speakers, 2 utterances, 0.00 h"
-
-
-def test_what_was_skipped_is_read_back_and_counted_by_reason(tmp_path):
-    own = [Skipped("/a b.wav", "cut off: 1 s of 2 s: so"), Skipped("/c.wav", "cut off: 3 s"), Skipped("d", "empty")]
-    write_skipped(tmp_path / "skipped.tsv", own)
-    assert count_reasons(read_skipped(tmp_path / "skipped.tsv")) == {"cut off": 2, "empty": 1}
-    assert [what for what, _ in read_skipped(tmp_path / "skipped.tsv")] == ["/a b.wav", "/c.wav", "d"]
-    assert read_skipped(tmp_path / "none.tsv") == []

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from sdpn.audio.files import Skipped
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import Entry, refuse_equal_ids
 from sdpn.corpus.options import named_sets
 from sdpn.corpus.stage0 import GivenTrials, generate, split_speakers, trials_of
 from sdpn.corpus.writer import Prepared, write_corpus
 from sdpn.errors import SdpnError
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.trials.lists import Trial
 from tests.corpus.conftest import write_audio
 
@@ -104,7 +105,10 @@ def test_trials_that_leave_too_few_speakers_to_train_on_are_a_sentence():
 
 
 def test_what_was_left_out_is_told_where_there_is_too_little_to_split():
-    options, skipped = {"eval_share": 0.2, "seed": 1}, [Skipped("a-9", "there is no such file"), Skipped("b-9", "x")]
+    options, skipped = (
+        {"eval_share": 0.2, "seed": 1},
+        [Skipped("a-9", Reason("there is no such file")), Skipped("b-9", Reason("x"))],
+    )
     with pytest.raises(
         SdpnError, match=r"here: none of 2 utterances can be used \(the first: a-9: there is no such file"
     ):
@@ -112,18 +116,23 @@ def test_what_was_left_out_is_told_where_there_is_too_little_to_split():
     with pytest.raises(SdpnError, match=r"here: there is no utterance in it"):
         split_speakers([], {}, NONE, options, "here")
     reason = r" \(2 utterances were left out, the first, a-9: there is no such file\)$"
-    with pytest.raises(SdpnError, match=r"here: 2 speakers; at least 4 are needed: .*to train on" + reason):
+    with pytest.raises(
+        SdpnError, match=r"here: 2 speakers; at least 4 are needed: .*--eval-share 0 trains on all of it" + reason
+    ):
         split_speakers(entries("a", "b"), {}, NONE, options, "here", skipped)
     own = entries("a", "b", "c")
     given = GivenTrials("t", [Trial("a-0", "a-1", True), Trial("a-0", "b-1", False)], {})
     with pytest.raises(SdpnError, match=r"at least two others are needed to train on" + reason):
         split_speakers(own, {entry.id: entry.id for entry in own}, given, options, "here", skipped)
-    with pytest.raises(SdpnError, match=r"here: 2 speakers; .*to train on$"):
+    with pytest.raises(SdpnError, match=r"here: 2 speakers; .*trains on all of it$"):
         split_speakers(entries("a", "b"), {}, NONE, options, "here")
 
 
 def test_an_empty_set_gets_no_trials_and_its_reason_is_told(tmp_path):
-    speech, skipped = {"train": entries("a", "b"), "eval": []}, {"eval": [Skipped("u1", "there is no such file")]}
+    speech, skipped = (
+        {"train": entries("a", "b"), "eval": []},
+        {"eval": [Skipped("u1", Reason("there is no such file"))]},
+    )
     for given in (NONE, GivenTrials("t", [Trial("u1", "u2", True)], {})):
         trials = trials_of(given, {"eval": {}}, speech, tmp_path, 1, skipped)
         assert trials == {}
@@ -134,7 +143,7 @@ def test_an_empty_set_gets_no_trials_and_its_reason_is_told(tmp_path):
 
 
 def test_what_was_left_out_is_told_where_names_are_missing(tmp_path):
-    own, skipped = entries("a", "b"), {"eval": [Skipped("/x/b-2.wav", "cut off: 1 s")]}
+    own, skipped = entries("a", "b"), {"eval": [Skipped("/x/b-2.wav", Reason("cut off", "1 s"))]}
     given = GivenTrials("t", [Trial("a-0", "a-1", True), Trial("a-0", "b-2", False)], {})
     ids = {"eval": {entry.id: entry.id for entry in own}}
     with pytest.raises(

@@ -76,7 +76,7 @@ def test_only_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(vad, "read_blocks", read_blocks)
     find_speech(tmp_path, CutsConfig(), serially)
-    assert spans(tmp_path)["b"] == "its audio cannot be read: ffmpeg is not installed"
+    assert spans(tmp_path)["b"] == ["its audio cannot be read", "ffmpeg is not installed"]
     blocked.clear()
     find_speech(tmp_path, CutsConfig(), serially)
     find_speech(tmp_path, CutsConfig(), serially)
