@@ -14,7 +14,6 @@ from pathlib import Path
 
 from sdpn.audio.headers import Header
 from sdpn.console import say
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.feats_scp import read_feats_scp
@@ -23,10 +22,10 @@ from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed, read_groups, read_map, read_table
 from sdpn.trials.lists import some
+from sdpn.utterance import OVERSHOOT, Utterance
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")
 _CHANNELS = {"A": 0, "B": 1}
-_OVERSHOOT = 0.5  # s behind the end of its recording, up to which Kaldi's extract-segments shortens a segment
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Segment:
         last = length if self.end is None else int(self.end * rate)
         if first >= length:
             return Reason("it begins behind the end of its recording", f"at {self.start:g} of {length / rate:g} s")
-        if last > length and last >= length + int(_OVERSHOOT * rate):
+        if last > length and last >= length + int(OVERSHOOT * rate):
             return Reason("it ends behind the end of its recording", f"at {self.end:g} of {length / rate:g} s")
         if last <= first:
             return Reason("there is no sample in it", f"from {self.start:g} to {self.end:g} s")
@@ -105,7 +104,7 @@ class DataDir:
         segments = {id: vars(segment) for id, segment in (self.segments or {}).items()}
         return digest(fingerprint_sources(self.recordings), segments, self.speakers, self.genders, self.features)
 
-    def entries(self, run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
+    def entries(self, run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
         """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`."""
         segments = self.segments if self.segments is not None else {id: Segment(id) for id in self.recordings}
         used = {segment.recording for segment in segments.values()} & self.recordings.keys()
@@ -124,7 +123,7 @@ class DataDir:
             source, speaker = recordings[segment.recording], self.speakers.get(id)
             first, last = part
             entries.append(
-                Entry(
+                Utterance(
                     id,
                     source.place,
                     *header,
@@ -132,8 +131,8 @@ class DataDir:
                     gender=self.genders.get(speaker),
                     recording=None if self.segments is None else segment.recording,
                     start=first / header.sampling_rate,
-                    end=None if last == header.num_samples else last / header.sampling_rate,
-                    command=source.command,
+                    duration=None if last == header.num_samples else (last - first) / header.sampling_rate,
+                    kind=source.kind,
                     channel=segment.channel,
                 )
             )
