@@ -1,12 +1,13 @@
 """Which of two systems is better: every pair of rows scored on the same trials, by paired bootstrap."""
 
+import math
 from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from sdpn.evaluation.bootstrap import paired_differences
+from sdpn.evaluation.intervals import FEWEST_SPEAKERS, Replicates, paired_differences
 from sdpn.report.rows import ResultRow
 
 
@@ -21,18 +22,16 @@ def compare_pairs(rows: list[ResultRow]) -> list[dict[str, Any]]:
         b - a of every figure that both have, and a sentence. Sorted by trial list, then by the EER of b and of a.
     """
     replicates = [load_replicates(row) for row in rows]
-    groups: dict[
-        tuple[str, str | None], list[int]
-    ] = {}  # two sets may have utterances, and so trials, of the same names
+    groups: dict[tuple[str, str | None], list[int]] = {}  # two sets may have trials of the same names
     for index, row in enumerate(rows):
-        if replicates[index]:
+        if replicates[index].speakers.size:
             groups.setdefault((row.trials, row.paired), []).append(index)
     pairs = []
     for group in groups.values():
         for b, a in combinations(sorted(group, key=lambda index: rows[index].eer_percent), 2):
-            shared = [name for name in replicates[b] if name in replicates[a]]
+            shared = [name for name in replicates[b].names if name in replicates[a].names]
             values = [np.array([rows[index].figures[name] for name in shared]) for index in (a, b)]
-            draws = [np.stack([replicates[index][name] for name in shared]) for index in (a, b)]
+            draws = [replicates[index].select(shared) for index in (a, b)]
             differences = dict(zip(shared, paired_differences(*values, *draws), strict=True))
             pairs.append(
                 {
@@ -48,15 +47,18 @@ def compare_pairs(rows: list[ResultRow]) -> list[dict[str, Any]]:
     return pairs
 
 
-def load_replicates(row: ResultRow) -> dict[str, np.ndarray]:
-    """Figure -> its value in every draw; empty without bootstrap."""
-    table = np.load(row.folder / "bootstrap.npy")
-    return dict(zip(row.intervals, table.astype(np.float64), strict=True)) if table.size else {}
+def load_replicates(row: ResultRow) -> Replicates:
+    """Load the figures of a row in every draw, as stage 6 keeps them beside its scores."""
+    with np.load(row.folder / "bootstrap.npz") as kept:
+        draws = kept["speakers"].astype(np.float64), kept["pairs"].astype(np.float64)
+        return Replicates(kept["names"].tolist(), *draws, int(kept["n_speakers"]))
 
 
 def sentence(a: str, b: str, difference: dict[str, float]) -> str:
     """E.g. "B is better than A: EER -0.42 [-0.61, -0.20], p = 0.001"; `b` is the one with the lower EER."""
     low, high, p = difference["low"], difference["high"], difference["p"]
+    if math.isnan(low):
+        return f"no difference can be shown between {b} and {a}: fewer than {FEWEST_SPEAKERS} speakers"
     figures = f"EER {difference['value']:+.2f} [{low:+.2f}, {high:+.2f}], p = {p:.2g}"
     if low > 0 or high < 0:
         return f"{b} is better than {a}: {figures}"
