@@ -23,12 +23,12 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.folder import Scan, Understood, read_genders, scan_speech, set_folders, understand
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.options import absolute, share_option, stage0_options, trial_options
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.utterance import Utterance
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
@@ -106,7 +106,7 @@ def find_speech(
     return Prepared(sets, trials, {}, skipped)
 
 
-def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrials) -> dict[str, list[Entry]]:
+def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrials) -> dict[str, list[Utterance]]:
     """The entries of `train` and of every evaluation set.
 
     Where the folder itself has no evaluation set, the speakers that the trials name are one, or else a share; without

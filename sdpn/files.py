@@ -10,7 +10,8 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,9 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_jsonl_gz(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line, gzipped, to `path` atomically.
+@contextmanager
+def jsonl_gz_writer(path: str | Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that writes one JSON object as a line, gzipped; `path` is there when the block has ended.
 
     There is no time stamp inside, so equal records give equal bytes.
     """
@@ -111,8 +113,30 @@ def write_jsonl_gz(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
         gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0) as packed,
         io.BufferedWriter(packed, 1 << 20) as whole,  # a million records, packed one by one, take twice as long
     ):
+        yield lambda record: whole.write((encode(record) + "\n").encode())
+
+
+def write_jsonl_gz(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write one JSON object a line, gzipped, to `path` atomically; see `jsonl_gz_writer`."""
+    with jsonl_gz_writer(path) as write:
         for record in records:
-            whole.write((encode(record) + "\n").encode())
+            write(record)
+
+
+def read_jsonl_gz(path: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
+    """Read one JSON object a line, gzipped.
+
+    Args:
+        remedy: what makes the file, for the sentence where it is damaged, e.g. "run stage 0 again".
+
+    Raises:
+        SdpnError: it is damaged.
+    """
+    try:
+        with gzip.open(path, "rb") as lines:
+            yield from map(json.loads, lines)
+    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
+        raise SdpnError(f"{path} is damaged: remove it and {remedy}") from None
 
 
 def remove_partial(directory: str | Path) -> None:

@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,12 @@ import numpy as np
 from sdpn.audio.files import Listing
 from sdpn.audio.headers import probe
 from sdpn.console import say
-from sdpn.corpus.manifests import Entry
 from sdpn.errors import SdpnError
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed, lines_of
 from sdpn.trials.lists import some
+from sdpn.utterance import Utterance
 
 # 2024, 2024-05, 2024-05-17, 20240517 and the like
 _DATE = re.compile(r"(19|20)\d\d([-_.]?(0[1-9]|1[0-2])([-_.]?([0-2]\d|3[01]))?)?", re.ASCII)
@@ -34,7 +34,7 @@ class Scan:
     """
 
     folder: Path
-    entries: list[Entry]
+    entries: list[Utterance]
     skipped: list[Skipped]
 
     @property
@@ -44,7 +44,7 @@ class Scan:
         A path without its extension counts where it is one file's alone.
         """
         folder = os.path.join(self.folder, "")
-        names = {composed(entry.path.removeprefix(folder)): entry.id for entry in self.entries}
+        names = {composed(entry.source.removeprefix(folder)): entry.id for entry in self.entries}
         stems = [os.path.splitext(name)[0] for name in names]
         unique = {stem for stem, count in Counter(stems).items() if count == 1}
         by_stem = {stem: id for stem, id in zip(stems, names.values(), strict=True) if stem in unique}
@@ -157,11 +157,11 @@ def scan_speech(
         if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
             continue
-        entry = Entry(ids[file.name], file.path, *header)
+        entry = Utterance(ids[file.name], file.path, *header)
         if labelled:
             speaker, *levels = file.name.split("/")
             session = f"{speakers[speaker]}-{_as_id(levels[0])}" if len(levels) > 1 else None
-            entry = replace(entry, speaker=speakers[speaker], session=session, gender=genders.get(speaker))
+            entry = entry.changed(speaker=speakers[speaker], session=session, gender=genders.get(speaker))
         entries.append(entry)
     return Scan(listing.folder, entries, skipped)
 
@@ -175,7 +175,7 @@ def scan_clips(listing: Listing, run: Callable, cache: Path | None = None, prefi
         if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
         else:
-            entries.append(Entry(ids[file.name], file.path, *header))
+            entries.append(Utterance(ids[file.name], file.path, *header))
     return Scan(listing.folder, entries, skipped)
 
 
@@ -221,7 +221,7 @@ def read_genders(path: Path) -> dict[str, str]:
     return genders
 
 
-def choose_speakers(entries: list[Entry], count: int, seed: int, where: str) -> set[str]:
+def choose_speakers(entries: list[Utterance], count: int, seed: int, where: str) -> set[str]:
     """`count` speakers of `entries` to be held out: such as can have target trials.
 
     They have two sessions each where there are enough of those, else two utterances.
@@ -245,7 +245,7 @@ def choose_speakers(entries: list[Entry], count: int, seed: int, where: str) -> 
     return {candidates[i] for i in order[:count]}
 
 
-def hold_out(entries: list[Entry], speakers: set[str]) -> tuple[list[Entry], list[Entry]]:
+def hold_out(entries: list[Utterance], speakers: set[str]) -> tuple[list[Utterance], list[Utterance]]:
     """The entries of all others, and those of `speakers`."""
     stay = [entry for entry in entries if entry.speaker not in speakers]
     return stay, [entry for entry in entries if entry.speaker in speakers]

@@ -9,7 +9,6 @@ from typing import Any
 from sdpn.console import say
 from sdpn.corpus.clips import ClipSource, fingerprint_clips, make_clips
 from sdpn.corpus.folder import choose_speakers, hold_out
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.options import distinguishing
 from sdpn.corpus.writer import CACHE, Prepared, prepare_once, write_corpus
 from sdpn.errors import SdpnError
@@ -26,6 +25,7 @@ from sdpn.trials.lists import (
     refuse_one_kind,
     refuse_unknown,
 )
+from sdpn.utterance import Utterance
 
 
 def prepare(
@@ -63,8 +63,12 @@ def prepare(
 
 def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
     train = prepared.speech["train"]
-    if any(entry.speaker is None for entry in train):
-        raise SdpnError("--dev-speakers holds out training speakers, but the training set has no speaker labels")
+    unlabelled = sum(entry.speaker is None for entry in train)
+    if unlabelled:
+        raise SdpnError(
+            f"--dev-speakers holds out training speakers, but {unlabelled} of the {len(train)} utterances of the "
+            "training set have no speaker label"
+        )
     skipped = prepared.skipped.get("train", ())
     chosen = _choose(train, options["dev_speakers"], options["seed"], "the training set", skipped)
     stay, dev = hold_out(train, chosen)
@@ -81,7 +85,7 @@ def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
 
 
 def _choose(
-    entries: list[Entry], count: int, seed: int, where: str, skipped: Sequence[Skipped], way_out: str = ""
+    entries: list[Utterance], count: int, seed: int, where: str, skipped: Sequence[Skipped], way_out: str = ""
 ) -> set[str]:
     """See `choose_speakers`; where that is impossible, what was left out is told, since it may be why."""
     _refuse_none(entries, where, skipped)
@@ -91,7 +95,7 @@ def _choose(
         raise SdpnError(f"{error}{way_out}{_left_out(skipped)}") from None
 
 
-def _refuse_none(entries: list[Entry], where: str, skipped: Sequence[Skipped]) -> None:
+def _refuse_none(entries: list[Utterance], where: str, skipped: Sequence[Skipped]) -> None:
     """Make sure that there are utterances.
 
     Raises:
@@ -111,13 +115,13 @@ def _left_out(skipped: Sequence[Skipped]) -> str:
 
 
 def split_speakers(
-    train: list[Entry],
+    train: list[Utterance],
     ids: Mapping[str, str],
     given: "GivenTrials",
     options: Mapping[str, Any],
     where: str,
     skipped: Sequence[Skipped] = (),
-) -> dict[str, list[Entry]]:
+) -> dict[str, list[Utterance]]:
     """Sets `train` and `eval` of one set: the speakers that the trials name are evaluated, or else a share of all.
 
     A set without labels is `train` alone, and so is one of which the share to be evaluated is 0.
@@ -210,7 +214,7 @@ class GivenTrials:
 def trials_of(
     given: GivenTrials,
     ids: Mapping[str, Mapping[str, str]],
-    speech: Mapping[str, list[Entry]],
+    speech: Mapping[str, list[Utterance]],
     data: Path,
     seed: int,
     skipped: Mapping[str, list[Skipped]] | None = None,
@@ -249,7 +253,7 @@ def trials_of(
     return sets
 
 
-def generate(name: str, entries: list[Entry], seed: int) -> list[Trial]:
+def generate(name: str, entries: list[Utterance], seed: int) -> list[Trial]:
     """Trials made from the labels of an evaluation set.
 
     Raises:
@@ -257,8 +261,11 @@ def generate(name: str, entries: list[Entry], seed: int) -> list[Trial]:
     """
     if not entries:
         raise SdpnError(f"{name}: there is no usable utterance in it")
-    if any(entry.speaker is None for entry in entries):
-        raise SdpnError(f"{name}: it has no speaker labels to make trials of: give --trials")
+    unlabelled = sum(entry.speaker is None for entry in entries)
+    if unlabelled:
+        raise SdpnError(
+            f"{name}: {unlabelled} of {len(entries)} utterances have no speaker label to make trials of: give --trials"
+        )
     sessions = defaultdict(set)
     for entry in entries:
         sessions[entry.speaker].add(entry.session)

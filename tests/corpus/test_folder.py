@@ -5,8 +5,8 @@ import pytest
 from sdpn.audio.files import list_audio
 from sdpn.cluster.pool import run_jobs
 from sdpn.corpus.folder import choose_speakers, hold_out, read_genders, scan_clips, scan_speech, set_folders, understand
-from sdpn.corpus.manifests import Entry
 from sdpn.errors import SdpnError
+from sdpn.utterance import Utterance
 from tests.corpus.conftest import write_audio
 
 HERE = partial(run_jobs, nj=1)
@@ -69,7 +69,7 @@ def test_unusable_files_are_listed_with_their_reasons(tmp_path):
     (tmp_path / "ann" / "3.flac").touch()
     write_audio(tmp_path / "nobody.wav")
     found = scan(tmp_path)
-    assert [entry.path for entry in found.entries] == [str(good)]
+    assert [entry.source for entry in found.entries] == [str(good)]
     reasons = {path.rsplit("/", 1)[1]: reason for path, reason in found.skipped}
     assert reasons["nobody.wav"].kind == "it lies in no speaker's folder"
     assert reasons["3.flac"].kind == "the file is empty"
@@ -172,9 +172,11 @@ def test_a_gender_of_another_form_is_a_sentence(tmp_path):
         read_genders(tmp_path / "spk2gender")
 
 
-def many(speakers: int, sessions: int = 2) -> list[Entry]:
+def many(speakers: int, sessions: int = 2) -> list[Utterance]:
     return [
-        Entry(f"p{p}-{s}", "", 1, 1, speaker=f"p{p}", session=str(s)) for p in range(speakers) for s in range(sessions)
+        Utterance(f"p{p}-{s}", "", 1, 1, speaker=f"p{p}", session=str(s))
+        for p in range(speakers)
+        for s in range(sessions)
     ]
 
 
@@ -190,7 +192,7 @@ def test_whole_speakers_are_held_out_the_same_for_the_same_seed():
 
 
 def test_speakers_that_can_have_target_trials_are_held_out():
-    own = [*many(2), *[Entry(f"q{q}", "", 1, 1, speaker=f"q{q}") for q in range(20)]]
+    own = [*many(2), *[Utterance(f"q{q}", "", 1, 1, speaker=f"q{q}") for q in range(20)]]
     assert choose_speakers(own, 2, 1, "here") == {"p0", "p1"}
     with pytest.raises(SdpnError, match="here: 2 speakers have two utterances; 3 such are needed"):
         choose_speakers(own, 3, 1, "here")

@@ -288,9 +288,9 @@ def test_where_a_tool_is_missing_nothing_is_made_without_it(tmp_path, tones):
 
 
 def test_versions_of_what_samples_go_through_count_where_they_do(tmp_path, tones, monkeypatch):
-    def stale(path, kind):
-        file = {"type": "file", "source": path, "transforms": [{"name": kind}]}
-        monkeypatch.setattr(Tone, "to_dict", lambda tone: {"id": tone.id, "recording": file})
+    def stale(path, is_resampled):
+        monkeypatch.setattr(Tone, "sources", lambda tone: [path])
+        monkeypatch.setattr(Tone, "is_resampled", is_resampled)
         reasons = []
         for version in ("1", "2"):
             monkeypatch.setattr(cache.ffmpeg, "version", lambda version=version: version)
@@ -300,6 +300,6 @@ def test_versions_of_what_samples_go_through_count_where_they_do(tmp_path, tones
             shard.work.finish([])
         return reasons[1]
 
-    assert stale("a.flac", "Speed") is None
-    assert stale("a.m4a", "Speed") == "ffmpeg's version was 1, is 2"
-    assert stale("a.flac", "Resample") == "soxr's version was 1, is 2"
+    assert stale("a.flac", False) is None
+    assert stale("a.m4a", False) == "ffmpeg's version was 1, is 2"
+    assert stale("a.flac", True) == "soxr's version was 1, is 2"
