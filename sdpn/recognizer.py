@@ -12,7 +12,7 @@ from sdpn.backend.chain_file import digest_of, load_chain, network_of
 from sdpn.console import warn
 from sdpn.errors import SdpnError
 from sdpn.extraction.embedder import Embedder
-from sdpn.extraction.sets import model_digest
+from sdpn.extraction.sets import SIDE_BY_SIDE, model_digest
 from sdpn.extraction.store import vectors_file
 from sdpn.models.folder import find_model
 from sdpn.shards import Work
@@ -36,8 +36,9 @@ class Recognizer:
 
     Args:
         model: an experiment (exp/<name>), whose stage 6 has made back-ends, or a model folder.
-        backend: one of these by name; a file that `sdpn score --save-backend` wrote; or a chain that learns nothing,
-            e.g. "length-norm | cosine". None: `cosine` of the experiment, or that chain where it has none.
+        backend: one of these by name, e.g. `lda-plda`, or `xvector+fbank-stats/lda-plda`, which takes the statistics of
+            the fbank beside the x-vectors; a file that `sdpn score --save-backend` wrote; or a chain that learns
+            nothing, e.g. "length-norm | cosine". None: `cosine` of the experiment, or that chain where it has none.
         device: where the network computes.
 
     Attributes:
@@ -58,9 +59,16 @@ class Recognizer:
 
     def __init__(self, model: str | Path, backend: str | None = None, device: str = "cpu"):
         folder = find_model(model)
-        self.embedder = Embedder(folder, device)
+        self.backend, path = _find_backend(folder, backend)
+        chain = _unlearned(self.backend) if path is None else load_chain(path)
+        self.embedder = Embedder(folder, device, statistics=chain.side_by_side)
         self.sampling_rate, self.dimension = self.embedder.sampling_rate, self.embedder.dimension
-        self.backend, self.chain, self.calibration = _backend_of(folder, backend, self.dimension)
+        if path is None:
+            self.chain = chain.fit(np.ones((1, self.dimension)))
+        else:
+            self.chain = _tried(chain, path, self.dimension)
+        exp, made = backends_of(folder)
+        self.calibration = _calibration_of(exp, self.backend, path) if self.backend in made else None
 
     def embed(self, audio: str | Path | np.ndarray, sampling_rate: int | None = None) -> np.ndarray:
         """The x-vector of a recording: (dimension,) float32; see Embedder.embed."""
@@ -115,29 +123,32 @@ class Recognizer:
         return rows
 
 
-def _backend_of(model: Path, backend: str | None, dimension: int) -> tuple[str, Chain, Calibration | None]:
-    """The name, the chain and the calibration of a back-end; see Recognizer."""
+def _find_backend(model: Path, backend: str | None) -> tuple[str, Path | None]:
+    """The name of a back-end and its file; the text of a chain that learns nothing has none. See Recognizer."""
     exp, made = backends_of(model)
     if backend is None:
         backend = _DEFAULT if _DEFAULT in made else next(iter(made), PLAIN)
     if backend in made:
-        path = fitted_backend(model, backend)
-        return backend, _tried(path, dimension), _calibration_of(exp, backend, path)
+        return backend, fitted_backend(model, backend)
     if backend.endswith(".h5"):
-        return backend, _tried(Path(backend), dimension), None
+        return backend, Path(backend)
     if "|" not in backend and backend != _DEFAULT:
         raise _unknown(exp, made, backend)
-    chain = Chain(PLAIN if backend == _DEFAULT else backend)
+    return (PLAIN if backend == _DEFAULT else Chain(backend).text), None
+
+
+def _unlearned(text: str) -> Chain:
+    """The chain of a text; SdpnError where it must be fitted first."""
+    chain = Chain(text)
     if chain.learns:
         raise SdpnError(
             f"the chain '{chain.text}' must be fitted first: name a back-end that stage 6 has made, or a .h5"
         )
-    return chain.text, chain.fit(np.ones((1, dimension))), None
+    return chain
 
 
-def _tried(path: Path, dimension: int) -> Chain:
+def _tried(chain: Chain, path: Path, dimension: int) -> Chain:
     """The chain in a file, once it has scored x-vectors of `dimension`; SdpnError where it cannot."""
-    chain = load_chain(path)
     vectors = np.random.default_rng(0).normal(size=(2, dimension))
     try:
         voices, counts = chain.enroll(vectors, np.arange(2))
@@ -152,9 +163,14 @@ def _tried(path: Path, dimension: int) -> Chain:
 
 
 def backends_of(model: Path) -> tuple[Path, dict[str, Path]]:
-    """The experiment that a model folder lies in, and the files of the back-ends that its stage 6 has made, by name."""
+    """The experiment that a model folder lies in, and the files of the back-ends that its stage 6 has made, by name.
+
+    Those of x-vectors with the statistics of the fbank beside them are named e.g. `xvector+fbank-stats/lda-plda`.
+    """
     exp = model.parent if model.name == "model" else model
-    return exp, {path.stem: path for path in sorted(exp.glob("backends/sdpn/*.h5"))}
+    found = {path.stem: path for path in sorted(exp.glob("backends/sdpn/*.h5"))}
+    of_both = sorted(exp.glob(f"backends/{SIDE_BY_SIDE}/*.h5"))
+    return exp, found | {f"{SIDE_BY_SIDE}/{path.stem}": path for path in of_both}
 
 
 def fitted_backend(model: Path, name: str) -> Path:
@@ -220,14 +236,18 @@ def _calibration_of(exp: Path, name: str, backend: Path) -> Calibration | None:
 
 
 def _rows_of(exp: Path, name: str) -> list[dict[str, Any]]:
-    """The rows of a back-end of the trained network in the results of stage 6; none where there are no results.
+    """The rows of a back-end of the trained network, as `backends_of` names it, in the results of stage 6.
+
+    There are none where there are no results.
 
     Raises:
         SdpnError: the results are damaged.
     """
     try:
         rows = json.loads((exp / RESULTS).read_text(encoding="utf-8"))["rows"]
-        return [row for row in rows if row["system"] == "sdpn" and row["backend"] == name and not row["fused"]]
+        system, _, backend = name.rpartition("/")
+        named = (system or "sdpn", backend)
+        return [row for row in rows if (row["system"], row["backend"]) == named and not row["fused"]]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -1,5 +1,6 @@
 """Which of two systems is better: every pair of rows scored on the same trials, by paired bootstrap."""
 
+import math
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sdpn.evaluation.bootstrap import paired_differences
+from sdpn.evaluation.intervals import FEWEST_SPEAKERS, Replicates, paired_differences
 
 
 def compare_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -23,14 +24,14 @@ def compare_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     replicates = [load_replicates(row) for row in rows]
     groups: dict[tuple[str, str], list[int]] = {}  # two sets may have utterances, and so trials, of the same names
     for place, row in enumerate(rows):
-        if replicates[place]:
+        if replicates[place].speakers.size:
             groups.setdefault((row["trials"], row["paired"]), []).append(place)
     pairs = []
     for group in groups.values():
         for b, a in combinations(sorted(group, key=lambda place: rows[place]["eer_percent"]), 2):
-            shared = [name for name in replicates[b] if name in replicates[a]]
+            shared = [name for name in replicates[b].names if name in replicates[a].names]
             values = [np.array([rows[place][name] for name in shared]) for place in (a, b)]
-            draws = [np.stack([replicates[place][name] for name in shared]) for place in (a, b)]
+            draws = [replicates[place].select(shared) for place in (a, b)]
             differences = dict(zip(shared, paired_differences(*values, *draws), strict=True))
             pairs.append(
                 {
@@ -46,15 +47,18 @@ def compare_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return pairs
 
 
-def load_replicates(row: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Figure -> its value in every draw; empty without bootstrap."""
-    table = np.load(Path(row["directory"]) / "bootstrap.npy")
-    return dict(zip(row["intervals"], table.astype(np.float64), strict=True)) if table.size else {}
+def load_replicates(row: dict[str, Any]) -> Replicates:
+    """Load the figures of a row in every draw, as stage 6 keeps them beside its scores."""
+    with np.load(Path(row["directory"]) / "bootstrap.npz") as kept:
+        draws = kept["speakers"].astype(np.float64), kept["pairs"].astype(np.float64)
+        return Replicates(kept["names"].tolist(), *draws, int(kept["n_speakers"]))
 
 
 def sentence(a: str, b: str, difference: dict[str, float]) -> str:
     """E.g. "B is better than A: EER -0.42 [-0.61, -0.20], p = 0.001"; `b` is the one with the lower EER."""
     low, high, p = difference["low"], difference["high"], difference["p"]
+    if math.isnan(low):
+        return f"no difference can be shown between {b} and {a}: fewer than {FEWEST_SPEAKERS} speakers"
     figures = f"EER {difference['value']:+.2f} [{low:+.2f}, {high:+.2f}], p = {p:.2g}"
     if low > 0 or high < 0:
         return f"{b} is better than {a}: {figures}"

@@ -44,9 +44,9 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
         directory = exp / "scores" / "eval" / "sdpn" / str(place)
         directory.mkdir(parents=True)
         (directory / "figures.json").write_text(json.dumps(found.plots))
-        np.save(directory / "bootstrap.npy", found.replicates)
+        np.savez(directory / "bootstrap.npz", **vars(found.replicates))
         figures = Work(directory, "figures", {"seed": seed})
-        figures.finish([directory / "figures.json", directory / "bootstrap.npy"])
+        figures.finish([directory / "figures.json", directory / "bootstrap.npz"])
         row = {"trials": "eval", "system": "sdpn", "backend": backend, "score_norm": norm, "quality": [], "fused": []}
         row |= {"oracle": "oracle" in backend, "baseline": False, **FIGURES_OF_A_ROW, "cohort": None}
         row |= {**found.values, "intervals": found.intervals, "calibration": found.calibration}
@@ -359,7 +359,7 @@ def figures_of(exp):
         (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
         (lambda exp: figures_of(exp).begin(), "are not those of .*, as after a stage 6 that was interrupted"),
         (lambda exp: replace(figures_of(exp), inputs={"seed": 2}).finish([]), "are not those of .*results.json"),
-        (lambda exp: (figures_of(exp).directory / "bootstrap.npy").unlink(), "are not those of .*results.json"),
+        (lambda exp: (figures_of(exp).directory / "bootstrap.npz").unlink(), "are not those of .*results.json"),
     ],
 )
 def test_an_experiment_without_results_is_refused_in_a_sentence(experiment, tmp_path, spoil, sentence):
