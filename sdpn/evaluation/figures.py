@@ -48,6 +48,8 @@ class Figures:
         intervals: figure -> its 95 % interval; empty without bootstrap, and with fewer than `FEWEST_SPEAKERS` speakers.
         replicates: rows in the order of `values`, what paired comparisons need; without columns where no draws are.
         n_speakers: how many speakers the trials have.
+        thresholds: figure (`eer_percent`, `min_dcf_P`) -> the score at which it is reached, a trial being accepted from
+            there on; None where nothing is accepted.
         plots: what DET curve and histogram are drawn from.
         calibration: weight and offset that make log-likelihood ratios of the scores, or None.
     """
@@ -56,6 +58,7 @@ class Figures:
     intervals: dict[str, tuple[float, float]]
     replicates: Replicates
     n_speakers: int
+    thresholds: dict[str, float | None]
     plots: dict[str, Any]
     calibration: dict[str, float] | None
 
@@ -107,8 +110,11 @@ def evaluate(
     intervals = {}
     if wanted.draws and len(everyone) >= FEWEST_SPEAKERS:
         intervals = {name: replicates.interval(figure) for figure, name in enumerate(names)}
-    plots = {"det": _drawn(curve), "marks": _marks(curve, wanted.points), "histogram": _histogram(target, nontarget)}
-    return Figures(values, intervals, replicates, len(everyone), plots, parameters)
+    marks = _marks(curve, wanted.points)
+    reached = ["eer_percent", *(f"min_dcf_{point.name}" for point in wanted.points)]
+    thresholds = {figure: mark["threshold"] for figure, mark in zip(reached, marks, strict=True)}
+    plots = {"det": _drawn(curve), "marks": marks, "histogram": _histogram(target, nontarget)}
+    return Figures(values, intervals, replicates, len(everyone), thresholds, plots, parameters)
 
 
 def _replicates(
@@ -165,8 +171,8 @@ def _marks(curve: DetCurve, points: list[OperatingPoint]) -> list[dict[str, Any]
     marks = [("EER", rate, rate, crossing)]
     for point in points:
         miss, false_alarm = _weights(point)
-        place = int(np.argmin(miss * curve.p_miss + false_alarm * curve.p_fa))
-        marks.append((f"minDCF({point.name})", curve.p_miss[place], curve.p_fa[place], curve.thresholds[place]))
+        best = int(np.argmin(miss * curve.p_miss + false_alarm * curve.p_fa))
+        marks.append((f"minDCF({point.name})", curve.p_miss[best], curve.p_fa[best], curve.thresholds[best]))
     return [
         {"name": name, "p_miss": float(p_miss), "p_fa": float(p_fa)}
         | {"threshold": float(threshold) if np.isfinite(threshold) else None}

@@ -9,7 +9,7 @@ from sdpn.errors import SdpnError
 from sdpn.report.pairs import compare_pairs
 from sdpn.report.report import report
 from sdpn.report.results import as_json, legend, markdown, plain_text, sentences, write_texts
-from sdpn.report.rows import RESULTS, ResultRow, read_rows
+from sdpn.report.rows import RESULTS, ResultRow, read_origin, read_rows
 from sdpn.shards import Work
 
 
@@ -44,10 +44,11 @@ def compare_experiments(folders: list[Path], out: Path) -> tuple[str, list[str],
     order = list(dict.fromkeys(row.trials for row in rows))
     rows.sort(key=lambda row: order.index(row.trials))
     pairs, title = compare_pairs(rows), ", ".join(names)
+    made = [origin for folder in folders if (origin := read_origin(folder))]
     texts = {
-        "results.md": markdown(title, rows, pairs),
-        "results.json": as_json(title, rows, pairs, {name: settings for name, (_, _, settings) in experiments.items()}),
-        "report.html": report(f"Results: {title}", rows, pairs, experiments),
+        "results.md": markdown(title, made, rows, pairs),
+        "results.json": as_json(title, made, rows, pairs, {name: used for name, (_, _, used) in experiments.items()}),
+        "report.html": report(f"Results: {title}", made, rows, pairs, experiments),
     }
     return plain_text(rows), [*sentences(rows, pairs), *legend(rows)], write_texts(out, texts)
 

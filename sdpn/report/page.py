@@ -19,13 +19,14 @@ class Page:
 
     Example::
 
-        page = Page("Results: toy", "A sentence.")
+        page = Page("Results: toy", "A sentence.", ["Experiment toy in exp/toy."])
         page.section("det", "DET curves", [page.plot(figure), page.text("What they are.")])
         html = page.html()
     """
 
     title: str
     lead: str
+    origins: list[str]
     sections: list[tuple[str, str, str]] = field(default_factory=list)
     plots: list[str] = field(default_factory=list)
 
@@ -51,6 +52,7 @@ class Page:
         return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
             title=escape(self.title),
             lead=escape(self.lead),
+            origins="<br>".join(map(escape, self.origins)),
             links=links,
             body=body,
             plotly=get_plotlyjs(),

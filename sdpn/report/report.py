@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sdpn.report.results import (
     markdown,
     write_texts,
 )
-from sdpn.report.rows import ResultRow
+from sdpn.report.rows import Origin, ResultRow, read_origin
 
 MOST_PAIRS = 400  # comparisons in the page's table, of each trial list those with the best rows first
 NOT_A_CURVE = re.compile(r"step|epoch|second|time|wait|memory|throughput|gpu|device|world|rank$")
@@ -44,16 +45,31 @@ def write_results(
     """
     pairs = compare_pairs(rows)
     settings_text = {**to_dict(settings), "seed": seed}
-    texts = {
-        "results.md": markdown(name, rows, pairs),
-        "results.json": as_json(name, rows, pairs, settings_text),
-        "report.html": report(f"Results: {name}", rows, pairs, {"": (exp_dir, points, settings_text)}),
-    }
-    return pairs, write_texts(exp_dir / "results", texts)
+    today = date.today().isoformat()
+
+    def texts(written: str) -> dict[str, str]:
+        made = [Origin.of(exp_dir, written)]
+        return {
+            "results.md": markdown(name, made, rows, pairs),
+            "results.json": as_json(name, made, rows, pairs, settings_text),
+            "report.html": report(f"Results: {name}", made, rows, pairs, {"": (exp_dir, points, settings_text)}),
+        }
+
+    before = read_origin(exp_dir)
+    if before is not None and before.date != today:
+        kept = texts(before.date)
+        if all(_holds(exp_dir / "results" / file, text) for file, text in kept.items()):
+            return pairs, [exp_dir / "results" / file for file in kept]  # nothing has changed since that day
+    return pairs, write_texts(exp_dir / "results", texts(today))
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
 
 
 def report(
     title: str,
+    made: list[Origin],
     rows: list[ResultRow],
     pairs: list[dict[str, Any]],
     experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]],
@@ -66,7 +82,7 @@ def report(
     """
     looks = plots.styles(rows)
     drawn = [json.loads((row.folder / "figures.json").read_text(encoding="utf-8")) for row in rows]
-    page = html.Page(title, headline(rows, pairs))
+    page = html.Page(title, headline(rows, pairs), [str(origin) for origin in made])
     said = html.text(
         "Below each figure its 95 % interval. Bold: the lowest of its trial list, rows with oracle labels left aside. "
         "A click on a heading sorts."

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.backend.chain import Chain
+from sdpn.evaluation.intervals import FEWEST_SPEAKERS
 from sdpn.files import digest, remove_partial, write_text
-from sdpn.report.rows import ResultRow
+from sdpn.report.rows import Origin, ResultRow
 from sdpn.scoring.systems import Scoring
 from sdpn.shards import Work
 
@@ -46,6 +47,8 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[Resul
                 not_calibrated=calibration.get("failure"),
                 targets=found["targets"],
                 nontargets=found["nontargets"],
+                speakers=found["speakers"],
+                thresholds=found["thresholds"],
                 trials_digest=trials,
                 paired=digest(trials, [work.fingerprint[part] for part in ("bootstrap", "speakers")]),
                 figures_digest=work.identity,
@@ -77,10 +80,18 @@ def write_texts(directory: Path, texts: dict[str, str]) -> list[Path]:
     return [directory / name for name in texts]
 
 
-def as_json(name: str, rows: list[ResultRow], pairs: list[dict[str, Any]], settings: dict[str, Any]) -> str:
-    """results.json."""
-    stored = [row.to_dict() for row in rows]
-    tree = {"corpus": name, "rows": stored, "comparisons": pairs, "settings": settings, "environment": environment()}
+def as_json(
+    name: str, made: list[Origin], rows: list[ResultRow], pairs: list[dict[str, Any]], settings: dict[str, Any]
+) -> str:
+    """Return the content of results.json."""
+    tree = {
+        "corpus": name,
+        "experiments": [origin._asdict() for origin in made],
+        "rows": [row.to_dict() for row in rows],
+        "comparisons": pairs,
+        "settings": settings,
+        "environment": environment(),
+    }
     return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -110,17 +121,36 @@ def cell(row: ResultRow, key: str, interval: bool = False) -> str:
     return text
 
 
-def markdown(name: str, rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
-    """results.md: the table, what is better than what, and what the names stand for."""
+def markdown(name: str, made: list[Origin], rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
+    """Return the content of results.md: the table, what is better than what, and what the names stand for."""
     figures = columns(rows)
     head = [*_names(rows), *(heading for heading, _ in figures), "trials"]
     rule = ["---"] * len(_names(rows)) + ["---:"] * len(figures) + ["---"]
     lines = [[*_labels(row, rows), *(cell(row, key, True) for _, key in figures), _trials(row)] for row in rows]
     table = ["| " + " | ".join(cells) + " |" for cells in [head, rule, *lines]]
-    parts = [f"# Results: {name}", "", *table, ""]
+    parts = [f"# Results: {name}", "", *(f"{origin}  " for origin in made), "", *table, ""]
     if pairs:
         parts += ["## Which is better", "", *(f"- {line}" for line in sentences(rows, pairs)), ""]
+    parts += ["## Thresholds", "", "A trial is accepted if its score, before calibration, is at least this.", ""]
+    parts += [*_threshold_table(rows), ""]
     return "\n".join([*parts, "## What the names stand for", "", *(f"- {line}" for line in legend(rows)), ""])
+
+
+def _threshold_table(rows: list[ResultRow]) -> list[str]:
+    """Return the scores at which the EER and the minimum costs are reached, as lines of Markdown."""
+    reached = [(heading, key) for heading, key in columns(rows) if any(key in row.thresholds for row in rows)]
+    head = [*_names(rows), *(f"at {heading.removesuffix(' %')}" for heading, _ in reached), "trials"]
+    rule = ["---"] * len(_names(rows)) + ["---:"] * len(reached) + ["---"]
+    lines = [[*_labels(row, rows), *(threshold(row, key) for _, key in reached), row.trials] for row in rows]
+    return ["| " + " | ".join(cells) + " |" for cells in [head, rule, *lines]]
+
+
+def threshold(row: ResultRow, key: str) -> str:
+    """Return the score from which on trials are accepted at a figure, as text."""
+    if key not in row.thresholds:
+        return "-"
+    found = row.thresholds[key]
+    return "none accepted" if found is None else f"{found:.4g}"
 
 
 def plain_text(rows: list[ResultRow]) -> str:
@@ -173,7 +203,8 @@ def legend(rows: list[ResultRow]) -> list[str]:
     """What the names in the table stand for, each once, in the order of the table."""
     lines = []
     for row in rows:
-        lines.append(f"trials {row.trials}: {row.targets} target, {row.nontargets} non-target")
+        speakers = "" if row.speakers is None else f", of {row.speakers} speakers"
+        lines.append(f"trials {row.trials}: {row.targets} target, {row.nontargets} non-target{speakers}")
     for row in rows:
         if row.fused:
             weights = ", ".join(f"{weight:.3g} x {name}" for name, weight in (row.weights or {}).items())
@@ -195,6 +226,12 @@ def legend(rows: list[ResultRow]) -> list[str]:
             top = f", the {row.top_n} largest scores" if row.top_n else ""
             lines.append(f"score normalization {row.score_norm}: cohort of {row.cohort_size} {cohort}{top}")
     lines += _calibration_legend(rows)
+    few = [row for row in rows if row.speakers is not None and row.speakers < FEWEST_SPEAKERS]
+    for row in few:
+        lines.append(
+            f"no intervals for {row.trials}: it has {row.speakers} speakers, and fewer than {FEWEST_SPEAKERS} tell "
+            "too little of others"
+        )
     if any(row.intervals for row in rows):
         lines.append("intervals: 95 %, by bootstrap over speakers; comparisons by the same draws, paired")
         lines.append("p: of a single comparison, not corrected for the number of comparisons")

@@ -4,14 +4,40 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sdpn.errors import SdpnError
 
 RESULTS = Path("results", "results.json")  # of an experiment
 _FIGURE = re.compile(r"(eer_percent|min_cllr|min_dcf|cllr|act_dcf)(_|$)")
 _NOT_STORED = ("figures", "folder")
+
+
+class Origin(NamedTuple):
+    """Which experiment results are of.
+
+    Attributes:
+        name: of its folder.
+        path: of its folder.
+        version: of this package.
+        date: on which stage 6 last changed its results, as YYYY-MM-DD.
+    """
+
+    name: str
+    path: str
+    version: str
+    date: str
+
+    def __str__(self) -> str:
+        """Return it as a line for people."""
+        return f"Experiment {self.name} in {self.path}, sdpn {self.version}, {self.date}."
+
+    @classmethod
+    def of(cls, exp_dir: Path, date: str) -> "Origin":
+        """Return that of an experiment folder."""
+        return cls(exp_dir.resolve().name, str(exp_dir), version("sdpn"), date)
 
 
 @dataclass(frozen=True)
@@ -30,7 +56,9 @@ class ResultRow:
         experiment: whose row it is where there are several experiments; else "".
         figures: name (`eer_percent`, `min_cllr`, `min_dcf_P`, `cllr`, `act_dcf_P`, ...) -> value, not rounded.
         intervals: figure -> both ends of its 95 % interval; empty without bootstrap.
+        thresholds: figure (`eer_percent`, `min_dcf_P`) -> the lowest score that is accepted there; None if none is.
         targets, nontargets: numbers of trials.
+        speakers: the number of speakers in these trials; None in results of earlier versions.
         chain: the text of the back-end's chain; None for a fusion.
         network: a digest of the network that made the x-vectors.
         pseudo_speakers: the number of clusters that it learned from; None if it did not.
@@ -59,8 +87,10 @@ class ResultRow:
     experiment: str = ""
     figures: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    thresholds: dict[str, float | None] = field(default_factory=dict)
     targets: int = 0
     nontargets: int = 0
+    speakers: int | None = None
     chain: str | None = None
     network: str | None = None
     pseudo_speakers: int | None = None
@@ -131,3 +161,12 @@ def read_rows(exp_dir: Path) -> tuple[list[ResultRow], dict[str, Any]]:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise SdpnError(f"{path} is damaged or of another version of sdpn: run stage 6 on {exp_dir} again") from None
+
+
+def read_origin(exp_dir: Path) -> Origin | None:
+    """Read which experiment, version and day the results of an experiment are of; None if they do not say it."""
+    try:
+        tree = json.loads((exp_dir / RESULTS).read_text(encoding="utf-8"))
+        return Origin(*(str(tree["experiments"][0][part]) for part in Origin._fields))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None

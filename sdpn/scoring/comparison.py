@@ -96,6 +96,7 @@ def compute_figures(row: Scoring, lists: TrialLists, wanted: Wanted) -> Work:
         targets=trials.n_targets,
         nontargets=trials.n_nontargets,
         speakers=found.n_speakers,
+        thresholds=found.thresholds,
         figures=found.values,
         intervals=found.intervals,
         calibration=found.calibration,

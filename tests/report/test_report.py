@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from itertools import combinations
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from sdpn.report import plots, report
 from sdpn.report.experiments import compare_experiments
 from sdpn.report.report import training_curves, write_results
 from sdpn.report.results import best_of, sentences
-from sdpn.report.rows import ResultRow, read_rows
+from sdpn.report.rows import ResultRow, read_origin, read_rows
 from sdpn.shards import Work
 from sdpn.trials.arrays import TrialList
 
@@ -60,6 +61,8 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
                 paired="same",
                 targets=trials.n_targets,
                 nontargets=trials.n_nontargets,
+                speakers=found.n_speakers,
+                thresholds=found.thresholds,
                 figures_digest=figures.identity,
                 scores=f"scores/eval/sdpn/{place}/scores.txt",
                 folder=directory,
@@ -385,3 +388,42 @@ def test_an_experiment_without_results_is_refused_in_a_sentence(experiment, tmp_
 def test_an_experiment_given_twice_is_refused(experiment, tmp_path):
     with pytest.raises(SdpnError, match="an experiment is given twice"):
         compare_experiments([experiment, experiment], tmp_path / "out")
+
+
+def test_the_files_say_which_experiment_version_and_day_they_are_of(tmp_path):
+    exp = tmp_path / "mine"
+    write_experiment(exp, 1)
+    origin = read_origin(exp)
+    assert origin.name == "mine" and origin.path == str(exp) and origin.version
+    for file in ("results.md", "report.html"):
+        text = (exp / "results" / file).read_text()
+        assert all(part in text for part in origin)
+
+
+def test_the_day_stays_while_nothing_changes(tmp_path, monkeypatch):
+    exp = tmp_path / "mine"
+    write_experiment(exp, 1)
+    rows, _ = read_rows(exp)
+
+    class Later(date):
+        @classmethod
+        def today(cls):
+            return date(2099, 1, 1)
+
+    monkeypatch.setattr(report, "date", Later)
+    write_results(exp, "another name", rows, BackendConfig(), 1, None)
+    assert read_origin(exp).date == "2099-01-01"
+    before = (exp / "results" / "results.json").read_bytes()
+    monkeypatch.undo()
+    write_results(exp, "another name", rows, BackendConfig(), 1, None)
+    assert (exp / "results" / "results.json").read_bytes() == before
+
+
+def test_thresholds_and_speakers_stand_in_the_results(tmp_path):
+    write_experiment(tmp_path / "mine", 1)
+    text = (tmp_path / "mine" / "results" / "results.md").read_text()
+    for row in read_rows(tmp_path / "mine")[0]:
+        assert row.speakers == 10
+        assert row.thresholds.keys() == {"eer_percent", *(f"min_dcf_{point.name}" for point in ALWAYS)}
+        assert f"| {row.thresholds['eer_percent']:.4g} |" in text
+    assert "of 10 speakers" in text
