@@ -9,7 +9,7 @@ import numpy as np
 
 from sdpn.features.config import FbankConfig
 from sdpn.features.storage import Extent
-from sdpn.files import atomic_path, digest, write_json, write_text
+from sdpn.files import atomic_path, digest, file_digest, write_json, write_text
 
 FORMAT = 4
 """Of the index; one of another format is made anew by its stage."""
@@ -53,7 +53,7 @@ def write_index(
     files: list[StoredFile],
     entries: list[tuple[str, int, Extent]],
     config: FbankConfig,
-    fingerprint: str,
+    fingerprint: str | None = None,
     num_bins: int | None = None,
 ) -> list[Path]:
     """Write the index of a set; return its files.
@@ -63,7 +63,8 @@ def write_index(
         files: the feature files below it.
         entries: (utterance id, file number, Extent), in any order.
         config: how the features were made.
-        fingerprint: digest of everything they depend on.
+        fingerprint: digest of everything they depend on; None for one of the index itself, which holds a checksum of
+            every utterance: features that are made again and come out the same are the same.
         num_bins: of every utterance, where it is not the configuration's.
     """
     entries = sorted(entries, key=lambda entry: entry[0].encode())
@@ -87,7 +88,7 @@ def write_table(
     ids: list[str],
     columns: Mapping[str, Any],
     config: FbankConfig,
-    fingerprint: str,
+    fingerprint: str | None,
     num_bins: int | None = None,
 ) -> list[Path]:
     """Write the index of a set whose utterances are sorted by id; return its files.
@@ -102,12 +103,13 @@ def write_table(
         for name, kind in COLUMNS.items():
             opened.write(np.asarray(columns[name], dtype=kind).tobytes())
     write_text(folder / "ids.txt", "".join(f"{name}\n" for name in ids))
+    content = [file_digest(folder / name) for name in ("table.bin", "ids.txt")]
     header = {
         "format": FORMAT,
         "num_utterances": len(ids),
         "num_bins": num_bins or config.num_mel_bins,
         "files": files,
-        "fingerprint": fingerprint,
+        "fingerprint": fingerprint or digest(vars(config), files, content),
         "table_crc": crc_of(folder / "table.bin"),
         "ids_crc": crc_of(folder / "ids.txt"),
         "config": vars(config),
