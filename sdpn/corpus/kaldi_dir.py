@@ -15,7 +15,7 @@ from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sour
 from sdpn.errors import SdpnError
 from sdpn.files import digest
 from sdpn.tables import lines_of
-from sdpn.trials.lists import some
+from sdpn.trials.names import some
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")
 PLACE = re.compile(

@@ -20,7 +20,8 @@ from sdpn.corpus.manifests import (
 from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, remove_partial, write_text
 from sdpn.shards import Work
-from sdpn.trials.lists import TrialSet, some
+from sdpn.trials.lists import TrialSet
+from sdpn.trials.names import some
 
 # Work that a rerun may use again; it is no result
 CACHE = "headers"
