@@ -1,16 +1,16 @@
 from lhotse import RecordingSet, SupervisionSet
 from lhotse.qa import validate_recordings_and_supervisions
 
-from sdpn.audio.files import Skipped
-from sdpn.corpus.manifests import Entry, count_reasons, in_order, read_skipped, summary, write_set, write_skipped
+from sdpn.corpus.manifests import summary, write_set
+from sdpn.utterance import Utterance, in_order
 from tests.corpus.conftest import write_audio
 
 
-def utterances(folder) -> list[Entry]:
+def utterances(folder) -> list[Utterance]:
     first, second = write_audio(folder / "b.wav", seconds=1.5), write_audio(folder / "a é.flac", channels=2)
     return [
-        Entry("bob-b", str(first), 16000, 24000, speaker="bob", session="bob-1", gender="m"),
-        Entry("ann-a", str(second), 16000, 19200, num_channels=2, speaker="ann"),
+        Utterance("bob-b", str(first), 16000, 24000, speaker="bob", session="bob-1", gender="m"),
+        Utterance("ann-a", str(second), 16000, 19200, num_channels=2, speaker="ann"),
     ]
 
 
@@ -39,16 +39,8 @@ def test_the_same_entries_give_the_same_bytes_in_any_order(tmp_path):
 
 def test_order_is_that_of_the_c_locale():
     ids = ["b", "B", "a-1", "a1", "é", "z"]
-    assert [entry.id for entry in in_order(Entry(id, "", 1, 1) for id in ids)] == ["B", "a-1", "a1", "b", "z", "é"]
+    assert [entry.id for entry in in_order(Utterance(id, "", 1, 1) for id in ids)] == ["B", "a-1", "a1", "b", "z", "é"]
 
 
 def test_summary_counts_speakers_utterances_and_hours(tmp_path):
     assert summary(utterances(tmp_path)) == "2 speakers, 2 utterances, 0.00 h"
-
-
-def test_what_was_skipped_is_read_back_and_counted_by_reason(tmp_path):
-    own = [Skipped("/a b.wav", "cut off: 1 s of 2 s: so"), Skipped("/c.wav", "cut off: 3 s"), Skipped("d", "empty")]
-    write_skipped(tmp_path / "skipped.tsv", own)
-    assert count_reasons(read_skipped(tmp_path / "skipped.tsv")) == {"cut off": 2, "empty": 1}
-    assert [what for what, _ in read_skipped(tmp_path / "skipped.tsv")] == ["/a b.wav", "/c.wav", "d"]
-    assert read_skipped(tmp_path / "none.tsv") == []

@@ -166,7 +166,7 @@ def test_m4a_without_ffmpeg_is_said_before_any_work(prepare, corpora, tmp_path, 
         path.rename(path.with_suffix(".m4a"))
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("sdpn.audio.decoders.ffmpeg.library", lambda: None)
-    with pytest.raises(SdpnError, match=r"ffmpeg is not installed, and it is needed for 6 files below"):
+    with pytest.raises(SdpnError, match=r"ffmpeg is not installed: it is needed for 6 files below"):
         prepare(corpora)
     assert not (tmp_path / "data" / "train").exists()
 
@@ -294,7 +294,7 @@ def test_lists_of_ones_own_name_utterances_by_ids_or_by_paths(prepare, vox, tmp_
         "id10270-vidB-00002 id10270/vidA/00001 target\nid10270-vidB-00002 wav/id10271/vidB/00002.wav nontarget\n"
     )
     prepare(vox, "--trials", tmp_path / "own.txt")
-    assert read_trials(tmp_path / "data" / "trials" / "own.txt") == [
+    assert list(read_trials(tmp_path / "data" / "trials" / "own.txt")) == [
         Trial("id10270-vidB-00002", "id10270-vidA-00001", True),
         Trial("id10270-vidB-00002", "id10271-vidB-00002", False),
     ]
