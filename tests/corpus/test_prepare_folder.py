@@ -255,7 +255,7 @@ def test_unknown_names_in_given_trials_are_counted_and_some_are_told(prepare, co
     assert "17 of its 19 names are no usable utterances of eval: nobody0, nobody1," in sentence
     assert "and 7 more" in sentence
     given.write_text("x y target\nx z nontarget\n")
-    assert "its names exist in no evaluation set, e.g. x" in refused(prepare, corpus, "--trials", given)
+    assert "its names exist in no evaluation set: x, y, z" in refused(prepare, corpus, "--trials", given)
 
 
 def test_trials_of_one_kind_alone_are_a_sentence(prepare, corpus, tmp_path):
