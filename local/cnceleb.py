@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdpn.audio.files import AudioFile, Listing, Skipped
+from sdpn.audio.files import AudioFile, Listing
 from sdpn.audio.headers import probe
 from sdpn.console import say
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.stage0 import GivenTrials
 from sdpn.errors import SdpnError
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.trials.lists import Trial, TrialSet, name_by_id, name_models, read_enroll_map, read_trials, refuse_one_kind
+from sdpn.utterance import Utterance
 
 WHERE = "it is at https://www.openslr.org/82/, and --download fetches it (22 GB and more)"
 
@@ -114,7 +116,7 @@ def train_part(listing: Listing, protocol: Protocol) -> Listing:
     return listing.where(lambda file: _speaker_of(file.name) in protocol.train_speakers)
 
 
-def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
+def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
     """The utterances below `data` folders: speaker/genre-session-number."""
     entries, skipped = [], []
     for number, listing in enumerate(listings):
@@ -124,7 +126,9 @@ def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple
             if file.name.count("/") == 1 and len(file.name.split()) == 1:
                 files.append(file)
             else:
-                skipped.append(Skipped(file.path, "its path is not speaker/utterance, or has white space in it"))
+                skipped.append(
+                    Skipped(file.path, Reason("its path is not speaker/utterance, or has white space in it"))
+                )
         for file, header in _headers(files, run, f"headers below {listing.folder}", cache / str(number), skipped):
             speaker, name = _stem(file.name).split("/")
             entries.append(_entry(f"{speaker}-{name}", file, header, speaker, name))
@@ -135,7 +139,7 @@ def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple
 class Evaluation:
     """The utterances of the evaluation, what was skipped, and the trial lists with the names that are not there."""
 
-    entries: list[Entry]
+    entries: list[Utterance]
     skipped: list[Skipped]
     trials: dict[str, TrialSet]
     unknown: dict[str, list[str]]
@@ -197,13 +201,13 @@ def scan_eval(
 def _headers(files: list[AudioFile], run: Callable, title: str, cache: Path, skipped: list[Skipped]):
     """The files that can be used, with their headers; the others join `skipped`."""
     for file, header in zip(files, probe(files, run, title, cache), strict=True):
-        if isinstance(header, str):
+        if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
         else:
             yield file, header
 
 
-def _entry(id: str, file: AudioFile, header: tuple, speaker: str, name: str) -> Entry:
+def _entry(id: str, file: AudioFile, header: tuple, speaker: str, name: str) -> Utterance:
     """An utterance named genre-session-number; the session is the first two."""
     session = name.rpartition("-")[0]
-    return Entry(id, file.path, *header, speaker, f"{speaker}-{session}" if session else None)
+    return Utterance(id, file.path, *header, speaker, f"{speaker}-{session}" if session else None)

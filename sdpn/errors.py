@@ -1,4 +1,6 @@
-"""The one exception type for what a user can cause and mend."""
+"""The exception types for what a user can cause and mend."""
+
+from sdpn.reasons import Reason
 
 
 class SdpnError(Exception):
@@ -11,9 +13,32 @@ class SdpnError(Exception):
     status = 1
 
 
-class OutsideError(SdpnError):
+class UnusableError(SdpnError):
+    """A recording or an utterance cannot be used; others may be, so a stage leaves it out and counts it.
+
+    Args:
+        kind, detail: see `Reason`.
+
+    Attributes:
+        reason: both.
+    """
+
+    def __init__(self, kind: str, detail: str = ""):
+        super().__init__(kind, detail)
+        self.reason = Reason(kind, detail)
+
+    def __str__(self) -> str:
+        return str(self.reason)
+
+
+class OutsideError(UnusableError):
     """What failed lies outside the recording, e.g. a command that fetches it: another run may have it."""
 
 
 class MissingToolError(OutsideError):
     """A program or library is not installed: whatever needs it would fail alike."""
+
+
+def reason_of(error: SdpnError) -> Reason:
+    """Why something is left out, from the error that says so; one without a kind of its own counts as "unusable"."""
+    return error.reason if isinstance(error, UnusableError) else Reason("unusable", str(error))

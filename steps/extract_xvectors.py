@@ -4,22 +4,28 @@
     steps/extract_xvectors.py --nj 4 data exp/toy
 
 reads data/<set>'s cached features and EXP/model, and writes EXP/xvectors/<set>/{xvector.ark,xvector.scp} with the
-frames of each utterance in utt2num_frames, or with --vectors-type hdf5 all of it in xvector.h5. Beside them, for
-comparison, EXP/systems/{untrained,fbank-stats}/xvectors: the network before training, and the mean and standard
-deviation of the fbank. The result does not depend on --nj.
+frames of each utterance in utt2num_frames, or with --vectors-type hdf5 all of it in xvector.h5. Where stage 3 has made
+banks, EXP/xvectors/train/views holds x-vectors of augmented views of training utterances (`<utterance>-view1`, ...),
+from which LDA and PLDA learn; conf/extraction.yaml says how many. Beside all this, for comparison,
+EXP/systems/{untrained,fbank-stats}/xvectors: the network before training, and the mean and standard deviation of the
+fbank. The result does not depend on --nj.
 """
 
+import shutil
 from functools import partial
 from pathlib import Path
 
 import click
 
+from sdpn import config
+from sdpn.augment.config import MODES, AugmentConfig, ViewConfig
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.extraction.sets import FBANK_STATISTICS, System, extract_set
 from sdpn.extraction.store import FORMS
+from sdpn.extraction.views import VIEWS, AugmentedViews, ExtractionConfig
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
@@ -36,7 +42,26 @@ from sdpn.extraction.store import FORMS
 @click.option(
     "--batch-frames", default=4000, show_default=True, type=click.IntRange(100), help="frames computed at once"
 )
-def main(data: Path, exp: Path, nj: int, ngpu: int, vectors_type: str, **sizes) -> None:
+@click.option("--config", "config_file", default="conf/extraction.yaml", show_default=True, help="settings of views")
+@config.options(ExtractionConfig)
+@click.option("--augment-config", default="conf/augment.yaml", show_default=True, help="how views are augmented")
+@click.option("--augment", type=click.Choice(MODES), help="as stages 3 and 4 had it  [default: that of the file]")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of the views")
+def main(
+    data: Path,
+    exp: Path,
+    nj: int,
+    ngpu: int,
+    vectors_type: str,
+    config_file: str,
+    augment_config: str,
+    augment: str | None,
+    seed: int,
+    **given,
+) -> None:
+    settings = config.read(config_file, ExtractionConfig, config.given(ExtractionConfig, given))
+    augmentation = config.read(augment_config, AugmentConfig, {"augment": augment})
+    sizes = {name: size for name, size in given.items() if name not in vars(settings)}
     corpus = Corpus.read(data)
     if not (exp / "model" / "weights.pt").exists():
         raise SdpnError(f"{exp}/model is missing: run stage 4 first")
@@ -55,11 +80,24 @@ def main(data: Path, exp: Path, nj: int, ngpu: int, vectors_type: str, **sizes) 
     if not (untrained / "model").exists():  # an imported model
         del systems[untrained]
     sets = [corpus.train, *corpus.evals]
+    views = None
+    if settings.views and augmentation.augment != "off":
+        if (data / "augment").is_dir():
+            views = AugmentedViews(data, ViewConfig(**augmentation.part(ViewConfig)), settings, seed)
+        else:
+            say("no augmented views of the training set: stage 3 has not been run")
     say(f"x-vectors of {', '.join(sets)}: {', '.join(system.name for system in systems.values())}, {nj} jobs")
+    jobs = partial(run_jobs, nj=nj)
     with timed(f"x-vectors in {exp}/xvectors and {exp}/systems"):
         for folder, system in systems.items():
             for name in sets:
-                extract_set(data / name, folder / "xvectors" / name, system, partial(run_jobs, nj=nj))
+                extract_set(data / name, folder / "xvectors" / name, system, jobs)
+            of_views = folder / "xvectors" / corpus.train / VIEWS
+            if views is not None:
+                extract_set(data / corpus.train, of_views, system, jobs, views)
+            elif of_views.exists():
+                say(f"  {of_views} is removed: no augmented views are asked for")
+                shutil.rmtree(of_views)
 
 
 if __name__ == "__main__":

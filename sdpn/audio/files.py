@@ -16,6 +16,8 @@ import soundfile
 from sdpn.audio.decoders import ffmpeg
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.tables import composed
 
 # What libsndfile reads and finds out by itself.
@@ -51,13 +53,6 @@ class AudioFile:
         return composed(self.raw)
 
 
-class Skipped(NamedTuple):
-    """A file (or an utterance) that is left out, and why."""
-
-    path: str
-    reason: str
-
-
 @dataclass(frozen=True)
 class Listing:
     """What lies below a folder.
@@ -82,7 +77,7 @@ class Listing:
         if self.passed_over:
             return f"{self.passed_over} audio files are of another part"
         if self.skipped:
-            return f"{self.skipped[0].path}: {self.skipped[0].reason}"
+            return str(self.skipped[0])
         if self.others:
             most = ", ".join(f"{count} {extension}" for extension, count in self.others.most_common(5))
             return f"other files only ({most})"
@@ -190,7 +185,9 @@ def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pendi
                 else:
                     others[extension or "none"] += 1
     except OSError as error:
-        return _Folder(folder.name, ("closed", path), [], [Skipped(_readable(path), error.strerror.lower())], {}), []
+        return _Folder(
+            folder.name, ("closed", path), [], [Skipped(_readable(path), Reason(error.strerror.lower()))], {}
+        ), []
     above = (*folder.above, identity)
     return _Folder(folder.name, identity, files, skipped, others), [_Pending(name, above) for name in below]
 
@@ -207,11 +204,11 @@ def _look_at(entry: os.DirEntry) -> tuple[str, int, int] | Skipped:
         entry.path.encode()
         found = entry.stat()
     except UnicodeEncodeError:
-        return Skipped(_readable(entry.path), "its name is not UTF-8")
+        return Skipped(_readable(entry.path), Reason("its name is not UTF-8"))
     except OSError as error:
-        return Skipped(entry.path, error.strerror.lower())
+        return Skipped(entry.path, Reason(error.strerror.lower()))
     if not stat.S_ISREG(found.st_mode):
-        return Skipped(entry.path, "not a regular file")
+        return Skipped(entry.path, Reason("not a regular file"))
     return entry.name, found.st_size, found.st_mtime_ns
 
 
@@ -231,11 +228,11 @@ def refuse_without_ffmpeg(listing: Listing) -> None:
     """Make sure that ffmpeg is there where files need it: that is said now, not after hours of work.
 
     Raises:
-        SdpnError: it is not installed.
+        MissingToolError: it is not installed.
     """
     lacking = [file for file in listing.files if os.path.splitext(file.raw)[1].lower() in ffmpeg.EXTENSIONS]
-    if lacking and not ffmpeg.available():
-        raise SdpnError(ffmpeg.MISSING.format(f"{len(lacking)} files below {listing.folder} (e.g. {lacking[0].name})"))
+    if lacking:
+        ffmpeg.refuse_without(f"{len(lacking)} files below {listing.folder} (e.g. {lacking[0].name})")
 
 
 def write_flac(path: str | Path, samples: np.ndarray, sampling_rate: int) -> None:

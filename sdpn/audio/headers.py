@@ -9,14 +9,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import soundfile
 
+from sdpn.audio import faults
 from sdpn.audio.decoders import ffmpeg, mp3, mp4
 from sdpn.audio.files import AudioFile, fingerprint
 from sdpn.console import Progress
+from sdpn.errors import UnusableError
 from sdpn.files import digest, file_digest, write_text
+from sdpn.reasons import Reason
 
 _FILES_PER_JOB = 2000
 # Sizes that mean "until the end of the file": what sox, ffmpeg and others write into a pipe
@@ -37,7 +40,7 @@ class Header(NamedTuple):
 
 def probe(
     files: Sequence[AudioFile], run: Callable[..., Iterable], title: str, cache: Path | None = None
-) -> list[Header | str]:
+) -> list[Header | Reason]:
     """The header of each file, or the reason why it cannot be used, in the order of `files`.
 
     Files are dealt with in shards, a folder's together; which shard a folder is in depends on its name alone. What a
@@ -53,7 +56,7 @@ def probe(
         count *= 2
     for place, file in enumerate(files):
         shards[zlib.crc32(os.path.dirname(file.raw).encode()) % count].append(place)
-    results: list[Header | str] = [""] * len(files)
+    results: list[Any] = [None] * len(files)
     jobs = (
         (
             number,
@@ -65,7 +68,7 @@ def probe(
     with Progress(title, len(files), "files") as progress:
         for number, found in run(_probe_shard, list(jobs)):
             for place, one in zip(shards[number], found, strict=True):
-                results[place] = one if isinstance(one, str) else Header(*one)
+                results[place] = from_json(one)
             progress.advance(len(found))
     for old in cache.glob("*.json") if cache else ():  # of another number of shards
         if not old.name.startswith(f"{count}."):
@@ -73,7 +76,7 @@ def probe(
     return results
 
 
-def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tuple[int, list[tuple | str]]:
+def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tuple[int, list]:
     stamp = fingerprint(files)
     if kept is not None:
         try:
@@ -100,51 +103,55 @@ def _reader() -> list:
     return [_code(), ffmpeg.available()]
 
 
-def read_header(path: str | Path) -> Header | str:
-    """What the header of an audio file says, or a few words on why the file cannot be used."""
+def from_json(found: Sequence) -> Header | Reason:
+    """Read a header or a reason again from the list that JSON makes of it."""
+    return Reason(*found) if isinstance(found[0], str) else Header(*found)
+
+
+def read_header(path: str | Path) -> Header | Reason:
+    """Read what the header of an audio file says; a Reason where the file cannot be used."""
     try:
         if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
-            return "not a regular file"  # a pipe that nobody writes into is waited for until then
+            return Reason(faults.NOT_REGULAR)  # a pipe that nobody writes into is waited for until then
         with open(path, "rb") as opened:  # libsndfile's word for a file that may not be opened is "System error"
             start = opened.read(12)
             if not start:
-                return "the file is empty"
+                return Reason("the file is empty")
             if ffmpeg.needed(path, start):
-                if not ffmpeg.available():
-                    return ffmpeg.MISSING.format("it")
+                ffmpeg.refuse_without(path)
                 return _checked(path, *ffmpeg.read_header(path))
             cut = _cut_off(opened, start)
             if cut:
                 return cut
         info = soundfile.info(path)
+    except UnusableError as error:
+        return error.reason
     except OSError as error:
-        return error.strerror.lower()
+        return Reason(error.strerror.lower())
     except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    except ValueError as error:
-        return str(error)
+        return Reason("its name is not UTF-8")
     except TypeError:  # soundfile goes by the name: .raw
-        return "not readable as audio: samples without a header"
+        return Reason(faults.NOT_AUDIO, "samples without a header")
     except soundfile.LibsndfileError as error:
-        return f"not readable as audio: {error.error_string.rstrip('.')}"
+        return Reason(faults.NOT_AUDIO, error.error_string.rstrip("."))
     if info.frames >= 2**48:  # libsndfile's mark for a length that the header does not tell
-        return "the header does not tell its length"
+        return Reason("the header does not tell its length")
     return _checked(path, info.samplerate, info.frames, info.channels)
 
 
-def _checked(path: str | Path, sampling_rate: int, num_samples: int, num_channels: int) -> Header | str:
+def _checked(path: str | Path, sampling_rate: int, num_samples: int, num_channels: int) -> Header | Reason:
     if num_samples <= 0 or num_channels <= 0:
-        return "there are no samples in it"
+        return Reason(faults.NO_SAMPLES)
     if not _RATES[0] <= sampling_rate <= _RATES[1]:
-        return f"the header gives an impossible sampling rate: {sampling_rate} Hz"
+        return Reason("the header gives an impossible sampling rate", f"{sampling_rate} Hz")
     seconds, size = num_samples / sampling_rate, os.path.getsize(path)
     if seconds > 60 + size / _FEWEST_BYTES:
-        return f"the header gives an impossible length: {seconds:.0f} s in {size} bytes"
+        return Reason("the header gives an impossible length", f"{seconds:.0f} s in {size} bytes")
     return Header(sampling_rate, num_samples, num_channels)
 
 
-def _cut_off(opened: BinaryIO, start: bytes) -> str | None:
-    """Words on a WAV file that is shorter than it says, None for any other: libsndfile takes what is there for all."""
+def _cut_off(opened: BinaryIO, start: bytes) -> Reason | None:
+    """Why a WAV file that is shorter than it says is refused, None for any other: libsndfile takes what is there."""
     if start[:4] != b"RIFF" or start[8:] != b"WAVE":
         return None
     size = os.fstat(opened.fileno()).st_size
@@ -158,12 +165,12 @@ def _cut_off(opened: BinaryIO, start: bytes) -> str | None:
                 return None
             if per_second:
                 said, there = length / per_second, (size - place) / per_second
-                return f"cut off: its header says {said:.2f} s, {there:.2f} s are there"
-            return "cut off: it is shorter than its header says"
+                return Reason(faults.CUT_OFF, f"its header says {said:.2f} s, {there:.2f} s are there")
+            return Reason(faults.CUT_OFF, "it is shorter than its header says")
         if kind == b"fmt ":
             form = opened.read(min(length, 16))
             if len(form) == 16:
                 per_second, per_sample = struct.unpack_from("<IH", form, 8)
         place += length + length % 2
         opened.seek(place)
-    return "cut off: there is no sound behind its header" if place >= size else None
+    return Reason(faults.CUT_OFF, "there is no sound behind its header") if place >= size else None

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from sdpn.audio import pipes
+from sdpn.audio import faults, pipes
 from sdpn.audio.decoders import ffmpeg
-from sdpn.errors import OutsideError, SdpnError
+from sdpn.errors import OutsideError, UnusableError
 
 _BLOCK = 1 << 16
 
@@ -27,9 +27,9 @@ def read_blocks(source: dict[str, Any], sampling_rate: int | None = None) -> Ite
         SdpnError: it cannot be read, or has another rate; the sentence says why.
     """
     opened: Any = source["source"]
-    what, problem = opened, ": not readable as audio"
+    what, problem = opened, faults.NOT_AUDIO
     if source["type"] == "command":
-        what, problem = f"`{opened[:100]}`", " does not give audio"
+        what, problem = f"`{opened[:100]}`", "a command does not give audio"
         opened = io.BytesIO(command_output(opened))
     elif is_ffmpegs(opened):
         yield from ffmpeg.decode(opened, sampling_rate)
@@ -37,11 +37,14 @@ def read_blocks(source: dict[str, Any], sampling_rate: int | None = None) -> Ite
     try:
         with soundfile.SoundFile(opened) as audio:
             if sampling_rate not in (None, audio.samplerate):
-                raise SdpnError(f"{what} has {audio.samplerate} Hz where the manifest says {sampling_rate}")
+                raise UnusableError(
+                    "of another sampling rate",
+                    f"{what} has {audio.samplerate} Hz where the manifest says {sampling_rate}",
+                )
             yield from audio.blocks(_BLOCK, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
         reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else error.strerror
-        raise SdpnError(f"{what}{problem}: {reason}") from None
+        raise UnusableError(problem, f"{what}: {reason}") from None
 
 
 def is_ffmpegs(path: str | Path) -> bool:
@@ -50,7 +53,7 @@ def is_ffmpegs(path: str | Path) -> bool:
         with open(path, "rb") as opened:
             return ffmpeg.needed(path, opened.read(12))
     except OSError as error:
-        raise SdpnError(f"{path}: {error.strerror.lower()}") from None
+        raise UnusableError(error.strerror.lower(), str(path)) from None
 
 
 def as_wav(path: str | Path) -> bytes:
@@ -80,5 +83,5 @@ def _output(command: str) -> bytes:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         reason = said[-1][:200] if said else f"status {done.returncode}"
-        raise OutsideError(f"the command failed: {command[:200]}: {reason}")
+        raise OutsideError("the command failed", f"{command[:200]}: {reason}")
     return done.stdout

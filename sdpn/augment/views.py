@@ -90,11 +90,17 @@ class ViewSampler:
         """
         utterances = np.asarray(utterances)
         out = self.empty(len(utterances)) if out is None else out
-        for plan, rendered in (
-            (self.teacher_plan(epoch, utterances), out.teacher),
-            (self.student_plan(epoch, utterances), out.student),
-        ):
-            self._in_threads(plan, rendered)
+        self._in_threads(self.teacher_plan(epoch, utterances), out.teacher)
+        self.student(epoch, utterances, out.student)
+        return out
+
+    def student(self, epoch: int, utterances: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The student's views of a batch alone: (student_views, batch, student_frames, bins) float32; see `views`."""
+        utterances = np.asarray(utterances)
+        if out is None:
+            shape = (self.student_views, len(utterances), self.student_frames, self.index.num_bins)
+            out = np.empty(shape, dtype=np.float32)
+        self._in_threads(self.student_plan(epoch, utterances), out)
         return out
 
     def teacher_plan(self, epoch: int, utterances: np.ndarray) -> Plan:

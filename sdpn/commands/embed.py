@@ -79,7 +79,7 @@ def named_files(given: tuple[Path, ...]) -> tuple[dict[str, str], list[str]]:
             if not listing.files:
                 raise SdpnError(f"{path}: there is no audio file in it: {listing.what_else}")
             found = {file.name: file.path for file in listing.files}
-            unlisted += [f"{skipped.path}: {skipped.reason}" for skipped in listing.skipped]
+            unlisted += [str(skipped) for skipped in listing.skipped]
         elif path.exists():
             found = {str(path): str(path)}
         else:

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sdpn.audio.files import Skipped
 from sdpn.audio.headers import Header
 from sdpn.console import say
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.reasons import Reason
+from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.trials.lists import some
+from sdpn.utterance import Utterance
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")
 PLACE = re.compile(
@@ -90,44 +91,42 @@ class DataDir:
         segments = {id: vars(segment) for id, segment in (self.segments or {}).items()}
         return digest(fingerprint_sources(self.recordings), segments, self.speakers, self.genders, self.features)
 
-    def entries(self, run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
+    def entries(self, run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
         """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`."""
         headers = probe_sources(self.recordings, run, f"headers of {self.folder}", cache)
         entries, skipped = [], []
         segments = self.segments if self.segments is not None else {id: Segment(id) for id in self.recordings}
         for id, segment in segments.items():
             header = headers[segment.recording]
-            reason = header if isinstance(header, str) else self._refusal(id, segment, header)
+            reason = header if isinstance(header, Reason) else self._refusal(id, segment, header)
             if reason:
                 skipped.append(Skipped(id, reason))
                 continue
             source, speaker = self.recordings[segment.recording], self.speakers.get(id)
-            length = header.num_samples / header.sampling_rate
-            entries.append(
-                Entry(
-                    id,
-                    source.place,
-                    *header,
-                    speaker=speaker,
-                    gender=self.genders.get(speaker),
-                    recording=None if self.segments is None else segment.recording,
-                    start=segment.start,
-                    end=None if segment.end is None else min(segment.end, length),
-                    command=source.command,
-                    channel=segment.channel,
-                )
-            )
+            utterance = Utterance(
+                id,
+                source.place,
+                *header,
+                speaker=speaker,
+                gender=self.genders.get(speaker),
+                recording=None if self.segments is None else segment.recording,
+                start=segment.start,
+                duration=None if segment.end is None else segment.end - segment.start,
+                kind=source.kind,
+                channel=segment.channel,
+            ).within_recording()
+            if isinstance(utterance, Reason):
+                skipped.append(Skipped(id, utterance))
+            else:
+                entries.append(utterance)
         return entries, skipped
 
-    def _refusal(self, id: str, segment: Segment, header: Header) -> str | None:
-        length = header.num_samples / header.sampling_rate
-        if segment.start >= length:
-            return f"it begins behind the end of its recording: at {segment.start:g} of {length:g} s"
+    def _refusal(self, id: str, segment: Segment, header: Header) -> Reason | None:
         if segment.channel is not None and segment.channel >= header.num_channels:
             name = next((word for word, number in _CHANNELS.items() if number == segment.channel), segment.channel)
-            return f"there is no channel {name} in its recording"
+            return Reason("its recording lacks the channel", str(name))
         if self.speakers and id not in self.speakers:
-            return "it has no speaker in utt2spk"
+            return Reason("it has no speaker in utt2spk")
         return None
 
 

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import soundfile
 
-from sdpn.audio import pipes
+from sdpn.audio import faults, pipes
 from sdpn.audio.files import AudioFile
-from sdpn.audio.headers import Header, probe
+from sdpn.audio.headers import Header, from_json, probe
 from sdpn.audio.read import command_output
 from sdpn.console import Progress
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnusableError
 from sdpn.files import digest, write_text
+from sdpn.reasons import Reason
 
 _COMMANDS_PER_JOB = 50
 
@@ -28,6 +29,11 @@ class Source(NamedTuple):
 
     place: str
     command: bool = False
+
+    @property
+    def kind(self) -> str:
+        """As `Utterance.kind` has it."""
+        return "command" if self.command else "file"
 
 
 def base_of(names: Iterable[str], folder: Path) -> Path | None:
@@ -70,19 +76,19 @@ def fingerprint_sources(sources: Mapping[str, Source]) -> str:
 
 def probe_sources(
     sources: Mapping[str, Source], run: Callable[..., Iterable], title: str, cache: Path
-) -> dict[str, Header | str]:
+) -> dict[str, Header | Reason]:
     """The header of each recording, or why it cannot be used. A command is run to its end: it has no header.
 
     See `headers.probe` for `run` and `cache`.
     """
-    found: dict[str, Header | str] = {}
+    found: dict[str, Header | Reason] = {}
     files: list[tuple[str, AudioFile]] = []
     commands = []
     for id, source in sources.items():
         if source.command:
             commands.append((id, source.place))
         elif (file := _file(source.place)) is None:
-            found[id] = "not a regular file" if os.path.exists(source.place) else "there is no such file"
+            found[id] = Reason(faults.NOT_REGULAR if os.path.exists(source.place) else "there is no such file")
         else:
             files.append((id, file))
     headers = probe([file for _, file in files], run, title, cache / "files")
@@ -90,7 +96,7 @@ def probe_sources(
     parts = [commands[i : i + _COMMANDS_PER_JOB] for i in range(0, len(commands), _COMMANDS_PER_JOB)]
     with Progress(f"{title}, commands", len(commands), "commands") as progress:
         for part in run(_run_some, [(part, cache / "commands") for part in parts]):
-            found |= {id: header if isinstance(header, str) else Header(*header) for id, header in part.items()}
+            found |= {id: from_json(header) for id, header in part.items()}
             progress.advance(len(part))
     return found
 
@@ -105,24 +111,24 @@ def _file(path: str) -> AudioFile | None:
     return AudioFile("", path, status.st_size, status.st_mtime_ns)
 
 
-def _run_some(commands: Sequence[tuple[str, str]], cache: Path) -> dict[str, tuple | str]:
+def _run_some(commands: Sequence[tuple[str, str]], cache: Path) -> dict[str, Sequence]:
     text = json.dumps(commands, ensure_ascii=False)
     kept = cache / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
     headers = {id: _command_header(command) for id, command in commands}
-    if not any(isinstance(header, str) for header in headers.values()):  # what failed may be tried again
+    if not any(isinstance(header, Reason) for header in headers.values()):  # what failed may be tried again
         write_text(kept, json.dumps(headers, ensure_ascii=False))
     return headers
 
 
-def _command_header(command: str) -> tuple | str:
+def _command_header(command: str) -> Header | Reason:
     try:
         with soundfile.SoundFile(io.BytesIO(command_output(command))) as audio:
             # What writes into a pipe does not know the length in advance: the samples are counted
             length = sum(len(block) for block in audio.blocks(1 << 16, dtype="int16", always_2d=True))
-            return (audio.samplerate, length, audio.channels) if length else "there are no samples in it"
-    except SdpnError as error:
-        return str(error)
+            return Header(audio.samplerate, length, audio.channels) if length else Reason(faults.NO_SAMPLES)
+    except UnusableError as error:
+        return error.reason
     except soundfile.LibsndfileError as error:
-        return f"not readable as audio: the command writes something else ({error.error_string.rstrip('.')})"
+        return Reason(faults.NOT_AUDIO, f"the command writes something else ({error.error_string.rstrip('.')})")

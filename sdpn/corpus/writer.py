@@ -5,22 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdpn.audio.files import Skipped
 from sdpn.console import say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import (
-    Entry,
-    count_reasons,
     refuse_equal_ids,
-    refuse_many_skipped,
     summary,
     write_set,
-    write_skipped,
 )
 from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, remove_partial, write_text
 from sdpn.shards import Work
+from sdpn.skipped import Skipped, count_reasons, refuse_many_skipped, write_skipped
 from sdpn.trials.lists import TrialSet, some
+from sdpn.utterance import Utterance
 
 # Work that a rerun may use again; it is no result
 CACHE = "headers"
@@ -40,9 +37,9 @@ class Prepared:
         max_skipped: the share of a set that may be left out; more is an error.
     """
 
-    speech: dict[str, list[Entry]]
+    speech: dict[str, list[Utterance]]
     trials: dict[str, TrialSet]
-    clips: dict[str, list[Entry]]
+    clips: dict[str, list[Utterance]]
     skipped: dict[str, list[Skipped]] = field(default_factory=dict)
     features: dict[str, dict[str, str]] = field(default_factory=dict)
     max_skipped: float = 0.0
@@ -127,7 +124,7 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
     return [*written, corpus.write(data)]
 
 
-def _write_what_was_skipped(folder: Path, entries: list[Entry], prepared: Prepared) -> list[Path]:
+def _write_what_was_skipped(folder: Path, entries: list[Utterance], prepared: Prepared) -> list[Path]:
     """List what was left out of a set, and say how much for each reason."""
     listing, skipped = folder / "skipped_files.tsv", prepared.skipped.get(folder.name, [])
     listing.unlink(missing_ok=True)
@@ -136,8 +133,7 @@ def _write_what_was_skipped(folder: Path, entries: list[Entry], prepared: Prepar
         for reason, count in count_reasons(skipped).most_common():
             say(f"  {folder.name}: {count} skipped, {reason}: {listing} lists them")
     if not entries:
-        what, reason = skipped[0] if skipped else ("", "")
-        first = f" (the first: {what}: {reason})" if skipped else ""
+        first = f" (the first: {skipped[0]})" if skipped else ""
         raise SdpnError(f"{folder.name}: none of {len(skipped)} files can be used{first}")
     total = len(entries) + len(skipped)
     refuse_many_skipped(folder.name, count_reasons(skipped), total, prepared.max_skipped, listing)
@@ -163,17 +159,17 @@ def refuse_shared_speakers(speakers: dict[str, set[str | None]], data: Path) -> 
             )
 
 
-def refuse_shared_utterances(speech: dict[str, list[Entry]]) -> None:
+def refuse_shared_utterances(speech: dict[str, list[Utterance]]) -> None:
     """Make sure that no utterance is both trained on and evaluated, which labels do not tell where there are none.
 
     Raises:
         SdpnError: the training set and an evaluation set share utterances; the first is named.
     """
     for name in [name for name in speech if name != "train"]:
-        evaluated = {(entry.path, entry.start, entry.channel) for entry in speech[name]}
-        shared = [entry for entry in speech["train"] if (entry.path, entry.start, entry.channel) in evaluated]
+        evaluated = {(entry.source, entry.start, entry.channel) for entry in speech[name]}
+        shared = [entry for entry in speech["train"] if (entry.source, entry.start, entry.channel) in evaluated]
         if shared:
             raise SdpnError(
-                f"{len(shared)} utterances are both in train and in {name}, e.g. {shared[0].id} ({shared[0].path}): "
+                f"{len(shared)} utterances are both in train and in {name}, e.g. {shared[0].id} ({shared[0].source}): "
                 "take them out of one"
             )

@@ -1,9 +1,10 @@
 """The x-vectors of a whole set, in shards that can be made anywhere and in any order."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +12,14 @@ from sdpn.config import build
 from sdpn.console import Progress, say
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import FORMS, XVectors, read_xvectors, write_xvectors
+from sdpn.extraction.views import AugmentedViews, view_names
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import atomic_path, digest, exclusive, file_digest
 from sdpn.shards import Work
+
+if TYPE_CHECKING:
+    from sdpn.extraction.extractor import Features
 
 SHARD_SIZE = 200
 FBANK_STATISTICS = "fbank-stats"
@@ -52,17 +57,25 @@ class System:
 
 @dataclass(frozen=True)
 class Shard:
-    """Some utterances of a set, and the file of their vectors, rows in the order of `utterances`."""
+    """Some utterances of a set, and the file of their vectors, rows in the order of `utterances`.
+
+    Where `views` says so, the vectors are of views of these utterances, all of one utterance in a row.
+    """
 
     work: Work
     path: Path
     set_dir: Path
     utterances: list[int]
     system: System
+    views: AugmentedViews | None = None
 
 
 def extract_set(
-    set_dir: Path, directory: Path, system: System, run: Callable[[Callable, Sequence[tuple]], Iterable[Any]]
+    set_dir: Path,
+    directory: Path,
+    system: System,
+    run: Callable[[Callable, Sequence[tuple]], Iterable[Any]],
+    views: AugmentedViews | None = None,
 ) -> bool:
     """Write the x-vectors of the features in `set_dir` into `directory`; return whether anything was made.
 
@@ -71,6 +84,7 @@ def extract_set(
 
     Args:
         run: runs a function over jobs, in any order, and yields the results.
+        views: has augmented views of the utterances extracted in their place, named by `views.view_names`.
 
     Raises:
         SdpnError: there are no features, they were made with other settings than the model's, or there is no model.
@@ -79,12 +93,15 @@ def extract_set(
     if system.model is not None:
         _check_features(index, system.model)
     inputs = {"features": index.fingerprint, **system.fingerprint()}
+    if views is not None:
+        inputs |= views.fingerprint(index)
     with exclusive(directory):
         works = {form: Work(directory, "xvectors", {**inputs, "form": form}) for form in FORMS}
         whole = works[system.form]
         reason = whole.stale_reason()
         if reason is None:
-            say(f"  {directory}: nothing to do, {len(index)} x-vectors are there")
+            count = len(index) if views is None else len(views.chosen(index)) * views.config.views
+            say(f"  {directory}: nothing to do, {count} x-vectors are there")
             _remove_shards(directory)
             return False
         if any(work.stale_reason() is None for work in works.values()):
@@ -97,18 +114,28 @@ def extract_set(
         if not whole.is_new():
             say(f"  {directory}: made again: {reason}")
         whole.begin()
-        shards = _plan(index, directory, system, inputs)
+        shards = _plan(index, directory, system, inputs, views)
         todo = [shard for shard in shards if shard.work.stale_reason() is not None]
         with Progress(str(directory), sum(len(shard.utterances) for shard in todo), "utterances") as progress:
             for count in run(make_shard, [(shard,) for shard in todo]):
                 progress.advance(count)
-        parts = [np.load(shard.path) for shard in shards]
-        order = np.argsort([utterance for shard in shards for utterance in shard.utterances])
-        vectors = np.concatenate(parts)[order]
-        made = XVectors(index.ids, vectors, np.asarray(index.frames, dtype=np.int64))
-        whole.finish(write_xvectors(directory, made, system.form))
+        whole.finish(write_xvectors(directory, _joined(index, shards, views), system.form))
         _remove_shards(directory)
     return True
+
+
+def _joined(index: FeatureIndex, shards: list[Shard], views: AugmentedViews | None) -> XVectors:
+    """What the shards hold, in the order of the utterances."""
+    utterances = np.array([utterance for shard in shards for utterance in shard.utterances])
+    order = np.argsort(utterances)
+    utterances = utterances[order]
+    each = 1 if views is None else views.config.views
+    vectors = np.concatenate([np.load(shard.path) for shard in shards])
+    vectors = vectors.reshape(len(utterances), each, -1)[order].reshape(len(utterances) * each, -1)
+    if views is None:
+        return XVectors(index.ids, vectors, np.asarray(index.frames, dtype=np.int64))
+    names = [name for utterance in utterances for name in view_names(index.ids[utterance], each)]
+    return XVectors(names, vectors, np.full(len(names), views.config.view_frames))
 
 
 def model_digest(model: Path) -> str:
@@ -119,44 +146,54 @@ def model_digest(model: Path) -> str:
 def make_shard(shard: Shard) -> int:
     """Write the vectors of a shard; return how many."""
     index = FeatureIndex.open(shard.set_dir)
-    if shard.system.model is None:
-        from sdpn.extraction.extractor import fbank_statistics
+    with _extracting(shard.system) as extract:
+        if shard.views is None:
+            vectors = extract(index, shard.utterances)
+        else:
+            from sdpn.extraction.extractor import Held
 
-        vectors = fbank_statistics(index, shard.utterances)
-    else:
-        vectors = _embed(index, shard)
+            parts = shard.views.rendered(index, shard.utterances)
+            vectors = np.concatenate([extract(Held(list(part)), range(len(part))) for part in parts])
     with atomic_path(shard.path) as temporary:
         np.save(temporary, vectors)
     shard.work.finish([shard.path])
     return len(shard.utterances)
 
 
-def _embed(index: FeatureIndex, shard: Shard) -> np.ndarray:
+@contextmanager
+def _extracting(system: System) -> Iterator[Callable[["Features", Sequence[int]], np.ndarray]]:
+    """The function of features and utterances that gives the vectors of a system; torch computes with one thread."""
+    from sdpn.extraction.extractor import Extractor, fbank_statistics
+
+    if system.model is None:
+        yield fbank_statistics
+        return
     import torch
 
-    from sdpn.extraction.extractor import Extractor
     from sdpn.models.folder import read_model
 
-    system = shard.system
     device = torch.device("cuda" if system.ngpu else "cpu")
     encoder, _ = read_model(system.model, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         sizes = (system.max_frames, system.batch_frames, system.crops, system.crop_frames)
-        return Extractor(encoder, device, *sizes).extract(index, shard.utterances)
+        yield Extractor(encoder, device, *sizes).extract
     finally:
         torch.set_num_threads(threads)
 
 
-def _plan(index: FeatureIndex, directory: Path, system: System, inputs: dict[str, Any]) -> list[Shard]:
-    by_length = np.argsort(index.frames, kind="stable").tolist()
+def _plan(
+    index: FeatureIndex, directory: Path, system: System, inputs: dict[str, Any], views: AugmentedViews | None
+) -> list[Shard]:
+    by_length = np.argsort(index.frames, kind="stable")
+    ordered = (by_length if views is None else views.chosen(index)).tolist()  # views are of one length
     shards = []
-    for number, first in enumerate(range(0, len(by_length), SHARD_SIZE), 1):
-        utterances = by_length[first : first + SHARD_SIZE]
+    for number, first in enumerate(range(0, len(ordered), SHARD_SIZE), 1):
+        utterances = ordered[first : first + SHARD_SIZE]
         name = f"part.{number:04d}"
         work = Work(directory, name, {**inputs, "utterances": digest(utterances)})
-        shards.append(Shard(work, directory / f"{name}.npy", index.directory, utterances, system))
+        shards.append(Shard(work, directory / f"{name}.npy", index.directory, utterances, system, views))
     return shards
 
 

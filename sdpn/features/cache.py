@@ -1,8 +1,7 @@
 """Filling a feature cache: items in, shards of feature files and one index out; resumable at any moment."""
 
 import dataclasses
-import json
-from collections import Counter
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,17 +12,19 @@ import numpy as np
 
 from sdpn.audio.decoders import ffmpeg
 from sdpn.console import Progress, say, warn
-from sdpn.errors import MissingToolError, OutsideError, SdpnError
+from sdpn.errors import MissingToolError, OutsideError, SdpnError, UnusableError, reason_of
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
-from sdpn.features.frontend import Utterance, features_of
+from sdpn.features.frontend import Features, features_of
 from sdpn.features.index import FeatureIndex
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, WRITERS, Extent
 from sdpn.files import atomic_path, digest, exclusive, write_text
+from sdpn.reasons import Reason
 from sdpn.shards import Work
+from sdpn.skipped import Skipped, count_reasons, write_skipped
 
-VERSION = 3
+VERSION = 4
 """Of what is computed and how it is stored: where it changes, every cache is made anew."""
 
 _SMALLEST_SHARD = 200
@@ -31,12 +32,17 @@ _MOST_SHARDS = 500  # every file of a cache is one that a training holds open
 
 
 class Item(Protocol):
-    """What becomes one utterance of the cache: a cut, or anything with an id and a length."""
+    """What becomes one utterance of the cache: see `Utterance`."""
 
     id: str
     num_samples: int
+    is_resampled: bool
 
-    def to_dict(self) -> dict: ...
+    def identity(self) -> Any:
+        """All that its samples depend on but the content of its files, for JSON."""
+
+    def sources(self) -> Iterable[str]:
+        """The files that it is made from."""
 
 
 Load = Callable[[Any], np.ndarray | Iterable[np.ndarray]]
@@ -143,7 +149,7 @@ def make_shard(shard: Shard) -> int:
 
 
 def write_shard(
-    shard: Shard, num_frames: Callable[[int], int], results: Iterable[tuple[Item, Utterance | SdpnError]]
+    shard: Shard, num_frames: Callable[[int], int], results: Iterable[tuple[Item, Features | SdpnError]]
 ) -> int:
     """Write the features of a shard's items, in their order, and its done-file; return the number of items.
 
@@ -161,18 +167,18 @@ def write_shard(
     ):
         for item, result in results:
             if isinstance(result, SdpnError):
-                skipped[item.id] = str(result)
+                skipped[item.id] = reason_of(result)
                 again += [item.id] if isinstance(result, OutsideError) else []
                 continue
             extent = writer.write(item.id, result.matrix)
             extents[item.id] = dataclasses.astuple(dataclasses.replace(extent, power_ratio=result.power_ratio))
             if result.notes:
-                notes[item.id] = "; ".join(result.notes)
+                notes[item.id] = result.notes
     shard.work.finish([shard.path], extents=extents, skipped=skipped, notes=notes, again=again)
     return len(shard.items)
 
 
-def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Utterance | SdpnError:
+def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Features | SdpnError:
     try:
         return features_of(checked_blocks(shard.load(item), item), fbank, shard.path.parent)
     except MissingToolError:
@@ -188,7 +194,7 @@ def checked_blocks(samples: np.ndarray | Iterable[np.ndarray], item: Item) -> It
         count += len(block)
         yield block
     if count != item.num_samples:
-        raise SdpnError(f"{count} samples where the manifest says {item.num_samples}")
+        raise UnusableError("of another length", f"{count} samples where the manifest says {item.num_samples}")
 
 
 def shard_size(config: FbankConfig, num_items: int) -> int:
@@ -211,37 +217,23 @@ def _plan(directory: Path, items: Sequence[Item], load: Load, config: FbankConfi
         part = items[first : first + size]
         name = f"feats.{number:04d}"
         path = directory / f"{name}.{SUFFIXES[config.feats_type]}"
-        text = json.dumps([describe(item) for item in part], sort_keys=True, ensure_ascii=False).encode()
-        fingerprint = {"inputs": digest(text), **common, **_versions(text)}
+        fingerprint = {"inputs": digest([describe(item) for item in part]), **common, **_versions(part)}
         yield Shard(Work(directory, name, fingerprint), path, part, load, config)
 
 
-def _versions(described: bytes) -> dict[str, str]:
-    """The versions of what else the samples of some items go through, where they do; `described` is JSON."""
+def _versions(items: Iterable[Item]) -> dict[str, str]:
+    """The versions of what else the samples of some items go through, where they do."""
     found = {}
-    if any(f'{extension}"'.encode() in described for extension in ffmpeg.EXTENSIONS):
+    if any(os.path.splitext(path)[1].lower() in ffmpeg.EXTENSIONS for item in items for path in item.sources()):
         found["ffmpeg's version"] = ffmpeg.version()
-    if b'"Resample"' in described:
+    if any(item.is_resampled for item in items):
         found["soxr's version"] = version("soxr")
     return found
 
 
 def describe(item: Item) -> Any:
-    """All that tells an item from another: its manifest entry, and size and time of every file that it names."""
-    description = item.to_dict()
-    return [description, [_file_stamp(path) for path in _files_named(description)]]
-
-
-def _files_named(description: Any) -> Iterator[str]:
-    """The files of all Lhotse audio sources in a manifest entry, at any depth."""
-    if isinstance(description, dict):
-        if description.get("type") == "file" and "source" in description:
-            yield description["source"]
-        for part in description.values():
-            yield from _files_named(part)
-    elif isinstance(description, list):
-        for part in description:
-            yield from _files_named(part)
+    """All that tells an item from another: its identity, and size and time of every file that it is made from."""
+    return [item.identity(), [_file_stamp(path) for path in item.sources()]]
 
 
 def _file_stamp(path: str) -> list[int]:
@@ -261,16 +253,15 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
     """Write index, feats.scp and the lists of what is amiss; remove files of earlier plans."""
     config = shards[0].config
     entries: list[tuple[str, int, Extent]] = []
-    skipped: dict[str, str] = {}
-    notes: dict[str, str] = {}
+    skipped: list[Skipped] = []
+    notes: list[Skipped] = []
     for number, shard in enumerate(shards):
         report = shard.work.report()
         entries += [(name, number, Extent(*extent)) for name, extent in report["extents"].items()]
-        skipped |= report["skipped"]
-        notes |= report["notes"]
+        skipped += [Skipped(id, Reason(*reason)) for id, reason in report["skipped"].items()]
+        notes += [Skipped(id, Reason(*note)) for id, own in report["notes"].items() for note in own]
     if not entries:
-        name, reason = next(iter(skipped.items()))
-        raise SdpnError(f"{directory}: none of the {len(skipped)} utterances is usable (the first, {name}: {reason})")
+        raise SdpnError(f"{directory}: none of the {len(skipped)} utterances is usable (the first, {skipped[0]})")
     files = [StoredFile(shard.path.name, KIND_OF[config.compress]) for shard in shards]
     outputs = write_index(directory, files, entries, config, whole.fingerprint["shards"])
     if config.feats_type == "ark":
@@ -304,11 +295,11 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
     )
 
 
-def list_items(path: Path, rows: dict[str, str], warning: str) -> None:
-    """Write `id <tab> why` lines, and warn with how many there are of each kind; no file where there are none."""
+def list_items(path: Path, rows: list[Skipped], warning: str) -> None:
+    """Write what `read_skipped` reads, and warn with how many there are of each kind; no file where there are none."""
     path.unlink(missing_ok=True)
     if not rows:
         return
-    write_text(path, "".join(f"{name}\t{why}\n" for name, why in sorted(rows.items())))
-    kinds = Counter(why.split(":")[0] for why in rows.values()).most_common(3)
+    write_skipped(path, sorted(rows))
+    kinds = count_reasons(rows).most_common(3)
     warn(f"{warning.format(len(rows))} in {path} ({'; '.join(f'{count} {kind}' for kind, count in kinds)})")

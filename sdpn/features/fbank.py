@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnusableError
 from sdpn.features.config import FbankConfig
 
 ENERGY_FLOOR = float(np.finfo(np.float32).eps)
@@ -138,7 +138,7 @@ class Fbank:
 
     def _check_length(self, num_samples: int) -> None:
         if num_samples < self.length:
-            raise SdpnError(f"{num_samples} samples are shorter than one frame ({self.length})")
+            raise UnusableError("shorter than one frame", f"{num_samples} samples where a frame has {self.length}")
 
     def _frames(self, held: np.ndarray, base: int, total: int, first: int, last: int) -> Iterator[Frames]:
         """The frames [first, last) of an utterance of which `held` are the samples from `base` to `total`."""
@@ -189,12 +189,12 @@ def floor_of(config: FbankConfig) -> float:
 
 
 def check_samples(samples: np.ndarray, config: FbankConfig) -> None:
-    """Raise SdpnError where samples (full scale at 1) are NaN, infinite, or too large for energies in float32."""
+    """Raise UnusableError where samples (full scale at 1) are NaN, infinite, or too large for energies in float32."""
     peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))  # NaN where there is one
     if not np.isfinite(peak):
-        raise SdpnError("samples are NaN or infinite")
+        raise UnusableError("samples are NaN or infinite")
     if peak * config.sample_scale > _LOUDEST:
-        raise SdpnError(f"samples reach {peak:.3g} where full scale is 1")
+        raise UnusableError("samples are far beyond full scale", f"they reach {peak:.3g} where it is 1")
 
 
 def window(kind: str, length: int) -> np.ndarray:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from sdpn.audio.vad import speech_frames
-from sdpn.errors import SdpnError
+from sdpn.errors import UnusableError
 from sdpn.features.cmvn import sliding_mean, utterance_statistics
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank, Frames, floor_of
 from sdpn.features.storage import Matrix
+from sdpn.reasons import Reason
 
 _FRAMES_IN_MEMORY = 120_000  # 20 minutes; what is longer goes through a file
 _FRAMES_AT_ONCE = 8192
@@ -22,7 +23,7 @@ _BARELY = 1e-3  # above the floor, as a logarithm: rounding
 
 
 @dataclass(frozen=True)
-class Utterance:
+class Features:
     """The features of an utterance.
 
     Attributes:
@@ -33,7 +34,7 @@ class Utterance:
 
     matrix: Matrix
     power_ratio: float = 1.0
-    notes: list[str] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
 
 
 class FrameStore:
@@ -81,7 +82,7 @@ class FrameStore:
         return _FRAMES_AT_ONCE if self._file else max(self._count, 1)
 
 
-def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> Utterance:
+def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> Features:
     """Compute what is cached of one utterance.
 
     Args:
@@ -90,14 +91,14 @@ def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> 
         directory: where a long utterance's features may be kept meanwhile.
 
     Raises:
-        SdpnError: the samples are not finite, do not make up a frame, or are silence to the fbank.
+        UnusableError: the samples are not finite, do not make up a frame, or are silence to the fbank.
     """
     samples = Samples()
     frames = fbank.stream(samples.watch(blocks))
     return assemble(frames, samples, fbank.config, directory)
 
 
-def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, directory: Path) -> Utterance:
+def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, directory: Path) -> Features:
     """The utterance that consecutive frames make up; see `features_of`."""
     store = FrameStore(config.num_mel_bins, directory)
     energies, told, loudest = [], 0.0, -np.inf
@@ -108,13 +109,13 @@ def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, 
         loudest = max(loudest, float(some.fbank.max()))
     energy = np.concatenate(energies) if energies else np.zeros(0, dtype=np.float32)
     if not energy.any():
-        raise SdpnError("it is silent: all its samples are equal")
+        raise UnusableError("it is silent", "all its samples are equal")
     if loudest < np.log(floor_of(config)) + _BARELY or told <= 0:
-        raise SdpnError("it is silent: no band rises above the floor of the fbank")
+        raise UnusableError("it is silent", "no band rises above the floor of the fbank")
     speech = speech_frames(energy, config) if config.vad == "energy" else None
     if speech is not None and not speech.any():
-        raise SdpnError("the voice activity detection finds no speech in it")
-    return Utterance(_normalized(store, speech, config), samples.mean_square * len(energy) / told, samples.notes())
+        raise UnusableError("the voice activity detection finds no speech in it")
+    return Features(_normalized(store, speech, config), samples.mean_square * len(energy) / told, samples.notes())
 
 
 class Samples:
@@ -138,10 +139,14 @@ class Samples:
         """Of all samples, full scale at 1."""
         return self._squares / self.seen
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Reason]:
         """What is to be said of them, in a few words each."""
         share = self.clipped / max(self.seen, 1)
-        return [f"clipped: {100 * share:.1f} % of the samples are at full scale"] if share > _CLIPPED_SHARE else []
+        return (
+            [Reason("clipped", f"{100 * share:.1f} % of the samples are at full scale")]
+            if share > _CLIPPED_SHARE
+            else []
+        )
 
 
 def _normalized(store: FrameStore, speech: np.ndarray | None, config: FbankConfig) -> Matrix:

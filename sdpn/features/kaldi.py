@@ -17,7 +17,9 @@ from sdpn.features.config import FbankConfig
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.storage import BY_COLUMNS, KINDS, STEPS, Extent, stored_size
 from sdpn.files import digest, exclusive
+from sdpn.reasons import Reason
 from sdpn.shards import Work
+from sdpn.skipped import Skipped
 
 _KINDS = {b"FM ": 0, b"DM ": 5, b"CM ": BY_COLUMNS, b"CM2": 1, b"CM3": 2}
 _ROWS_FORGIVEN = 3  # behind the last one, as Kaldi forgives them: parts are cut by time, and rounded
@@ -77,7 +79,7 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
             entries.append((place.name, stored.setdefault(StoredFile(place.path, kind), len(stored)), extent))
         list_items(
             directory / "skipped_fbank.txt",
-            dict.fromkeys(lacking, f"no features in {scp}"),
+            [Skipped(id, Reason("no features", f"in {scp}")) for id in lacking],
             f"{directory}: {{}} utterances left out, listed with the reason",
         )
         work.finish(write_index(directory, list(stored), entries, config, fingerprint))

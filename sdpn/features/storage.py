@@ -159,10 +159,22 @@ class ArkWriter:
         compress: as in FbankConfig.
         num_bins: columns of every matrix.
         names, total_rows: of what is to come; not needed here.
+        append_at: where to go on in a file that is there; what lies behind is cut off. None makes the file anew.
     """
 
-    def __init__(self, path: Path, compress: str, num_bins: int, names: Sequence[str], total_rows: int):
-        self._file = open(path, "wb")  # noqa: SIM115  (closed in __exit__)
+    def __init__(
+        self,
+        path: Path,
+        compress: str,
+        num_bins: int,
+        names: Sequence[str],
+        total_rows: int,
+        append_at: int | None = None,
+    ):
+        self._file = open(path, "wb" if append_at is None else "rb+")  # noqa: SIM115  (closed in __exit__)
+        if append_at is not None:
+            self._file.truncate(append_at)
+            self._file.seek(append_at)
         self._kind, self._num_bins = KIND_OF[compress], num_bins
 
     def write(self, name: str, matrix: Matrix) -> Extent:
@@ -182,6 +194,10 @@ class ArkWriter:
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
+
+    def flush(self) -> None:
+        """Hand what has been written to the system: it outlives this process."""
+        self._file.flush()
 
     def __enter__(self) -> "ArkWriter":
         return self

@@ -48,7 +48,7 @@ def test_a_dangling_link_and_a_name_that_is_not_utf_8_are_listed_with_their_reas
         opened.write(b"x")
     listing = list_audio(tmp_path)
     assert listing.files == []
-    assert {reason for _, reason in listing.skipped} == {"no such file or directory", "its name is not UTF-8"}
+    assert {reason.kind for _, reason in listing.skipped} == {"no such file or directory", "its name is not UTF-8"}
     assert all(path.encode() for path, _ in listing.skipped)
 
 
@@ -106,7 +106,7 @@ def test_a_folder_without_permission_is_listed_with_its_reason():
             os.seteuid(user)
             (folder / "closed").chmod(0o755)
     assert [file.name for file in listing.files] == ["open/1.wav"]
-    assert listing.skipped == [(str(folder / "closed"), "permission denied")]
+    assert listing.skipped == [(str(folder / "closed"), ("permission denied", ""))]
 
 
 def test_links_that_go_in_circles_in_every_way_end(tmp_path):

@@ -215,9 +215,16 @@ def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path)
     add_speakers(kaldi)
     run("--train", kaldi / "train", *clips, tmp_path / "data")
     assert len(rows(tmp_path / "data" / "eval" / "recordings.jsonl.gz")) == 4
-    (kaldi / "train" / "utt2spk").unlink()
-    with pytest.raises(SdpnError, match=r"it has no speaker labels to split it by: give an evaluation set"):
-        run("--train", kaldi / "train", *clips, tmp_path / "other")
+    run("--train", kaldi / "train", "--eval-share", 0, *clips, tmp_path / "all")
+    assert not (tmp_path / "all" / "eval").exists()
+
+
+def test_without_labels_all_of_it_is_trained_on(clips, kaldi, tmp_path):
+    for name in ("utt2spk", "spk2utt"):
+        (kaldi / "train" / name).unlink(missing_ok=True)
+    program("prepare_kaldi")("--train", kaldi / "train", *clips, tmp_path / "data")
+    assert len(rows(tmp_path / "data" / "train" / "recordings.jsonl.gz")) == 6
+    assert Corpus.read(tmp_path / "data").evals == []
 
 
 def test_why_nothing_can_be_split_is_told(clips, prepare, kaldi, tmp_path):
@@ -278,8 +285,8 @@ def test_segments_of_channels_are_read_and_those_of_channels_that_lack_are_skipp
     assert {id: own[id] for id in ("fay-0-a", "eve-0-a")} == {"fay-0-a": 1, "eve-0-a": 0}
     listed = (tmp_path / "data" / "eval" / "skipped_files.tsv").read_text().splitlines()
     assert listed == [
-        "eve-0-b\tthere is no channel B in its recording",
-        "fay-0-b\tthere is no channel 2 in its recording",
+        "eve-0-b\tits recording lacks the channel\tB",
+        "fay-0-b\tits recording lacks the channel\t2",
     ]
 
 

@@ -166,7 +166,7 @@ def test_m4a_without_ffmpeg_is_said_before_any_work(prepare, corpora, tmp_path, 
         path.rename(path.with_suffix(".m4a"))
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("sdpn.audio.decoders.ffmpeg.library", lambda: None)
-    with pytest.raises(SdpnError, match=r"ffmpeg is not installed, and it is needed for 6 files below"):
+    with pytest.raises(SdpnError, match=r"ffmpeg is not installed: it is needed for 6 files below"):
         prepare(corpora)
     assert not (tmp_path / "data" / "train").exists()
 

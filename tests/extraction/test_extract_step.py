@@ -30,8 +30,26 @@ def test_all_sets_and_baselines_are_extracted_and_a_rerun_does_nothing(data, exp
     for folder, size in ((exp, 6), (exp / "systems" / "untrained", 6), (exp / "systems" / "fbank-stats", 40)):
         assert read_xvectors(folder / "xvectors" / "train").vectors.shape == (20, size)
         assert read_xvectors(folder / "xvectors" / "eval").vectors.shape == (4, size)
+        assert read_xvectors(folder / "xvectors" / "train" / "views").vectors.shape == (60, size)
     rerun = extract("--nj", 1, data, exp)
-    assert rerun.stdout.count("nothing to do") == 6
+    assert rerun.stdout.count("nothing to do") == 9
+
+
+@pytest.mark.parametrize("none", [("--views", 0), ("--augment", "off")])
+def test_views_that_are_not_asked_for_any_more_go(data, exp, none):
+    assert extract("--views", 1, data, exp).returncode == 0
+    folder = exp / "xvectors" / "train" / "views"
+    assert len(read_xvectors(folder).ids) == 20
+    done = extract(*none, data, exp)
+    assert done.returncode == 0 and f"{folder} is removed" in done.stdout
+    assert not folder.exists()
+
+
+def test_without_banks_there_are_no_views_and_it_says_why(data, exp):
+    shutil.rmtree(data / "augment")
+    done = extract(data, exp)
+    assert done.returncode == 0 and "stage 3 has not been run" in done.stdout
+    assert not (exp / "xvectors" / "train" / "views").exists()
 
 
 def test_a_model_from_elsewhere_has_no_untrained_twin(data, exp):

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sdpn.errors import SdpnError
+from sdpn.errors import UnusableError
 from sdpn.features.cache import fill
 
 
@@ -14,13 +14,18 @@ class Tone:
     id: str
     num_samples: int
 
-    def to_dict(self):
-        return {"id": self.id, "num_samples": self.num_samples}
+    is_resampled = False
+
+    def identity(self):
+        return [self.id, self.num_samples]
+
+    def sources(self):
+        return []
 
 
 def load_tone(tone):
     if "bad" in tone.id:
-        raise SdpnError("the audio is empty")
+        raise UnusableError("the audio is empty")
     pitch = 100 + 37 * (sum(tone.id.encode()) % 50)
     noise = np.random.default_rng(sum(tone.id.encode())).standard_normal(tone.num_samples)
     return (0.3 * np.sin(2 * np.pi * pitch * np.arange(tone.num_samples) / 16000) + 0.01 * noise).astype(np.float32)

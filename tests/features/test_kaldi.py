@@ -164,7 +164,7 @@ def test_a_set_that_came_with_features_keeps_them(tmp_path, matrices):
     given = write(tmp_path, matrices | {"stranger": matrices["utt0"]}, "CM")
     make_set(tmp_path / "set", CONFIG, None, given=tmp_path / "feats.scp")
     listed = (tmp_path / "set" / "skipped_fbank.txt").read_text()
-    assert listed == f"late\tno features in {tmp_path / 'feats.scp'}\n"
+    assert listed == f"late\tno features\tin {tmp_path / 'feats.scp'}\n"
     for cut in CutSet.from_file(tmp_path / "set" / "cuts_feats.jsonl.gz"):
         np.testing.assert_allclose(cut.load_features(), given[cut.id], atol=1e-5)
     index = FeatureIndex.open(tmp_path / "set")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
 from lhotse import CutSet, Recording
 from lhotse.features import FeatureExtractor
 
@@ -70,6 +71,75 @@ def test_an_extractor_goes_to_yaml_and_back(tmp_path):
     samples = load_tone(Tone("a", 8000))
     back = FeatureExtractor.from_yaml(tmp_path / "extractor.yml")
     np.testing.assert_array_equal(back.extract(samples, 16000), Fbank(FbankConfig(snip_edges=True))(samples))
+
+
+def test_the_extractor_takes_one_channel_of_floating_point_as_an_array_or_a_tensor():
+    samples = load_tone(Tone("a", 8000))
+    expected = Fbank(FbankConfig())(samples)
+    extract = FbankExtractor().extract
+    for one in (samples, samples[None], samples.astype(np.float64), np.stack([samples] * 2)[1], samples[::-1][::-1]):
+        np.testing.assert_array_equal(extract(one, 16000), expected)
+    tensor = torch.from_numpy(samples)
+    for one in (tensor, tensor[None], tensor.double(), tensor.clone().requires_grad_()):
+        found = extract(one, 16000)
+        assert isinstance(found, torch.Tensor)
+        np.testing.assert_array_equal(found, expected)
+    half = tensor.bfloat16()
+    np.testing.assert_array_equal(extract(half, 16000), extract(half.float(), 16000))
+
+
+@pytest.mark.parametrize("wrap", [lambda samples: samples, torch.from_numpy])
+@pytest.mark.parametrize(
+    ("samples", "sentence"),
+    [
+        (np.zeros((2, 48000), np.float32), r"\(2, 48000\).*choose a channel"),
+        (np.zeros((48000, 1), np.float32), r"\(48000, 1\)"),
+        (np.zeros((1, 1, 48000), np.float32), r"\(1, 1, 48000\)"),
+        (np.zeros((0, 48000), np.float32), r"\(0, 48000\)"),
+        (np.float32(1) * np.zeros(()), r"\(\)"),
+        (np.zeros(48000, np.int16), "int16.*32768"),
+        (np.zeros(48000, bool), "bool"),
+        (np.zeros(48000, np.complex64), "complex64"),
+        (np.full(48000, np.nan, np.float32), "NaN or infinite"),
+        (np.full(48000, 1e200), "NaN or infinite"),
+        (np.zeros(100, np.float32), "100 samples are shorter than one frame"),
+        (np.zeros(0, np.float32), "0 samples are shorter than one frame"),
+    ],
+)
+def test_the_extractor_refuses_other_shapes_and_types(samples, sentence, wrap):
+    with pytest.raises(SdpnError, match=sentence):
+        FbankExtractor().extract(wrap(np.asarray(samples)), 16000)
+
+
+def test_the_extractor_refuses_another_sampling_rate_and_several_channels_of_a_cut(tmp_path):
+    with pytest.raises(SdpnError, match="8000 Hz where the fbank is for 16000 Hz"):
+        FbankExtractor().extract(np.zeros(8000, np.float32), 8000)
+    soundfile.write(tmp_path / "two.wav", np.zeros((48000, 2)), 16000)
+    with pytest.raises(SdpnError, match=r"\(2, 48000\)"):
+        Recording.from_file(tmp_path / "two.wav").to_cut().compute_features(FbankExtractor())
+
+
+def test_a_batch_has_the_features_that_each_recording_has_alone():
+    waves = [load_tone(Tone(f"utt{number}", 8000 + 1613 * number)) for number in range(3)]
+    alone = [Fbank(FbankConfig())(wave) for wave in waves]
+    padded = np.zeros((3, len(waves[-1])), np.float32)
+    for row, wave in zip(padded, waves, strict=True):
+        row[: len(wave)] = wave
+    batch = FbankExtractor().extract_batch
+    lengths = torch.tensor([len(wave) for wave in waves])
+    for found in (
+        batch(waves, 16000),
+        batch([wave[None] for wave in waves], 16000),
+        batch(torch.from_numpy(padded), 16000, lengths),
+        batch(torch.from_numpy(padded)[:, None], 16000, lengths.numpy()),
+    ):
+        for one, expected in zip(found, alone, strict=True):
+            np.testing.assert_array_equal(one, expected)
+    (one,) = batch(torch.from_numpy(padded[:1]), 16000, lengths[:1])  # Lhotse walks over what it gets
+    np.testing.assert_array_equal(one, alone[0])
+    np.testing.assert_array_equal(batch(waves[0], 16000), alone[0])
+    assert batch(padded, 16000).shape == (3, *alone[2].shape)
+    assert isinstance(batch(torch.from_numpy(padded), 16000), torch.Tensor)
 
 
 def test_damage_is_seen_through_lhotse_too(directory):

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from sdpn.audio import faults
 from sdpn.audio.decoders import mp3, mp4
-from sdpn.errors import MissingToolError, SdpnError
+from sdpn.errors import MissingToolError, UnusableError
 
 _MP4 = frozenset({".m4a", ".m4b", ".mp4", ".mov", ".3gp"})
 EXTENSIONS = _MP4 | {".aac", ".webm", ".mka", ".wma", ".amr", ".ac3"}
@@ -26,8 +27,6 @@ EXTENSIONS = _MP4 | {".aac", ".webm", ".mka", ".wma", ".amr", ".ac3"}
 TOLERANCE = 2048
 _BLOCK = 1 << 16
 _ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-
-MISSING = "ffmpeg is not installed, and it is needed for {}: install it (pip install av, or apt-get install ffmpeg)"
 
 
 def available() -> bool:
@@ -61,6 +60,18 @@ def _on_path(path: str | None) -> bool:
     return bool(shutil.which("ffmpeg", path=path) and shutil.which("ffprobe", path=path))
 
 
+def refuse_without(what: str | Path) -> None:
+    """Make sure that ffmpeg is there where `what` needs it.
+
+    Raises:
+        MissingToolError: it is not.
+    """
+    if not available():
+        raise MissingToolError(
+            faults.NO_FFMPEG, f"it is needed for {what}: install it (pip install av, or apt-get install ffmpeg)"
+        )
+
+
 def needed(path: str | Path, start: bytes) -> bool:
     """Whether a file that begins with `start` (at least 8 bytes of it) is ffmpeg's to read.
 
@@ -79,7 +90,7 @@ def read_header(path: str | Path) -> tuple[int, int, int]:
     MP4, ADTS and MP3 are parsed; for anything else ffmpeg is asked.
 
     Raises:
-        ValueError: it is no audio file, or it is damaged; the message says why in a few words.
+        UnusableError: it is no audio file, or it is damaged, or ffmpeg is needed for it and not installed.
     """
     size = os.path.getsize(path)
     with open(path, "rb") as opened:
@@ -99,14 +110,10 @@ def decode(path: str | Path, sampling_rate: int | None = None) -> Iterator[np.nd
 
     Raises:
         MissingToolError: ffmpeg is not installed.
-        SdpnError: the file is damaged, or it holds another length than its header says.
+        UnusableError: the file is damaged, or it holds another length than its header says.
     """
-    if not available():
-        raise MissingToolError(MISSING.format(path))
-    try:
-        rate, length, channels = read_header(path)
-    except ValueError as error:
-        raise SdpnError(f"{path}: {error}") from None
+    refuse_without(path)
+    rate, length, channels = read_header(path)
     sampling_rate = sampling_rate or rate
     expected = (length * sampling_rate * 2 + rate) // (2 * rate)
     found = 0
@@ -116,7 +123,9 @@ def decode(path: str | Path, sampling_rate: int | None = None) -> Iterator[np.nd
         if len(kept):
             yield kept
     if abs(found - expected) > max(1, TOLERANCE * sampling_rate // rate):
-        raise SdpnError(f"{path}: {found} samples are in it where its header says {expected}")
+        raise UnusableError(
+            "of another length than its header says", f"{path}: {found} samples where there should be {expected}"
+        )
     if found < expected:
         yield np.zeros((expected - found, channels), dtype=np.float32)
 
@@ -133,7 +142,7 @@ def _by_library(path: str | Path, sampling_rate: int, channels: int) -> Iterator
                 for part in resampler.resample(frame):
                     yield part.to_ndarray().reshape(-1, channels)
     except (av.FFmpegError, ValueError) as error:
-        raise SdpnError(f"{path}: ffmpeg cannot decode it: {getattr(error, 'strerror', None) or error}") from None
+        raise UnusableError("ffmpeg cannot decode it", f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _by_program(path: str | Path, sampling_rate: int, channels: int) -> Iterator[np.ndarray]:
@@ -148,7 +157,7 @@ def _by_program(path: str | Path, sampling_rate: int, channels: int) -> Iterator
             if process.wait():
                 messages.seek(0)
                 said = messages.read().decode(errors="replace").strip().splitlines()
-                raise SdpnError(f"{path}: ffmpeg cannot decode it: {said[-1] if said else process.returncode}")
+                raise UnusableError("ffmpeg cannot decode it", f"{path}: {said[-1] if said else process.returncode}")
         finally:
             process.stdout.close()
             process.kill()
@@ -171,9 +180,9 @@ def _walk_adts(opened, size: int) -> tuple[int, int, int]:
         number = head[2] >> 2 & 15
         length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
         if number >= len(_ADTS_RATES) or length < 7:
-            raise ValueError("its frames are damaged")
+            raise UnusableError(faults.DAMAGED, "its frames")
         if place + length > size:
-            raise ValueError("cut off within a frame")
+            raise UnusableError(faults.CUT_OFF, "within a frame")
         rate = rate or _ADTS_RATES[number]
         channels = channels or ((head[2] & 1) << 2 | head[3] >> 6)
         blocks += (head[6] & 3) + 1
@@ -182,8 +191,7 @@ def _walk_adts(opened, size: int) -> tuple[int, int, int]:
 
 
 def _ask_ffmpeg(path: str | Path) -> tuple[int, int, int]:
-    if not available():
-        raise ValueError(MISSING.format("it"))
+    refuse_without(path)
     return _ask_library(path) if library() else _ask_ffprobe(path)
 
 
@@ -196,19 +204,19 @@ def _ask_library(path: str | Path) -> tuple[int, int, int]:
             return track.rate, round(seconds * track.rate), track.channels
     except (av.FFmpegError, TypeError) as error:  # TypeError: there is no duration
         reason = getattr(error, "strerror", None) or "its length is unknown"
-        raise ValueError(f"not readable as audio: {reason}") from None
+        raise UnusableError(faults.NOT_AUDIO, reason) from None
 
 
 def _first_track(opened: Any) -> Any:
     """The first audio track of what PyAV has opened.
 
     Raises:
-        ValueError: there is none, or no decoder knows it.
+        UnusableError: there is none, or no decoder knows it.
     """
     if not opened.streams.audio:
-        raise ValueError("not readable as audio: there is no audio in it")
+        raise UnusableError(faults.NOT_AUDIO, "there is no audio in it")
     if opened.streams.audio[0].codec_context is None:
-        raise ValueError("not readable as audio: no decoder knows it")
+        raise UnusableError(faults.NOT_AUDIO, "no decoder knows it")
     return opened.streams.audio[0]
 
 
@@ -227,4 +235,4 @@ def _ask_ffprobe(path: str | Path) -> tuple[int, int, int]:
     except (KeyError, ValueError):
         said = done.stderr.strip().splitlines()
         reason = said[-1].removeprefix(f"file:{path}: ") if said else "there is no audio in it"
-        raise ValueError(f"not readable as audio: {reason}") from None
+        raise UnusableError(faults.NOT_AUDIO, reason) from None

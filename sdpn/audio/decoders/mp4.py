@@ -8,6 +8,9 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from sdpn.audio import faults
+from sdpn.errors import UnusableError
+
 # Larger than the sample tables of hours of speech; what a broken size field says is not read into memory.
 _LARGEST_MOOV = 64 << 20
 # Apple's note on samples before, behind, and of the sound, in files without an edit list
@@ -43,7 +46,7 @@ def read_track(opened: BinaryIO, size: int) -> Track:
     and without either the sample table.
 
     Raises:
-        ValueError: there is no audio track, or the file is cut off; the message says which in a few words.
+        UnusableError: there is no audio track, or the file is cut off or damaged.
     """
     moov = b""
     whole = True
@@ -53,11 +56,11 @@ def read_track(opened: BinaryIO, size: int) -> Track:
             opened.seek(start)
             moov = opened.read(end - start)
     if not moov:
-        raise ValueError(
-            "cut off: the table of its samples is missing" if not whole else "it holds no table of samples"
-        )
+        if whole:
+            raise UnusableError(faults.DAMAGED, "it holds no table of samples")
+        raise UnusableError(faults.CUT_OFF, "the table of its samples is missing")
     if not whole:
-        raise ValueError("cut off: its samples end before its header says so")
+        raise UnusableError(faults.CUT_OFF, "its samples end before its header says so")
     try:
         timescale = _timescale(_only(moov, b"mvhd"))
         for track in _boxes(moov, b"trak"):
@@ -65,8 +68,8 @@ def read_track(opened: BinaryIO, size: int) -> Track:
             if _only(media, b"hdlr")[8:12] == b"soun":
                 return _audio(track, media, timescale, _ITUNES.search(moov))
     except (struct.error, IndexError, ZeroDivisionError):
-        raise ValueError("its table of samples is damaged") from None
-    raise ValueError("there is no audio in it")
+        raise UnusableError(faults.DAMAGED, "its table of samples") from None
+    raise UnusableError(faults.NOT_AUDIO, "there is no audio in it")
 
 
 def _audio(track: bytes, media: bytes, movie_timescale: int, itunes: re.Match | None) -> Track:

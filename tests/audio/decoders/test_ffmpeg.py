@@ -12,9 +12,11 @@ import soundfile
 from sdpn.audio.decoders import ffmpeg, mp3, mp4
 from sdpn.audio.decoders.ffmpeg import decode, read_header
 from sdpn.audio.files import list_audio, refuse_without_ffmpeg
+from sdpn.audio.headers import Header
 from sdpn.audio.headers import read_header as header_or_reason
 from sdpn.audio.read import as_wav, read_blocks
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnusableError
+from sdpn.reasons import Reason
 from tests.corpus.conftest import encode, needs_ffmpeg
 from tests.recipe.voices import voice
 
@@ -118,7 +120,7 @@ def test_headers_of_every_kind_agree_with_ffprobe_and_with_what_is_decoded(
     else:
         assert abs(found[1] - ffprobe(path)[1]) <= rate // 1000
     assert decoded(path).shape == (found[1], channels)
-    assert not isinstance(header_or_reason(path), str)
+    assert isinstance(header_or_reason(path), Header)
 
 
 def test_another_rate_has_its_share_of_samples(wav, tmp_path):
@@ -145,20 +147,20 @@ def test_a_cut_off_m4a_has_a_reason(wav, tmp_path, options, reason):
     path = encode(wav(31234), tmp_path / "a.m4a", *options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     found = header_or_reason(path)
-    assert found.startswith("cut off")
-    assert reason in found
-    with pytest.raises(SdpnError, match=r"a\.m4a: cut off"):
+    assert found.kind == "cut off"
+    assert reason in str(found)
+    with pytest.raises(UnusableError, match="cut off"):
         decoded(path)
 
 
 def test_an_m4a_without_sound_and_one_of_noughts_have_a_reason(tmp_path):
     film = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=s=32x32:d=0.2", "-c:v", "mpeg4", tmp_path / "film.mp4"]
     subprocess.run(film, check=True)
-    assert header_or_reason(tmp_path / "film.mp4") == "there is no audio in it"
+    assert header_or_reason(tmp_path / "film.mp4") == ("not readable as audio", "there is no audio in it")
     (tmp_path / "a.m4a").write_bytes(bytes(5000))
-    assert header_or_reason(tmp_path / "a.m4a").startswith("not readable as audio: ")
+    assert header_or_reason(tmp_path / "a.m4a").kind == "not readable as audio"
     (tmp_path / "b.m4a").write_bytes(b"\0\0\0\x08ftyp\0\0\0\x10moov\0\0\0\x08trak")
-    assert header_or_reason(tmp_path / "b.m4a") == "its table of samples is damaged"
+    assert header_or_reason(tmp_path / "b.m4a") == ("damaged", "its table of samples")
 
 
 def test_damage_within_the_sound_is_a_sentence(wav, tmp_path):
@@ -167,7 +169,7 @@ def test_damage_within_the_sound_is_a_sentence(wav, tmp_path):
     begin = content.index(b"mdat") + 4
     content[begin : begin + 15000] = bytes(15000)
     path.write_bytes(content)
-    with pytest.raises(SdpnError, match=r"a\.m4a: .*(samples are in it where its header says|cannot decode)"):
+    with pytest.raises(SdpnError, match=r"another length|cannot decode"):
         decoded(path)
 
 
@@ -176,9 +178,7 @@ def test_without_ffmpeg_stage_0_says_so_before_it_reads_a_header(wav, tmp_path, 
     folder.mkdir()
     encode(wav(16000), folder / "a.m4a")
     without_ffmpeg(monkeypatch)
-    with pytest.raises(
-        SdpnError, match=r"ffmpeg is not installed, and it is needed for 1 files below .* \(e.g. a.m4a\)"
-    ):
+    with pytest.raises(SdpnError, match=r"ffmpeg is not installed: it is needed for 1 files below .* \(e.g. a.m4a\)"):
         refuse_without_ffmpeg(list_audio(folder))
     with pytest.raises(SdpnError, match="ffmpeg is not installed"):
         decoded(folder / "a.m4a")
@@ -194,7 +194,7 @@ def test_an_m4a_in_memory_is_a_wav_of_the_same_samples(wav, tmp_path):
 def test_a_size_that_no_memory_has_is_not_read(tmp_path):
     path = tmp_path / "a.m4a"
     path.write_bytes(b"\0\0\0\x08ftyp\0\0\0\x01moov\0\0\1\0\0\0\0\0")
-    with open(path, "rb") as opened, pytest.raises(ValueError, match="cut off"):
+    with open(path, "rb") as opened, pytest.raises(UnusableError, match="cut off"):
         mp4.read_track(opened, path.stat().st_size)
 
 
@@ -234,7 +234,7 @@ def test_an_mp3_of_varying_rate_without_a_table_is_as_long_as_its_frames(wav, tm
 def test_an_m4a_by_another_name_has_a_reason_where_there_is_no_ffmpeg(wav, tmp_path, monkeypatch):
     path = encode(wav(5000), tmp_path / "a.m4a").rename(tmp_path / "a.wav")
     without_ffmpeg(monkeypatch)
-    assert header_or_reason(path).startswith("ffmpeg is not installed")
+    assert header_or_reason(path).kind == "ffmpeg is not installed"
 
 
 def test_damaged_files_of_any_kind_have_a_header_or_a_reason(wav, tmp_path):
@@ -253,7 +253,7 @@ def test_damaged_files_of_any_kind_have_a_header_or_a_reason(wav, tmp_path):
             path = tmp_path / f"damaged{name}"
             path.write_bytes(content[: len(whole) if number % 4 else int(rng.integers(1, len(whole)))])
             found = header_or_reason(path)
-            assert isinstance(found, str) or found.num_samples > 0
+            assert isinstance(found, Reason) or found.num_samples > 0
 
 
 def test_a_track_that_no_decoder_knows_has_a_reason(wav, tmp_path):
@@ -261,8 +261,8 @@ def test_a_track_that_no_decoder_knows_has_a_reason(wav, tmp_path):
     name = re.search(rb"A_[A-Z]+", whole)[0]
     (tmp_path / "b.webm").write_bytes(whole.replace(name, name.replace(b"_", b"N")))
     found = header_or_reason(tmp_path / "b.webm")  # ffprobe reads the length all the same
-    assert not isinstance(found, str) or found == "not readable as audio: no decoder knows it"
-    with pytest.raises(SdpnError, match=r"b.webm: "):
+    assert isinstance(found, Header) or found == ("not readable as audio", "no decoder knows it")
+    with pytest.raises(UnusableError):
         list(decode(tmp_path / "b.webm"))
 
 
