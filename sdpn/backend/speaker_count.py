@@ -5,16 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdpn.backend.k_means import BLOCK, centroids_of
+from sdpn.backend.k_means import BLOCK, centroids_of, k_means
 from sdpn.backend.threads import Each
 from sdpn.backend.ward import WardTree
 
 FEWEST_SPEAKERS = 10  # a coarser level with fewer clusters is taken for genders, languages or corpora
-VISIBLE = 0.03  # by how much the silhouette of the finest level must exceed chance to be a peak,
-CLEAR = 0.1  # and that of a coarser level, below which the likeness of some speakers gives lesser peaks
+VISIBLE = 0.03  # by how much the silhouette of the finest level must exceed chance,
+CLEAR = 0.06  # and that of a coarser level: the likeness of some speakers to each other gives up to 0.05 on real speech
+SLACK = 0.85  # the part of the highest peak that a peak of more clusters must reach to be preferred
 STEP = 2**0.25  # between the numbers of clusters that are tried
 REFINEMENTS = 2  # times that the search about the peak halves its steps
-CHANCE_VECTORS = 4000  # clouds are drawn until they have so many vectors, but one at least
+CHANCE_VECTORS = 2000  # clouds are drawn until they have so many vectors, but one at least
+REFINED = 4000  # among so many points or fewer, k-means refines the clusters that are compared
 SAMPLE = 10_000  # vectors whose silhouettes are averaged
 
 
@@ -97,18 +99,25 @@ def first_peak(
     rows = np.sort(rng.permutation(len(points))[:SAMPLE])
     tried: dict[int, tuple[float, float]] = {}  # number of clusters -> silhouette, chance
 
+    def clusters(X: np.ndarray, of_X: WardTree, number: int) -> np.ndarray:
+        labels = of_X.cut(number)
+        return k_means(X, labels, each, max_iter=10) if len(X) <= REFINED else labels
+
     def excess(number: int) -> float:
         if number not in tried:
-            chance = [silhouette(cloud, of_cloud.cut(number), rows, each) for cloud, of_cloud in clouds]
-            tried[number] = silhouette(points, tree.cut(number), rows, each), float(np.mean(chance))
+            chance = [silhouette(X, clusters(X, of_X, number), rows, each) for X, of_X in clouds]
+            tried[number] = silhouette(points, clusters(points, tree, number), rows, each), float(np.mean(chance))
         return tried[number][0] - tried[number][1]
 
-    best = largest
+    numbers = []
     for number in _falling(largest):
-        if excess(number) > excess(best):
-            best = number
-        elif excess(best) >= clear and excess(number) < 0.9 * excess(best):
+        numbers.append(number)
+        highest = max(map(excess, numbers))
+        if highest >= clear and excess(number) < SLACK * highest:
             break
+    heights = np.array([-np.inf, *map(excess, numbers), -np.inf])
+    is_peak = (heights[1:-1] >= heights[:-2]) & (heights[1:-1] >= heights[2:]) & (heights[1:-1] >= SLACK * highest)
+    best = numbers[int(np.argmax(is_peak))] if highest > 0 else max(numbers, key=excess)
     step = STEP
     for _ in range(REFINEMENTS):
         step **= 0.5
