@@ -258,6 +258,7 @@ if runs 1; then
     trim=() && if [ "$trim_silence" = true ]; then trim=(--trim-silence); fi
     steps/make_cuts.py ${min_duration:+--min-duration "$min_duration"} ${max_skipped:+--max-skipped "$max_skipped"} \
         ${trim[@]+"${trim[@]}"} ${pipes[@]+"${pipes[@]}"} --nj "$nj" "$data_dir"
+    steps/check_sizes.py --config "$config" --ngpu "$ngpu" "$data_dir"
 fi
 
 if runs 2; then

@@ -15,6 +15,7 @@ from sdpn.commands.options import (
     errors_apart,
     likelihood_words,
     model_option,
+    statistics_option,
     warn_of_short,
 )
 
@@ -33,10 +34,17 @@ SEVERAL = (
 @click.argument("name")
 @click.argument("recordings", nargs=-1, required=True, type=PATH)
 @model_option
+@statistics_option
 @_speakers_option
 @click.option("--replace", is_flag=True, help="forget what NAME was enrolled with before")
 def enroll(
-    name: str, recordings: tuple[Path, ...], model: Path, device: str, speakers_file: Path, replace: bool
+    name: str,
+    recordings: tuple[Path, ...],
+    model: Path,
+    device: str,
+    statistics: bool,
+    speakers_file: Path,
+    replace: bool,
 ) -> None:
     """Enroll the speaker NAME with one or more RECORDINGS of that voice alone.
 
@@ -56,7 +64,7 @@ def enroll(
 
     check_name(name)
     folder = find_model(model)
-    embedder = Embedder(folder, device)
+    embedder = Embedder(folder, device, statistics=statistics)
     known = (speakers_file, model_digest(folder), embedder.dimension)
     Enrollment.read(*known, may_be_new=True)  # refused before any work
     found = list(embedder.embed_files(recordings))

@@ -36,6 +36,7 @@ class Tally:
 
     Attributes:
         utterances, cuts, seconds, speakers: what is used; no speakers where there are no labels.
+        longest: seconds of the longest cut.
         skipped: utterances left out, by the kind of the reason, those of stage 0 included.
         windowed: utterances (or clips) that became several cuts.
         trimmed: seconds of silence cut off.
@@ -46,6 +47,7 @@ class Tally:
     utterances: int = 0
     cuts: int = 0
     seconds: float = 0.0
+    longest: float = 0.0
     speakers: int = 0
     skipped: Counter = field(default_factory=Counter)
     windowed: int = 0
@@ -96,6 +98,7 @@ def make_cuts(
                 write(cut.cut_entry(labels=role != "train"))
                 tally.cuts += 1
                 tally.seconds += cut.duration
+                tally.longest = max(tally.longest, cut.duration)
             # The cuts are complete, but not under their name: what was there is touched only if these may replace it
             listing = _write_what_was_skipped(folder, skipped)
             tally.skipped = count_reasons(skipped)

@@ -63,8 +63,12 @@ def prepare(
 
 def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
     train = prepared.speech["train"]
-    if any(entry.speaker is None for entry in train):
-        raise SdpnError("--dev-speakers holds out training speakers, but the training set has no speaker labels")
+    unlabelled = sum(entry.speaker is None for entry in train)
+    if unlabelled:
+        raise SdpnError(
+            f"--dev-speakers holds out training speakers, but {unlabelled} of the {len(train)} utterances of the "
+            "training set have no speaker label"
+        )
     skipped = prepared.skipped.get("train", ())
     chosen = _choose(train, options["dev_speakers"], options["seed"], "the training set", skipped)
     stay, dev = hold_out(train, chosen)
@@ -257,8 +261,11 @@ def generate(name: str, entries: list[Utterance], seed: int) -> list[Trial]:
     """
     if not entries:
         raise SdpnError(f"{name}: there is no usable utterance in it")
-    if any(entry.speaker is None for entry in entries):
-        raise SdpnError(f"{name}: it has no speaker labels to make trials of: give --trials")
+    unlabelled = sum(entry.speaker is None for entry in entries)
+    if unlabelled:
+        raise SdpnError(
+            f"{name}: {unlabelled} of {len(entries)} utterances have no speaker label to make trials of: give --trials"
+        )
     sessions = defaultdict(set)
     for entry in entries:
         sessions[entry.speaker].add(entry.session)

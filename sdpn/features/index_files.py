@@ -8,7 +8,7 @@ import numpy as np
 
 from sdpn.features.config import FbankConfig
 from sdpn.features.storage import Extent
-from sdpn.files import atomic_path, digest, write_json, write_text
+from sdpn.files import atomic_path, digest, file_digest, write_json, write_text
 
 FORMAT = 4
 """Of the index; one of another format is made anew by its stage."""
@@ -52,7 +52,7 @@ def write_index(
     files: list[StoredFile],
     entries: list[tuple[str, int, Extent]],
     config: FbankConfig,
-    fingerprint: str,
+    fingerprint: str | None = None,
     num_bins: int | None = None,
 ) -> list[Path]:
     """Write the index of a set; return its files.
@@ -62,7 +62,8 @@ def write_index(
         files: the feature files below it.
         entries: (utterance id, file number, Extent), in any order.
         config: how the features were made.
-        fingerprint: digest of everything they depend on.
+        fingerprint: digest of everything they depend on; None for one of the index itself, which holds a checksum of
+            every utterance: features that are made again and come out the same are the same.
         num_bins: of every utterance, where it is not the configuration's.
     """
     entries = sorted(entries, key=lambda entry: entry[0].encode())
@@ -82,12 +83,13 @@ def write_index(
         for name, kind in COLUMNS.items():
             opened.write(np.array(columns[name], dtype=kind).tobytes())
     write_text(folder / "ids.txt", "".join(f"{name}\n" for name, _, _ in entries))
+    content = [file_digest(folder / name) for name in ("table.bin", "ids.txt")]
     header = {
         "format": FORMAT,
         "num_utterances": len(entries),
         "num_bins": num_bins or config.num_mel_bins,
         "files": files,
-        "fingerprint": fingerprint,
+        "fingerprint": fingerprint or digest(vars(config), files, content),
         "table_crc": crc_of(folder / "table.bin"),
         "ids_crc": crc_of(folder / "ids.txt"),
         "config": vars(config),

@@ -63,7 +63,7 @@ def prepared(tmp_path_factory):
     systems = [("xvectors", 0.8), ("systems/fbank-stats/xvectors", 2.0), ("systems/untrained/xvectors", 1.5)]
     for folder, noise in systems:
         write_set(root / "exp" / folder / "train", "tr", 30, 8, noise, seed=1)
-        ids = write_set(root / "exp" / folder / "eval", "ev", 8, 5, noise, seed=2)
+        ids = write_set(root / "exp" / folder / "eval", "ev", 10, 4, noise, seed=2)
     data = root / "data"
     data.mkdir()
     Corpus("synthetic", "train", ["eval"], dict.fromkeys(LISTS, "eval")).write(data)
@@ -247,7 +247,7 @@ def test_the_table_stands_in_markdown_with_its_legend(scored):
         "| system | back-end | norm | EER % | minDCF(0.01) | minDCF(0.05) | minCllr | Cllr raw | Cllr"
     )
     assert f"| sdpn | lda-plda | none | {row['eer_percent']:.2f} [{low:.2f}, {high:.2f}] | " in text
-    assert "- trials eval_short: 16 target, 174 non-target" in lines
+    assert "- trials eval_short: 10 target, 180 non-target" in lines
     assert "- sdpn, cosine: `mean-subtract | length-norm | cosine`" in lines
     assert "- fbank-stats whitened, cosine: `whiten | length-norm | cosine`" in lines
     assert "- score normalization as: cohort of 240 training utterances, the 240 largest scores" in lines
@@ -357,7 +357,7 @@ def test_only_what_a_change_touches_is_redone_and_the_reason_is_said(root, capsy
 
 def test_other_vectors_are_scored_anew(root, capsys):
     score(root, "--backends", "cosine")
-    write_set(root / "exp/systems/untrained/xvectors/eval", "ev", 8, 5, 0.1, seed=5)
+    write_set(root / "exp/systems/untrained/xvectors/eval", "ev", 10, 4, 0.1, seed=5)
     capsys.readouterr()
     score(root, "--backends", "cosine")
     out = capsys.readouterr().out
@@ -608,7 +608,7 @@ def test_calibration_and_bootstrap_may_be_left_out(root):
 
 
 def test_models_of_several_utterances_are_scored_by_their_map(root):
-    lines = [f"spk{s} ev{t:02d}-4 {'target' if s == t else 'nontarget'}\n" for s in range(8) for t in range(8)]
+    lines = [f"spk{s} ev{t:02d}-3 {'target' if s == t else 'nontarget'}\n" for s in range(8) for t in range(8)]
     (root / "data/trials/eval.txt").write_text("".join(lines))
     models = "".join(f"spk{s} " + " ".join(f"ev{s:02d}-{u}" for u in range(3)) + "\n" for s in range(8))
     (root / "data/trials/eval.enroll.map").write_text(models)
