@@ -12,8 +12,8 @@ from sdpn.report.rows import ResultRow
 from sdpn.scoring.unlabelled import Known
 
 WHAT_LABELS_ADD = (
-    "There is no evaluation set, so there are no error rates: recordings of people whom the training set does not have, "
-    "in folders of their own (DIR/eval/SPEAKER/...), would say how often two voices are taken for one, or one for two."
+    "There is no evaluation set, so there are no error rates: labelled recordings of people who are not in the training "
+    "set (DIR/eval/SPEAKER/...) would say how often two voices are taken for one, and one for two."
 )
 
 
@@ -58,7 +58,7 @@ def rows_of(known: Known) -> list[ResultRow]:
     return [
         ResultRow(
             "",
-            "sdpn",
+            backend.system,
             backend.name,
             chain=backend.chain,
             network=backend.network,
@@ -75,7 +75,7 @@ def rows_of(known: Known) -> list[ResultRow]:
 
 def stored(known: Known) -> dict[str, Any]:
     """What results.json holds of it."""
-    rates = {backend.name: backend.eer_percent for backend in known.backends}
+    rates = {f"{backend.system} {backend.name}": backend.eer_percent for backend in known.backends}
     return {"probe_eer_percent": known.probe, "clusters": known.clusters, "eer_percent_between_clusters": rates}
 
 
@@ -121,14 +121,14 @@ def tables_of(known: Known) -> list[tuple[str, list[list[str]], list[str]]]:
             ratio = f"{found['weight']:.4g} x score {found['offset']:+.4g}" if found else "-"
             rate = "-" if backend.eer_percent is None else f"{backend.eer_percent:.2f}"
             trials = f"{backend.targets}/{backend.nontargets}"
-            body.append([backend.name, ratio, rate, trials])
-        lines = [f"{backend.name}: `{backend.chain}`" for backend in known.backends]
+            body.append([backend.system, backend.name, ratio, rate, trials])
+        lines = list(dict.fromkeys(f"{backend.name}: `{backend.chain}`" for backend in known.backends))
         lines += [f"{backend.name}: not calibrated: {backend.failure}" for backend in known.backends if backend.failure]
         lines += [
             "trials are pairs within and between clusters that were kept out of the back-end; their EER tells clusters "
             "apart, which the network itself has made: it is no error rate of speakers"
         ]
-        head = ["back-end", "log-likelihood ratio", "EER % between clusters", "trials"]
+        head = ["system", "back-end", "log-likelihood ratio", "EER % between clusters", "trials"]
         tables.append(("Calibration by clusters", [head, *body], lines))
     return tables
 

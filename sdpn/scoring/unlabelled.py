@@ -1,25 +1,24 @@
 """Stage 6 without an evaluation set: what can be known of an experiment without labels."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sdpn.backend.calibration import Calibration
-from sdpn.backend.chain import Chain
-from sdpn.backend.clustering import silhouette
-from sdpn.backend.config import ORACLE, BackendConfig
+from sdpn.backend.speaker_count import silhouette
 from sdpn.backend.transforms import LengthNorm, MeanSubtract
-from sdpn.console import say, warn
-from sdpn.corpus.layout import Corpus
+from sdpn.console import warn
 from sdpn.errors import SdpnError
 from sdpn.evaluation.metrics import eer
 from sdpn.extraction.sets import model_digest
 from sdpn.features.index import open_features
-from sdpn.scoring.calibration import FILE, Calibrator
-from sdpn.scoring.fitting import Backend, Clusters, CohortSample, versions_of
-from sdpn.scoring.sources import OracleLabels, VectorSet
+from sdpn.files import remove_partial
+from sdpn.scoring.calibration import FILE
+from sdpn.scoring.fitting import Clusters, versions_of
+from sdpn.scoring.plan import Plan
+from sdpn.scoring.systems import System, refuse_mixed_models
 from sdpn.shards import Work
 
 PROBED = 500
@@ -31,6 +30,7 @@ class KnownBackend:
     """A back-end, fitted and calibrated without labels.
 
     Attributes:
+        system: whose x-vectors it scores.
         name, chain: of the back-end.
         digest: the identity of the fitted back-end.
         network: of the network whose x-vectors it learned from.
@@ -40,6 +40,7 @@ class KnownBackend:
         failure: why there is no calibration.
     """
 
+    system: str
     name: str
     chain: str
     digest: str
@@ -70,50 +71,49 @@ class Known:
     failures: list[str] = field(default_factory=list)
 
 
-def know_without_labels(
-    data: Path, exp: Path, corpus: Corpus, settings: BackendConfig, chains: dict[str, str], seed: int
-) -> Known:
+def know_without_labels(plan: Plan) -> Known:
     """Look at the training set alone; what is there already and has not changed is kept.
-
-    Args:
-        chains: back-end name -> the text of its chain.
 
     Raises:
         SdpnError: there are no x-vectors of the training set, or a setting needs an evaluation set.
     """
+    settings, train = plan.settings, plan.corpus.train
     if settings.calibration not in ("none", "clusters"):
-        raise SdpnError(f"'calibration' is '{settings.calibration}', but {data} has no trial lists: take clusters, or none")
+        raise SdpnError(
+            f"'calibration' is '{settings.calibration}', but {plan.data_dir} has no trial lists: take clusters, or none"
+        )
     if settings.quality_names or settings.fusions:
-        raise SdpnError(f"'quality' and 'fusion' make rows of trial lists, and {data} has none")
+        raise SdpnError(f"'quality' and 'fusion' make rows of trial lists, and {plan.data_dir} has none")
+    remove_partial(plan.exp_dir / "backends")
+    for system in plan.systems:
+        refuse_mixed_models(system, [train])
+    models = {"sdpn": plan.exp_dir / "model", "untrained": plan.exp_dir / "systems" / "untrained" / "model"}
     probe = {
-        name: found
-        for name, model in (("sdpn", exp / "model"), ("untrained", exp / "systems" / "untrained" / "model"))
-        if model.is_dir() and (found := _probe(data / corpus.train, model, exp)) is not None
+        name: _probe(name, plan.data_dir / train, path, plan.exp_dir) for name, path in models.items() if path.is_dir()
     }
-    train = VectorSet(exp / "xvectors" / corpus.train)
-    clusters = Clusters(exp / "backends" / "sdpn", train, settings, seed)
     failures: list[str] = []
     shape: dict[str, Any] = {}
     try:
-        shape = _shape_of(clusters)
+        shape = _shape_of(plan.clusters(plan.systems[0]))
     except SdpnError as error:
         failures.append(str(error))
         warn(failures[-1])
     backends = []
-    for name, text in chains.items():
-        try:
-            backends.append(_learn(name, text, data, exp, corpus, train, clusters, settings, seed))
-        except SdpnError as error:
-            failures.append(f"{name}: {error}")
-            warn(failures[-1])
-    return Known(probe, shape, backends, failures)
+    for system in plan.systems:
+        for name in [] if system.baseline else system.chains:
+            try:
+                backends.append(_learn(plan, system, name))
+            except SdpnError as error:
+                failures.append(f"{system.name}, {name}: {error}")
+                warn(failures[-1])
+    return Known({name: rate for name, rate in probe.items() if rate is not None}, shape, backends, failures)
 
 
-def _probe(set_dir: Path, model: Path, exp: Path) -> float | None:
+def _probe(name: str, set_dir: Path, model: Path, exp: Path) -> float | None:
     """The equal error rate on halves of training utterances, in percent; None where they are too short."""
     index = open_features(set_dir)
     inputs = {"features": index.fingerprint, "model": model_digest(model), "utterances": PROBED}
-    work = Work(exp / "results", f"probe.{'sdpn' if model.parent == exp else model.parent.name}", inputs)
+    work = Work(exp / "results", f"probe.{name}", inputs)
     if work.stale_reason() is not None:
         import torch
 
@@ -147,51 +147,33 @@ def _shape_of(clusters: Clusters) -> dict[str, Any]:
     }
 
 
-def _learn(
-    name: str,
-    text: str,
-    data: Path,
-    exp: Path,
-    corpus: Corpus,
-    train: VectorSet,
-    clusters: Clusters,
-    settings: BackendConfig,
-    seed: int,
-) -> KnownBackend:
+def _learn(plan: Plan, system: System, name: str) -> KnownBackend:
     """Fit a back-end and calibrate it on trials within and between clusters that it has not learned from.
 
     Raises:
         SdpnError: it cannot be fitted.
     """
-    chain, classes, adaptation = Chain(text), None, None
-    if chain.needs_classes:
-        oracle = data / corpus.train / "utt2spk.oracle"
-        classes = OracleLabels(oracle) if name.startswith(ORACLE) else clusters
-    if chain.needs_adaptation:
-        adaptation = VectorSet(exp / "xvectors" / str(settings.adaptation_set))
-    backend = Backend(clusters.path.parent / f"{name}.h5", chain.text, train, classes, adaptation)
+    backend, calibrator = plan.backend(system, name), plan.calibrator(system, name)
     backend.save()
-    known = KnownBackend(name, chain.text, backend.work.identity, train.network)
-    if settings.calibration == "none":
+    known = KnownBackend(system.name, name, backend.text, backend.work.identity, backend.train.network)
+    if calibrator is None:
         return known
-    cohort = CohortSample(train, None, settings, seed)
-    calibrator = Calibrator(f"sdpn, {name}", backend, cohort, [], seed, clusters)
-    work = Work(exp / "scores" / "clusters" / "sdpn" / name, "calibration", calibrator.inputs("none"))
+    folder = plan.exp_dir / "scores" / "clusters" / system.folder / name
+    work = Work(folder, "calibration", calibrator.inputs("none"))
     if work.stale_reason() is not None:
         calibrator.score(["none"]).write(work, "none")
-    scores, labels = np.load(Path(work.directory) / FILE)
+    scores, labels = np.load(folder / FILE)
     if not len(scores):
-        return KnownBackend(*list(vars(known).values())[:4], failure=work.report()["failure"])
+        return replace(known, failure=work.report()["failure"])
     is_target = labels > 0
-    fitted = Calibration(settings.calibration_prior).fit(scores[:, None], is_target)
-    say(f"  {name}: calibrated on {is_target.sum()} trials within clusters and {(~is_target).sum()} between them")
-    return KnownBackend(
-        name,
-        chain.text,
-        backend.work.identity,
-        train.network,
-        int(is_target.sum()),
-        int((~is_target).sum()),
-        100 * float(eer(scores[is_target], scores[~is_target])),
-        {"weight": float(fitted.weights_[0]), "offset": fitted.offset_},
+    fitted = Calibration(plan.settings.calibration_prior).fit(scores[:, None], is_target)
+    weight = float(fitted.weights_[0])
+    wrong = "on these trials it tells targets and non-targets the wrong way" if weight <= 0 else None
+    return replace(
+        known,
+        targets=int(is_target.sum()),
+        nontargets=int((~is_target).sum()),
+        eer_percent=100 * float(eer(scores[is_target], scores[~is_target])),
+        calibration=None if wrong else {"weight": weight, "offset": fitted.offset_},
+        failure=wrong,
     )
