@@ -1,5 +1,6 @@
 """What is learned from the training x-vectors of a system: clusters, fitted back-ends, the cohort."""
 
+from dataclasses import asdict
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,9 @@ from sdpn.backend.chain_file import save_chain
 from sdpn.backend.clustering import PseudoSpeakers
 from sdpn.backend.config import BackendConfig
 from sdpn.backend.vectors import class_means
-from sdpn.console import say, timed
+from sdpn.console import say, timed, warn
+from sdpn.errors import SdpnError
+from sdpn.evaluation.partition import agreement
 from sdpn.files import atomic_path
 from sdpn.scoring.sources import OracleLabels, VectorSet
 from sdpn.scoring.trial_scores import Cohort
@@ -40,9 +43,11 @@ class Clusters:
         train: the x-vectors.
         settings: the numbers of clusters.
         seed: of k-means.
+        oracle: the corpus's own speakers, with whom the clusters are compared for analysis alone: they change nothing.
     """
 
-    def __init__(self, folder: Path, train: VectorSet, settings: BackendConfig, seed: int):
+    def __init__(self, folder: Path, train: VectorSet, settings: BackendConfig, seed: int, oracle: OracleLabels | None):
+        self.oracle = oracle
         self.train, self.seed, self.path = train, seed, folder / "clusters.npy"
         self.sizes = {name: getattr(settings, name) for name in ("clusters", "merge_clusters", "min_cluster_size")}
         inputs = {"training x-vectors": train.identity, **self.sizes, "seed": seed, "versions": versions_of("clusters")}
@@ -58,9 +63,19 @@ class Clusters:
             self.work.begin()
             with atomic_path(self.path) as temporary:
                 np.save(temporary, speakers.labels_)
-            self.work.finish([self.path], note=speakers.note_)
+            self.work.finish([self.path], note=speakers.note_, oracle=self._agreement(speakers.labels_))
         say(f"  {self.work.report()['note']}")
         return np.load(self.path)
+
+    def _agreement(self, labels: np.ndarray) -> dict[str, float] | None:
+        """How well clusters agree with the corpus's own speakers; None if it names none."""
+        if self.oracle is None:
+            return None
+        try:
+            return asdict(agreement(labels, self.oracle.classes(self.train.read().ids)))
+        except SdpnError as error:
+            warn(f"{self.path}: clusters are not compared with speakers: {error}")
+            return None
 
 
 class Backend:

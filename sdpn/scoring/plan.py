@@ -92,7 +92,9 @@ class Plan:
 
     def _clusters(self, system: System) -> Clusters:
         train = self.vectors(system, self.corpus.train)
-        return Clusters(self.exp_dir / "backends" / system.folder, train, self.settings, self.seed)
+        path = self.data_dir / self.corpus.train / "utt2spk.oracle"
+        oracle = OracleLabels(path) if path.exists() else None
+        return Clusters(self.exp_dir / "backends" / system.folder, train, self.settings, self.seed, oracle)
 
     def _cohort(self, system: System) -> CohortSample:
         clusters = self.clusters(system) if self.settings.cohort == "clusters" else None

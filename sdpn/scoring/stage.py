@@ -136,6 +136,7 @@ def _how_made(row: Row, backend: Backend, cohort: Cohort | None) -> dict[str, An
         "chain": backend.text,
         "network": backend.train.network,
         "pseudo_speakers": int(row.clusters.labels.max()) + 1 if row.clusters else None,
+        "clusters_oracle": row.clusters.work.report().get("oracle") if row.clusters else None,
         "cohort": ("clusters" if row.cohort.clusters else "utterances") if against else None,
         "cohort_size": len(against.vectors) if against else None,
         "top_n": against.top_n if against and row.norm in ADAPTIVE else None,
