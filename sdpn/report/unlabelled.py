@@ -12,8 +12,8 @@ from sdpn.report.rows import ResultRow
 from sdpn.scoring.unlabelled import Known
 
 WHAT_LABELS_ADD = (
-    "There is no evaluation set, so there are no error rates: labelled recordings of people who are not in the training "
-    "set (DIR/eval/SPEAKER/...) would say how often two voices are taken for one, and one for two."
+    "There is no evaluation set, so there are no error rates: labelled recordings of people who are not in the "
+    "training set (DIR/eval/SPEAKER/...) would say how often two voices are taken for one, and one for two."
 )
 
 
