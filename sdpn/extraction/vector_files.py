@@ -144,7 +144,7 @@ def _table(named: list[tuple[str, np.ndarray]]) -> tuple[list[str], np.ndarray] 
 def _scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     table = read_table(path)
     for name, place in table.items():
-        if "|" in place or place == "-":
+        if "|" in place or place.partition(":")[0] == "-":
             raise SdpnError(f"{path}: '{name}' is the output of a command: write it into a file first")
     yield from kaldiio.load_scp_sequential(io.StringIO("".join(f"{name} {place}\n" for name, place in table.items())))
 
