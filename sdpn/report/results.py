@@ -194,6 +194,14 @@ def legend(rows: list[ResultRow]) -> list[str]:
             cohort = {"utterances": "training utterances", "clusters": "means of pseudo-speakers"}[row.cohort]
             top = f", the {row.top_n} largest scores" if row.top_n else ""
             lines.append(f"score normalization {row.score_norm}: cohort of {row.cohort_size} {cohort}{top}")
+    for row in rows:
+        if row.clusters_oracle:
+            found, experiment = row.clusters_oracle, f"{row.experiment}: " if row.experiment else ""
+            lines.append(
+                f"{experiment}clusters of {row.system}, compared with the {found['n_speakers']} speakers that the "
+                f"corpus names (oracle, for analysis alone): NMI {found['nmi']:.3f}, purity {found['purity']:.3f}, "
+                f"speaker purity {found['speaker_purity']:.3f}"
+            )
     lines += _calibration_legend(rows)
     if any(row.intervals for row in rows):
         lines.append("intervals: 95 %, by bootstrap over speakers; comparisons by the same draws, paired")

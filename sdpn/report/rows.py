@@ -34,6 +34,8 @@ class ResultRow:
         chain: the text of the back-end's chain; None for a fusion.
         network: a digest of the network that made the x-vectors.
         pseudo_speakers: the number of clusters that it learned from; None if it did not.
+        clusters_oracle: how well these agree with the corpus's own speakers (`sdpn.evaluation.partition.Agreement`),
+            for analysis alone; None if the corpus names none.
         cohort, cohort_size, top_n: whom the scores were normalized against; None if they were not.
         adaptation_set: the set whose unlabelled x-vectors it was adapted to.
         weights, offset: of a fusion.
@@ -64,6 +66,7 @@ class ResultRow:
     chain: str | None = None
     network: str | None = None
     pseudo_speakers: int | None = None
+    clusters_oracle: dict[str, float] | None = None
     cohort: str | None = None
     cohort_size: int | None = None
     top_n: int | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from sklearn.metrics import normalized_mutual_info_score
 
 from sdpn.backend.chain_file import digest_of, load_chain, network_of
 from sdpn.corpus.layout import Corpus
@@ -563,6 +564,27 @@ def test_oracle_labels_are_used_when_asked_for_and_marked(root):
     text = (root / "exp/results/results.md").read_text()
     assert "classes: oracle, the speaker labels that the corpus has" in text
     assert "oracle labels" in (root / "exp/results/report.html").read_text()
+
+
+def test_clusters_are_compared_with_the_corpuss_own_speakers_and_the_figures_marked_oracle(root):
+    ids = read_xvectors(root / "exp/xvectors/train").ids
+    (root / "data/train").mkdir(parents=True)
+    (root / "data/train/utt2spk.oracle").write_text("".join(f"{name} {name[:4]}\n" for name in ids))
+    score(root, "--backends", "cosine,lda-plda", "--score-norm", "none", "--calibration", "none")
+    rows = {(row["system"], row["backend"]): row["clusters_oracle"] for row in results(root)}
+    clusters = np.load(root / "exp/backends/sdpn/clusters.npy")
+    speakers = np.array([name[:4] for name in ids])[clusters >= 0]
+    found = rows["sdpn", "lda-plda"]
+    assert found["nmi"] == pytest.approx(normalized_mutual_info_score(speakers, clusters[clusters >= 0]))
+    assert found["n_speakers"] == 30 and rows["sdpn", "cosine"] is None
+    for name in ("results.md", "report.html"):
+        text = (root / "exp/results" / name).read_text()
+        assert "(oracle, for analysis alone)" in text and f"NMI {found['nmi']:.3f}" in text
+
+
+def test_clusters_are_found_without_speakers_to_compare_them_with(scored):
+    assert {row["clusters_oracle"] for row in results(scored)} == {None}
+    assert "for analysis alone" not in (scored / "exp/results/results.md").read_text()
 
 
 def test_oracle_labels_that_are_not_there_are_asked_for(root):
