@@ -33,7 +33,7 @@ def test_the_other_numbers_are_named_with_what_they_may_be():
     found = PseudoSpeakers(seed=1).fit(vectors)
     finer, chosen = found.levels_
     assert finer.number == pytest.approx(240, rel=0.08) and chosen.number == pytest.approx(40, rel=0.08)
-    assert f"{finer.number} (finer: sessions?)" in found.note_ and "clusters: N" in found.note_
+    assert f"{finer.number} (finer: sessions?)" in found.note_ and "--clusters N" in found.note_
 
 
 def test_two_genders_are_no_speakers():
