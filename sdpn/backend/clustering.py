@@ -107,6 +107,8 @@ def explain(levels: list[Level], groups: Level | None) -> str:
     """How the number of speakers was chosen, which other numbers there are, and how to give one."""
     text = f"the number is that of the {'coarsest' if len(levels) > 1 or groups else 'only'} level of clusters"
     others = [f"{level.number} (finer: sessions?)" for level in levels[:-1]]
+    if levels[-1].fewest < levels[-1].number:
+        others.append(f"down to {levels[-1].fewest}, about as plausible")
     others += [f"{groups.number} (coarser: genders, languages, corpora?)"] if groups else []
     if others:
         text += f"; others: {', '.join(others)}"
