@@ -128,7 +128,7 @@ def read_rows(exp_dir: Path) -> tuple[list[ResultRow], dict[str, Any]]:
     """
     path = exp_dir / RESULTS
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(path.read_text(encoding="utf-8-sig"))
         return [ResultRow.from_dict(row, exp_dir) for row in tree["rows"]], tree.get("settings", {})
     except FileNotFoundError:
         raise
