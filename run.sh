@@ -158,6 +158,8 @@ if [ -z "$corpus" ] && [ -f "$data_dir/corpus.json" ]; then
         dev_speakers=$(sed -n 's/^    "dev_speakers": \([0-9]*\),*$/\1/p' "$data_dir/corpus.json")
         : "${dev_speakers:=0}"
     fi
+elif [ -z "$corpus" ] && [ -d "$data_dir/headers" ]; then
+    fail "$data_dir holds a corpus whose stage 0 was not finished: give --corpus and its options once more"
 fi
 : "${corpus:=toy}"
 # What belongs to one kind of corpus is refused for another
@@ -175,7 +177,10 @@ cnceleb)
     config=${config:-conf/sdpn/paper.yaml} max_skipped=${max_skipped:-0.5}
     ;;
 kaldi | lhotse) own="train eval eval_share trials enroll_map allow_pipes $clips" needed=train ;;
-combined) own="" && [ "$again" = true ] || fail "local/combine.py makes a combined corpus: name its folder with --data-dir" ;;
+combined)
+    own=""
+    [ "$again" = true ] || fail "local/combine.py makes a combined corpus: name its folder with --data-dir"
+    ;;
 *) fail "--corpus is '$corpus'; allowed: toy, voxceleb, cnceleb, kaldi, lhotse, folder" ;;
 esac
 : "${config:=conf/sdpn/small.yaml}"
