@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from datetime import date
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from sdpn.report.results import (
     environment,
     legend,
     markdown,
-    write_texts,
+    write_dated,
 )
-from sdpn.report.rows import Origin, ResultRow, read_origin
+from sdpn.report.rows import Origin, ResultRow
 
 MOST_PAIRS = 400  # comparisons in the page's table, of each trial list those with the best rows first
 NOT_A_CURVE = re.compile(r"step|epoch|second|time|wait|memory|throughput|gpu|device|world|rank$")
@@ -45,26 +45,15 @@ def write_results(
     """
     pairs = compare_pairs(rows)
     settings_text = {**to_dict(settings), "seed": seed}
-    today = date.today().isoformat()
 
-    def texts(written: str) -> dict[str, str]:
-        made = [Origin.of(exp_dir, written)]
+    def texts(origin: Origin) -> dict[str, str]:
         return {
-            "results.md": markdown(name, made, rows, pairs),
-            "results.json": as_json(name, made, rows, pairs, settings_text),
-            "report.html": report(f"Results: {name}", made, rows, pairs, {"": (exp_dir, points, settings_text)}),
+            "results.md": markdown(name, [origin], rows, pairs),
+            "results.json": as_json(name, [origin], rows, pairs, settings_text),
+            "report.html": report(f"Results: {name}", [origin], rows, pairs, {"": (exp_dir, points, settings_text)}),
         }
 
-    before = read_origin(exp_dir)
-    if before is not None and before.date != today:
-        kept = texts(before.date)
-        if all(_holds(exp_dir / "results" / file, text) for file, text in kept.items()):
-            return pairs, [exp_dir / "results" / file for file in kept]  # nothing has changed since that day
-    return pairs, write_texts(exp_dir / "results", texts(today))
-
-
-def _holds(path: Path, text: str) -> bool:
-    return path.exists() and path.read_text(encoding="utf-8") == text
+    return pairs, write_dated(exp_dir, texts)
 
 
 def report(
@@ -73,25 +62,33 @@ def report(
     rows: list[ResultRow],
     pairs: list[dict[str, Any]],
     experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]],
+    lead: str | None = None,
+    further: Sequence[tuple[str, str, list[str]]] = (),
 ) -> str:
     """The page.
 
     Args:
-        rows, pairs: the rows of the table, and the comparisons.
+        rows, pairs: the rows of the table, and the comparisons; without rows the page has none of their sections.
         experiments: name ("" where there is but one) -> its folder, embedding map, and settings of stage 6.
+        lead: the sentence at the top, that of `headline` where None.
+        further: sections to begin with, see `html.Page.section`.
     """
     looks = plots.styles(rows)
     drawn = [json.loads((row.folder / "figures.json").read_text(encoding="utf-8")) for row in rows]
-    page = html.Page(title, headline(rows, pairs), [str(origin) for origin in made])
+    page = html.Page(title, headline(rows, pairs) if lead is None else lead, [str(origin) for origin in made])
+    for section in further:
+        page.section(*section)
     said = html.text(
         "Below each figure its 95 % interval. Bold: the lowest of its trial list, rows with oracle labels left aside. "
         "A click on a heading sorts."
     )
-    page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
+    if rows:
+        page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
     if pairs:
         page.section("better", "Which is better", _better(rows, pairs))
-    page.section("det", "DET curves", _det(page, rows, drawn, looks))
-    page.section("scores", "Scores", _histograms(page, rows, drawn))
+    if rows:
+        page.section("det", "DET curves", _det(page, rows, drawn, looks))
+        page.section("scores", "Scores", _histograms(page, rows, drawn))
     maps = {name: points for name, (_, points, _) in experiments.items() if points}
     if maps:
         page.section("map", "Embedding map", _maps(page, maps))

@@ -2,6 +2,8 @@
 
 import json
 import platform
+from collections.abc import Callable
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -9,54 +11,49 @@ from typing import Any
 from sdpn.backend.chain import Chain
 from sdpn.evaluation.intervals import FEWEST_SPEAKERS
 from sdpn.files import digest, remove_partial, write_text
-from sdpn.report.rows import Origin, ResultRow
-from sdpn.scoring.systems import Scoring
+from sdpn.report.rows import Origin, ResultRow, read_origin
+from sdpn.scoring.rows import Row
 from sdpn.shards import Work
 
 MOST_SENTENCES = 15  # comparisons of a trial list that results.md spells out; all stand in results.json and the report
 PACKAGES = ("sdpn", "torch", "numpy", "scipy", "scikit-learn", "numba", "lhotse", "kaldiio", "h5py", "plotly")
 
 
-def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[ResultRow]:
-    """Collect the rows of the table from what stage 6 has made."""
-    rows = []
-    for scoring, work in scored:
-        found = work.report()
-        calibration = scoring.calibration.report() if scoring.calibration else {}
-        of_list = ("trial list", "enrollment", "utterances left out")
-        trials = digest(
-            [scoring.scores.fingerprint.get(part) for part in of_list], found["targets"], found["nontargets"]
-        )
-        made = {name: value for name, value in scoring.scores.report().items() if name != "digest"}
-        rows.append(
-            ResultRow(
-                trials=scoring.trials,
-                system=scoring.system.name,
-                backend=scoring.backend,
-                score_norm=scoring.norm,
-                quality=scoring.quality,
-                fused=scoring.fused,
-                oracle=scoring.oracle,
-                baseline=scoring.system.baseline,
-                **made,
-                backend_digest=scoring.fitted.identity if scoring.fitted else None,
-                figures=found["figures"],
-                intervals=found["intervals"],
-                calibration=found["calibration"],
-                calibrated_by=scoring.calibration.fingerprint["calibration"] if scoring.calibration else None,
-                not_calibrated=calibration.get("failure"),
-                targets=found["targets"],
-                nontargets=found["nontargets"],
-                speakers=found["speakers"],
-                thresholds=found["thresholds"],
-                trials_digest=trials,
-                paired=digest(trials, [work.fingerprint[part] for part in ("bootstrap", "speakers")]),
-                figures_digest=work.identity,
-                scores=str(scoring.scores_file.relative_to(exp_dir)),
-                folder=scoring.directory,
-            )
-        )
-    return rows
+def result_rows(exp_dir: Path, rows: list[Row]) -> list[ResultRow]:
+    """Collect the results of those rows that stage 6 could make."""
+    return [_result_of(row, row.figures, exp_dir) for row in rows if row.figures]
+
+
+def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
+    found = figures.report()
+    files = {key: made for key, made in row.score_file.fingerprint.items() if key.startswith("trials.")}
+    trials = digest(files, found["targets"], found["nontargets"])
+    return ResultRow(
+        trials=row.trials.name,
+        system=row.system.name,
+        backend=row.backend_name,
+        score_norm=row.norm,
+        quality=row.quality,
+        fused=[part.name for part in row.parts],
+        oracle=row.oracle,
+        baseline=row.system.baseline,
+        **row.score_file.report(),
+        backend_digest=row.backend.work.identity if row.backend else None,
+        figures=found["figures"],
+        intervals=found["intervals"],
+        calibration=found["calibration"],
+        calibrated_by=row.calibrator.name if row.calibration and row.calibrator else None,
+        not_calibrated=row.calibration.report().get("failure") if row.calibration else None,
+        targets=found["targets"],
+        nontargets=found["nontargets"],
+        speakers=found["speakers"],
+        thresholds=found["thresholds"],
+        trials_digest=trials,
+        paired=digest(trials, [figures.fingerprint[part] for part in ("bootstrap", "bootstrap_seed", "speakers")]),
+        figures_digest=figures.identity,
+        scores=str(row.scores_path.relative_to(exp_dir)),
+        folder=row.folder,
+    )
 
 
 def environment() -> dict[str, str]:
@@ -80,18 +77,33 @@ def write_texts(directory: Path, texts: dict[str, str]) -> list[Path]:
     return [directory / name for name in texts]
 
 
+def write_dated(exp_dir: Path, made: Callable[[Origin], dict[str, str]]) -> list[Path]:
+    """Write the results of an experiment into `exp_dir/results`, with the day on which they last changed.
+
+    Args:
+        made: gives the texts, file name -> content, for an origin.
+    """
+    today, before = date.today().isoformat(), read_origin(exp_dir)
+    if before is not None and before.date != today:
+        texts = made(Origin.of(exp_dir, before.date))
+        paths = {exp_dir / "results" / name: text for name, text in texts.items()}
+        if all(path.exists() and path.read_text(encoding="utf-8") == text for path, text in paths.items()):
+            return [*paths]  # nothing has changed since that day
+    return write_texts(exp_dir / "results", made(Origin.of(exp_dir, today)))
+
+
 def as_json(
-    name: str, made: list[Origin], rows: list[ResultRow], pairs: list[dict[str, Any]], settings: dict[str, Any]
+    name: str,
+    made: list[Origin],
+    rows: list[ResultRow],
+    pairs: list[dict[str, Any]],
+    settings: dict[str, Any],
+    further: dict[str, Any] | None = None,
 ) -> str:
-    """Return the content of results.json."""
-    tree = {
-        "corpus": name,
-        "experiments": [origin._asdict() for origin in made],
-        "rows": [row.to_dict() for row in rows],
-        "comparisons": pairs,
-        "settings": settings,
-        "environment": environment(),
-    }
+    """Return the content of results.json; `further` is what else it holds."""
+    tree = {"corpus": name, "experiments": [origin._asdict() for origin in made]}
+    tree |= {"rows": [row.to_dict() for row in rows], "comparisons": pairs, **(further or {})}
+    tree |= {"settings": settings, "environment": environment()}
     return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -225,6 +237,14 @@ def legend(rows: list[ResultRow]) -> list[str]:
             cohort = {"utterances": "training utterances", "clusters": "means of pseudo-speakers"}[row.cohort]
             top = f", the {row.top_n} largest scores" if row.top_n else ""
             lines.append(f"score normalization {row.score_norm}: cohort of {row.cohort_size} {cohort}{top}")
+    for row in rows:
+        if row.clusters_oracle:
+            found, experiment = row.clusters_oracle, f"{row.experiment}: " if row.experiment else ""
+            lines.append(
+                f"{experiment}clusters of {row.system}, compared with the {found['n_speakers']} speakers that the "
+                f"corpus names (oracle, for analysis alone): NMI {found['nmi']:.3f}, purity {found['purity']:.3f}, "
+                f"speaker purity {found['speaker_purity']:.3f}"
+            )
     lines += _calibration_legend(rows)
     few = [row for row in rows if row.speakers is not None and row.speakers < FEWEST_SPEAKERS]
     for row in few:

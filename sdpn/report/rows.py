@@ -62,6 +62,8 @@ class ResultRow:
         chain: the text of the back-end's chain; None for a fusion.
         network: a digest of the network that made the x-vectors.
         pseudo_speakers: the number of clusters that it learned from; None if it did not.
+        clusters_oracle: how well these agree with the corpus's own speakers (`sdpn.evaluation.partition.Agreement`),
+            for analysis alone; None if the corpus names none.
         cohort, cohort_size, top_n: whom the scores were normalized against; None if they were not.
         adaptation_set: the set whose unlabelled x-vectors it was adapted to.
         weights, offset: of a fusion.
@@ -94,6 +96,7 @@ class ResultRow:
     chain: str | None = None
     network: str | None = None
     pseudo_speakers: int | None = None
+    clusters_oracle: dict[str, float] | None = None
     cohort: str | None = None
     cohort_size: int | None = None
     top_n: int | None = None
@@ -155,7 +158,7 @@ def read_rows(exp_dir: Path) -> tuple[list[ResultRow], dict[str, Any]]:
     """
     path = exp_dir / RESULTS
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(path.read_text(encoding="utf-8-sig"))
         return [ResultRow.from_dict(row, exp_dir) for row in tree["rows"]], tree.get("settings", {})
     except FileNotFoundError:
         raise

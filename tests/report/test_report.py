@@ -17,7 +17,7 @@ from sdpn.backend.config import ALWAYS, BackendConfig, OperatingPoint
 from sdpn.errors import SdpnError
 from sdpn.evaluation.figures import Wanted, _drawn, evaluate
 from sdpn.evaluation.metrics import det_curve
-from sdpn.report import plots, report
+from sdpn.report import plots, report, results
 from sdpn.report.experiments import compare_experiments
 from sdpn.report.report import training_curves, write_results
 from sdpn.report.results import best_of, sentences
@@ -410,7 +410,7 @@ def test_the_day_stays_while_nothing_changes(tmp_path, monkeypatch):
         def today(cls):
             return date(2099, 1, 1)
 
-    monkeypatch.setattr(report, "date", Later)
+    monkeypatch.setattr(results, "date", Later)
     write_results(exp, "another name", rows, BackendConfig(), 1, None)
     assert read_origin(exp).date == "2099-01-01"
     before = (exp / "results" / "results.json").read_bytes()
