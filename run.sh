@@ -6,7 +6,7 @@ set -euo pipefail
 
 stage=0
 stop_stage=6
-corpus=toy
+corpus=
 corpus_dir=
 voxceleb1=
 voxceleb2=
@@ -17,6 +17,9 @@ train=
 eval=
 trials=
 enroll_map=
+eval_share=
+labelled=false
+unlabelled=false
 allow_pipes=false
 musan=
 rirs=
@@ -52,16 +55,19 @@ Stages
   --stop-stage N      last stage to run (default: $stop_stage)
 
 What to run on
-  --corpus NAME       toy: speech synthesized on the spot; voxceleb, cnceleb, kaldi, lhotse; folder: your recordings
-                      (default: $corpus)
-  --corpus-dir DIR    folder: speaker/[session/]utterance.flac|wav|m4a|..., or DIR/train and DIR/eval*
+  --corpus NAME       folder: your recordings; kaldi, lhotse, voxceleb, cnceleb; toy: speech synthesized on the spot
+                      (default: what the data folder holds, with the options of its first time; else toy)
+  --corpus-dir DIR    folder: any tree of recordings, or DIR/train and DIR/eval*/speaker/...
+  --unlabelled        folder: the folders directly below are no speakers; --labelled: they are (default: as they look)
   --voxceleb1 DIR     voxceleb: evaluated, with the official trial lists, which lie there or are downloaded
   --voxceleb2 DIR     voxceleb: trained on (its dev part)
   --voxceleb-trials L voxceleb: which of the lists O, E, H (default: all)
   --cnceleb1 DIR      cnceleb: CN-Celeb_flac; its trials are evaluated
   --cnceleb2 DIR      cnceleb: CN-Celeb2_flac, trained on as well
   --train PATH        kaldi: a data directory; lhotse: a manifest of cuts, a folder of manifests, or a Shar folder
-  --eval PATH[,PATH]  kaldi, lhotse: evaluation sets; without any, training speakers are held out
+  --eval PATH[,PATH]  kaldi, lhotse: evaluation sets
+  --eval-share SHARE  folder, kaldi, lhotse: of the speakers, held out where there is no evaluation set and the training
+                      set has labels (default: 0.2; 0: all are trained on)
   --trials FILE       all but toy: "enroll test target|nontarget" (or "1 enroll test") lines; voxceleb, cnceleb: one list
                       more, such as VoxSRC's; made where not given
   --enroll-map FILE   "model utterance utterance ..." lines for the enrolled names of --trials
@@ -115,9 +121,9 @@ while [ $# -gt 0 ]; do
     name=${name//-/_}
     case $name in
     stage | stop_stage | corpus | corpus_dir | voxceleb1 | voxceleb2 | voxceleb_trials | cnceleb1 | cnceleb2 | train | \
-        eval | trials | enroll_map | musan | rirs | noise_dir | music_dir | rir_dir | dev_speakers | min_duration | \
-        max_skipped | data_dir | exp_dir | config | feats_type | augment | nj | ngpu | seed | backends | score_norm) ;;
-    download | allow_pipes | trim_silence)
+        eval | eval_share | trials | enroll_map | musan | rirs | noise_dir | music_dir | rir_dir | dev_speakers | \
+        min_duration | max_skipped | data_dir | exp_dir | config | feats_type | augment | nj | ngpu | seed | backends | score_norm) ;;
+    download | allow_pipes | trim_silence | labelled | unlabelled)
         [ "$1" != "$name" ] || fail "'$1' is not an option; did you mean --${1//_/-}?"
         printf -v "$name" true
         shift
@@ -141,12 +147,25 @@ done
 [ "$nj" -ge 1 ] || fail "--nj is 0; expected at least 1"
 case $augment in "" | mel | waveform | off) ;; *) fail "--augment is '$augment'; allowed: mel, waveform, off" ;; esac
 case $feats_type in ark | hdf5) ;; *) fail "--feats-type is '$feats_type'; allowed: ark, hdf5" ;; esac
+[ "$labelled$unlabelled" != truetrue ] || fail "--labelled and --unlabelled contradict each other"
+# A corpus that is there need not be named again; what it is of stands in corpus.json
+again=false
+dev_given=() && if [ "$dev_speakers" -ne 0 ]; then dev_given=(--dev-speakers "$dev_speakers"); fi
+if [ -z "$corpus" ] && [ -f "$data_dir/corpus.json" ]; then
+    again=true
+    corpus=$(sed -n 's/^  "name": "\([a-z]*\)",$/\1/p' "$data_dir/corpus.json")
+    if [ "$dev_speakers" -eq 0 ]; then
+        dev_speakers=$(sed -n 's/^    "dev_speakers": \([0-9]*\),*$/\1/p' "$data_dir/corpus.json")
+        : "${dev_speakers:=0}"
+    fi
+fi
+: "${corpus:=toy}"
 # What belongs to one kind of corpus is refused for another
 clips="musan rirs noise_dir music_dir rir_dir"
 needed=
 case $corpus in
 toy) own="" config=${config:-conf/sdpn/toy.yaml} ;;
-folder) own="corpus_dir trials enroll_map $clips" needed=corpus_dir ;;
+folder) own="corpus_dir eval_share labelled unlabelled trials enroll_map $clips" needed=corpus_dir ;;
 voxceleb)
     own="voxceleb1 voxceleb2 voxceleb_trials trials enroll_map download $clips" needed="voxceleb1 voxceleb2"
     config=${config:-conf/sdpn/paper.yaml} min_duration=${min_duration:-2}
@@ -155,16 +174,16 @@ cnceleb)
     own="cnceleb1 cnceleb2 trials enroll_map download $clips" needed=$([ "$download" = true ] || echo cnceleb1)
     config=${config:-conf/sdpn/paper.yaml} max_skipped=${max_skipped:-0.5}
     ;;
-kaldi | lhotse) own="train eval trials enroll_map allow_pipes $clips" needed=train ;;
+kaldi | lhotse) own="train eval eval_share trials enroll_map allow_pipes $clips" needed=train ;;
 *) fail "--corpus is '$corpus'; allowed: toy, voxceleb, cnceleb, kaldi, lhotse, folder" ;;
 esac
 : "${config:=conf/sdpn/small.yaml}"
-for name in corpus_dir voxceleb1 voxceleb2 voxceleb_trials cnceleb1 cnceleb2 train eval trials enroll_map allow_pipes \
-    download $clips; do
+for name in corpus_dir voxceleb1 voxceleb2 voxceleb_trials cnceleb1 cnceleb2 train eval eval_share labelled unlabelled \
+    trials enroll_map allow_pipes download $clips; do
     [[ " $own " = *" $name "* || -z ${!name} || ${!name} = false ]] ||
         fail "--${name//_/-} does not go with --corpus $corpus"
 done
-if [ "$stage" -eq 0 ]; then
+if [ "$stage" -eq 0 ] && [ "$again" = false ]; then
     for name in $needed; do [ -n "${!name}" ] || fail "--corpus $corpus needs --${name//_/-}"; done
 fi
 : "${exp_dir:=exp/$corpus}"
@@ -209,6 +228,7 @@ given=() # what tells one corpus from another (old versions of bash take an empt
 for name in $own; do
     case $name in
     allow_pipes | download) ;;
+    labelled | unlabelled) if [ "${!name}" = true ]; then given+=("--$name"); fi ;;
     *) [ -z "${!name}" ] || given+=("--${name//_/-}" "${!name}") ;;
     esac
 done
@@ -225,7 +245,12 @@ if runs 0; then
         given+=(${pipes[@]+"${pipes[@]}"})
         given+=(${max_skipped:+--max-skipped "$max_skipped"})
     fi
-    "local/prepare_$corpus.py" ${given[@]+"${given[@]}"} --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" "$data_dir"
+    if [ "$again" = true ]; then
+        local/prepare_again.py ${given[@]+"${given[@]}"} ${dev_given[@]+"${dev_given[@]}"} --nj "$nj" "$data_dir"
+    else
+        "local/prepare_$corpus.py" ${given[@]+"${given[@]}"} --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" \
+            "$data_dir"
+    fi
 fi
 
 if runs 1; then
@@ -233,6 +258,7 @@ if runs 1; then
     trim=() && if [ "$trim_silence" = true ]; then trim=(--trim-silence); fi
     steps/make_cuts.py ${min_duration:+--min-duration "$min_duration"} ${max_skipped:+--max-skipped "$max_skipped"} \
         ${trim[@]+"${trim[@]}"} ${pipes[@]+"${pipes[@]}"} --nj "$nj" "$data_dir"
+    steps/check_sizes.py --config "$config" --ngpu "$ngpu" "$data_dir"
 fi
 
 if runs 2; then

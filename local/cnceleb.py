@@ -17,13 +17,13 @@ from pathlib import Path
 from sdpn.audio.files import AudioFile, Listing
 from sdpn.audio.headers import probe
 from sdpn.console import say
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.stage0 import GivenTrials
 from sdpn.errors import SdpnError
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.trials.lists import Trial, TrialSet, name_by_id, name_models, read_enroll_map, read_trials, refuse_one_kind
+from sdpn.utterance import Utterance
 
 WHERE = "it is at https://www.openslr.org/82/, and --download fetches it (22 GB and more)"
 
@@ -116,7 +116,7 @@ def train_part(listing: Listing, protocol: Protocol) -> Listing:
     return listing.where(lambda file: _speaker_of(file.name) in protocol.train_speakers)
 
 
-def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
+def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
     """The utterances below `data` folders: speaker/genre-session-number."""
     entries, skipped = [], []
     for number, listing in enumerate(listings):
@@ -139,7 +139,7 @@ def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple
 class Evaluation:
     """The utterances of the evaluation, what was skipped, and the trial lists with the names that are not there."""
 
-    entries: list[Entry]
+    entries: list[Utterance]
     skipped: list[Skipped]
     trials: dict[str, TrialSet]
     unknown: dict[str, list[str]]
@@ -207,7 +207,7 @@ def _headers(files: list[AudioFile], run: Callable, title: str, cache: Path, ski
             yield file, header
 
 
-def _entry(id: str, file: AudioFile, header: tuple, speaker: str, name: str) -> Entry:
+def _entry(id: str, file: AudioFile, header: tuple, speaker: str, name: str) -> Utterance:
     """An utterance named genre-session-number; the session is the first two."""
     session = name.rpartition("-")[0]
-    return Entry(id, file.path, *header, speaker, f"{speaker}-{session}" if session else None)
+    return Utterance(id, file.path, *header, speaker, f"{speaker}-{session}" if session else None)

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Stage 0 for a folder of recordings: speaker/[session/]utterance.flac, .wav, .opus, .m4a, ...
+"""Stage 0 for a folder of recordings: any tree of .flac, .wav, .opus, .m4a, ... files.
 
     local/prepare_folder.py --corpus-dir my/recordings --nj 4 data
 
-Where DIR/train and one or more DIR/eval* exist, they are the sets, each with speakers below it; otherwise a share of
-the speakers is held out as set eval. The first level is the speaker, the second the session; deeper levels belong to
-the utterance's name. DIR/spk2gender (`speaker m|f` lines), where it exists, keeps non-target trials within a gender.
+Where DIR/train exists, it is trained on, else all of DIR is. Every DIR/eval* beside it is evaluated and needs
+labels: DIR/eval/speaker/[session/]utterance.flac. The training set needs none. Where all of it lies at
+speaker/utterance or speaker/session/utterance, the folders directly below are taken for speakers (not where all are
+called as dates are), and without DIR/eval* a share of them is held out as set eval; --eval-share 0 trains on all. What
+was understood is said; --labelled and --unlabelled say otherwise. DIR/spk2gender (`speaker m|f` lines), where it
+exists, keeps non-target trials within a gender.
 """
 
 from collections.abc import Callable
@@ -17,24 +20,27 @@ import click
 
 from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.cluster.pool import run_jobs
-from sdpn.console import run
+from sdpn.console import run, say
 from sdpn.corpus.clips import find_clips
-from sdpn.corpus.folder import Scan, read_genders, scan_speech, set_folders
-from sdpn.corpus.manifests import Entry
-from sdpn.corpus.options import absolute, stage0_options, trial_options
+from sdpn.corpus.folder import Scan, Understood, read_genders, scan_speech, set_folders, understand
+from sdpn.corpus.options import absolute, share_option, stage0_options, trial_options
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
-
-SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+from sdpn.utterance import Utterance
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--corpus-dir", required=True, type=click.Path(path_type=Path), help="the folder of recordings")
 @trial_options
-@click.option("--eval-share", default=0.2, type=SHARE, help="of the speakers, where they must be split")
+@share_option("where there is no DIR/eval*")
+@click.option(
+    "--labelled/--unlabelled",
+    default=None,
+    help="the folders directly below the training set are speakers, or are none  [default: as they look]",
+)
 @stage0_options
 def main(data: Path, nj: int, **given: Any) -> None:
     options, run_all = absolute(given), partial(run_jobs, nj=nj)
@@ -46,25 +52,48 @@ def main(data: Path, nj: int, **given: Any) -> None:
         refuse_without_ffmpeg(listing)
     genders = read_genders(corpus_dir / "spk2gender")
     trials = GivenTrials.read(options)
+    understood = {name: understand_set(name, listing, options, trials) for name, listing in speech.items()}
+    say(f"  {understood['train'].sentence}")
     inputs = {
         "files": digest([[name, fingerprint(listing.files)] for name, listing in speech.items()]),
         "genders": digest(genders),
         "trials": trials.fingerprint,
     }
-    find = partial(find_speech, data, options, speech, genders, trials, run_all)
+    find = partial(find_speech, data, options, speech, understood, genders, trials, run_all)
     prepare(data, "folder", options, inputs, find_clips(options, run_all), find, run_all)
+
+
+def understand_set(name: str, listing: Listing, options: dict[str, Any], given: GivenTrials) -> Understood:
+    """Say whether a set is labelled: an evaluation set must be, or have the trials that are given.
+
+    Raises:
+        SdpnError: recordings of an evaluation set lie directly in it, and no trials are given.
+    """
+    if name == "train":
+        return understand(listing, options["labelled"])
+    direct = [file.name for file in listing.files if "/" not in file.name]
+    if direct and not given.trials:
+        raise SdpnError(
+            f"{listing.folder}: {len(direct)} recordings lie directly in it, e.g. {direct[0]}, but who speaks must be "
+            f"known where it is evaluated: put them into {listing.folder}/SPEAKER/, or give --trials"
+        )
+    return understand(listing, not direct)
 
 
 def find_speech(
     data: Path,
     options: dict[str, Any],
     speech: dict[str, Listing],
+    understood: dict[str, Understood],
     genders: dict[str, str],
     given: GivenTrials,
     run_all: Callable,
 ) -> Prepared:
     """Read all headers, and make sets and trials."""
-    scans = {name: scan_speech(listing, genders, run_all, data / CACHE / name) for name, listing in speech.items()}
+    scans = {
+        name: scan_speech(listing, genders, run_all, data / CACHE / name, understood[name].labelled)
+        for name, listing in speech.items()
+    }
     for scan in scans.values():
         if not scan.entries:
             raise SdpnError(
@@ -77,10 +106,11 @@ def find_speech(
     return Prepared(sets, trials, {}, skipped)
 
 
-def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrials) -> dict[str, list[Entry]]:
+def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrials) -> dict[str, list[Utterance]]:
     """The entries of `train` and of every evaluation set.
 
-    Where the folder itself has no such sets, the speakers that the trials name are evaluated, or else a share.
+    Where the folder itself has no evaluation set, the speakers that the trials name are one, or else a share; without
+    labels there is none.
     """
     where = options["corpus_dir"]
     speech = {name: scan.entries for name, scan in scans.items()}
@@ -89,7 +119,7 @@ def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrial
         speech = split_speakers(speech["train"], ids, given, options, where, scans["train"].skipped)
     for name, entries in speech.items():
         speakers = {entry.speaker for entry in entries}
-        if len(speakers) < 2:
+        if name != "train" and len(speakers) < 2 and speakers != {None}:
             found = f"one speaker alone ({next(iter(speakers))})" if speakers else "no speaker"
             raise SdpnError(f"{where}: {found} for the set {name}: at least two are needed")
     return speech

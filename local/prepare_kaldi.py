@@ -3,8 +3,9 @@
 
     local/prepare_kaldi.py --train kaldi/data/train --eval kaldi/data/test --trials kaldi/data/test/trials data
 
-Without --eval a share of the training speakers is held out; without --trials, DIR/trials of every evaluation set serves
-for it, or else trials are made of its labels. The training set needs no utt2spk.
+Without --eval a share of the training speakers is held out (--eval-share 0: none is); without --trials, DIR/trials of
+every evaluation set serves for it, or else trials are made of its labels. The training set needs no utt2spk: without
+one it is all trained on.
 """
 
 from collections.abc import Callable

@@ -6,8 +6,8 @@
 A set is a manifest of cuts, one of recordings (X_recordings_train.jsonl.gz, to which X_supervisions_train.jsonl.gz
 beside it belongs), a folder that holds one manifest of cuts or one each of recordings and supervisions, or a Shar
 folder, whose audio is copied out as it is. Relative paths are those of the working directory or of a folder above the
-manifest. Without --eval a share of the training speakers is held out; without --trials, trials are made of the labels.
-The training set needs no speakers.
+manifest. Without --eval a share of the training speakers is held out (--eval-share 0: none is); without --trials,
+trials are made of the labels. The training set needs no speakers: without them it is all trained on.
 """
 
 from collections.abc import Callable

@@ -14,15 +14,15 @@ from pathlib import Path
 import click
 from toy import espeak
 from toy.render import shards, speak_shard, versions
-from toy.speakers import Utterance, plan_speakers, plan_utterances
+from toy.speakers import Planned, plan_speakers, plan_utterances
 
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import Progress, run, say
 from sdpn.corpus import synthetic
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.writer import Prepared, prepare_once, write_corpus
 from sdpn.errors import SdpnError
 from sdpn.trials.lists import TrialSet, make_trials
+from sdpn.utterance import Utterance
 
 SESSIONS = 3
 TRAIN_UTTERANCES, EVAL_UTTERANCES = 3, 4  # in each session
@@ -50,11 +50,11 @@ def prepare(data: Path, options: dict[str, int], run_all: Callable) -> list[Path
     speech = speak(data / "audio" / "speech", plan_sets(options), seed, run_all)
     clips = synthetic.make_clips(data / "audio", synthetic.KINDS, seed, run_all)
     trials = {name: TrialSet(name, make_trials(own, seed)) for name, own in speech.items() if name != "train"}
-    audio = [Path(entry.path) for entries in [*speech.values(), *clips.values()] for entry in entries]
+    audio = [Path(entry.source) for entries in [*speech.values(), *clips.values()] for entry in entries]
     return [*audio, *write_corpus(data, "toy", options, Prepared(speech, trials, clips))]
 
 
-def plan_sets(options: dict[str, int]) -> dict[str, list[Utterance]]:
+def plan_sets(options: dict[str, int]) -> dict[str, list[Planned]]:
     """What is to be said in each set of speech; holding out dev speakers changes neither train's nor eval's audio."""
     train, evaluation = plan_speakers(options["train_speakers"], options["eval_speakers"], options["seed"])
     said = plan_utterances(train, SESSIONS, TRAIN_UTTERANCES, options["seed"])
@@ -68,12 +68,12 @@ def plan_sets(options: dict[str, int]) -> dict[str, list[Utterance]]:
     return {name: utterances for name, utterances in sets.items() if utterances}
 
 
-def speak(folder: Path, sets: dict[str, list[Utterance]], seed: int, run_all: Callable) -> dict[str, list[Entry]]:
+def speak(folder: Path, sets: dict[str, list[Planned]], seed: int, run_all: Callable) -> dict[str, list[Utterance]]:
     """Render every utterance that is not in `folder` yet; return the entries of each set."""
     total = sum(map(len, sets.values()))
     say(f"{total} utterances, spoken by espeak-ng {espeak.version()}")
     jobs = [(name, *job) for name, plan in sets.items() for job in shards(folder, plan, seed)]
-    entries: dict[str, list[Entry]] = {name: [] for name in sets}
+    entries: dict[str, list[Utterance]] = {name: [] for name in sets}
     with Progress("speech", total, "utterances") as progress:
         for name, done in run_all(speak_shard, jobs):
             entries[name] += done

@@ -14,12 +14,12 @@ from pathlib import Path
 from sdpn.audio.files import AudioFile, Listing
 from sdpn.audio.headers import probe
 from sdpn.console import say
-from sdpn.corpus.manifests import Entry
 from sdpn.errors import SdpnError
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.trials.lists import Trial, read_trials, refuse_one_kind
+from sdpn.utterance import Utterance
 
 _FILE = re.compile(r"(?:^|/)(id\d{5})/([^/\s]+)/([^/\s]+)\.[^/.]+$")
 _ID = re.compile(r"id\d{5}-[^/\s]+-[^/\s]+")
@@ -129,7 +129,7 @@ def _speaker(name: str) -> str | None:
 
 def scan(
     listing: Listing, genders: dict[str, str], run: Callable, cache: Path, wanted: set[str] | None = None
-) -> tuple[list[Entry], list[Skipped]]:
+) -> tuple[list[Utterance], list[Skipped]]:
     """The utterances of a part; see `headers.probe` for `run` and `cache`.
 
     Args:
@@ -158,7 +158,7 @@ def scan(
             continue
         speaker, session = id.split("-", 1)[0], id[: id.rindex("-")]
         speaker, session = shared.setdefault(speaker, speaker), shared.setdefault(session, session)
-        entries.append(Entry(id, file.path, *header, speaker, session, genders.get(speaker)))
+        entries.append(Utterance(id, file.path, *header, speaker, session, genders.get(speaker)))
     return entries, skipped
 
 

@@ -9,7 +9,9 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,8 +129,9 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_jsonl_gz(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line, gzipped, to `path` atomically.
+@contextmanager
+def jsonl_gz_writer(path: str | Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that writes one JSON object as a line, gzipped; `path` is there when the block has ended.
 
     There is no time stamp inside, so equal records give equal bytes.
     """
@@ -139,8 +142,30 @@ def write_jsonl_gz(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
         gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0) as packed,
         io.BufferedWriter(packed, 1 << 20) as whole,  # a million records, packed one by one, take twice as long
     ):
+        yield lambda record: whole.write((encode(record) + "\n").encode())
+
+
+def write_jsonl_gz(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write one JSON object a line, gzipped, to `path` atomically; see `jsonl_gz_writer`."""
+    with jsonl_gz_writer(path) as write:
         for record in records:
-            whole.write((encode(record) + "\n").encode())
+            write(record)
+
+
+def read_jsonl_gz(path: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
+    """Read one JSON object a line, gzipped.
+
+    Args:
+        remedy: what makes the file, for the sentence where it is damaged, e.g. "run stage 0 again".
+
+    Raises:
+        SdpnError: it is damaged.
+    """
+    try:
+        with gzip.open(path, "rb") as lines:
+            yield from map(json.loads, lines)
+    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
+        raise SdpnError(f"{path} is damaged: remove it and {remedy}") from None
 
 
 def remove_partial(directory: str | Path) -> None:
@@ -198,7 +223,19 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:32]
 
 
+_YOUNG = 2_000_000_000  # ns: a file changed since then may change once more and look the same (clocks are that coarse)
+_digests: dict[str, tuple[tuple[int, ...], str]] = {}  # path -> how the file looked when it was read, and its digest
+
+
 def file_digest(path: str | Path) -> str:
-    """A short hexadecimal SHA-256 of a file's content."""
+    """Compute a short hexadecimal SHA-256 of a file's content, once a run while size and times of the file stay."""
+    now, status, name = time.time_ns(), os.stat(path), os.path.abspath(path)
+    look = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    known_look, known = _digests.get(name, (None, ""))
+    if known_look == look:
+        return known
     with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()[:32]
+        found = hashlib.file_digest(opened, "sha256").hexdigest()[:32]
+    if now - status.st_mtime_ns > _YOUNG:
+        _digests[name] = look, found
+    return found

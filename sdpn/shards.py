@@ -1,32 +1,63 @@
-"""What has been done already, and whether it still holds: one done-file for each piece of work.
+"""Steps that know what they were made from: what has been done already, and whether it still holds.
 
-A piece of work (a shard of fbanks, a cut manifest, a score file) has a name and a fingerprint: a small dictionary
-of named strings or numbers that say what went in (digests of inputs, options, versions). Its done-file is written
-after all its outputs stand under their final names, and it holds the fingerprint and the sizes of the outputs. The
-work is reused while its fingerprint is unchanged and its outputs are there; otherwise `stale_reason` says why not.
+A piece of work (a shard of fbanks, a cut manifest, a score file) declares its inputs once, by name: values, settings,
+files and other pieces of work. Their fingerprint, key by key, is written into the work's done-file after all its
+outputs stand under their final names. The work is reused while the fingerprint is unchanged and its outputs are there;
+otherwise `stale_reason` says which input it is, what it was and what it is now.
+
+Example::
+
+    cuts = Work(Path("data/train"), "cuts", {"recordings": Path("data/train/recordings.jsonl.gz"), "limits": limits})
+    fbank = Work(
+        Path("data/train"),
+        "fbank",
+        {
+            "cuts": cuts,  # another piece of work: what that was made from
+            "fbank": FbankConfig(num_mel_bins=40),  # settings, key by key: `fbank.num_mel_bins`, `fbank.low_freq`, ...
+            "items": digest(items),  # what is too long to be recorded
+            "noises": Path("data/noise.txt"),  # a file: what is in it, wherever it lies; None while there is none
+            "versions": {"numpy": version("numpy")},
+        },
+    )
+    if reason := fbank.stale_reason():
+        print(reason)  # "fbank.num_mel_bins was 80, is 40; data/noise.txt changed"
+        fbank.begin()  # killed from here on, it counts as not done
+        write_features(path)
+        fbank.finish([path], utterances=7)
+    fbank.report()  # {"utterances": 7}
 """
 
+import dataclasses
 import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sdpn.files import write_json
+from sdpn.files import digest, file_digest, write_json
+
+_DIGEST = re.compile("[0-9a-f]{32}")
+_MOST_REASONS = 3  # that are named; of the others their number
+_MOST_CHARACTERS = 60  # of a value that is shown
 
 
 @dataclass(frozen=True)
 class Work:
-    """One piece of work in `directory`, e.g. Work(Path("data/train"), "fbank.003", {"options": "9f0c..."}).
+    """One piece of work in `directory`; the module's docstring has an example.
 
     Attributes:
         directory: the folder that holds the outputs; the done-file is `directory/done/<name>.json`.
         name: unique within the folder.
-        fingerprint: what the outputs depend on, by name; values are strings or numbers.
+        inputs: what the outputs depend on, by name. A value is None, a string, a number, a list of these, a `Path` (the
+            content of the file counts), another `Work` (its fingerprint counts), or a dictionary or dataclass of such
+            values, whose keys are recorded one by one. A string of `files.digest` stands for content too long to show.
     """
 
     directory: Path
     name: str
-    fingerprint: dict[str, Any] = field(hash=False)
+    inputs: Mapping[str, Any] = field(hash=False)
 
     @property
     def done_file(self) -> Path:
@@ -34,48 +65,88 @@ class Work:
 
     @classmethod
     def finished(cls, directory: Path, name: str) -> "Work | None":
-        """The piece of work as it was finished, with the fingerprint it then had; None where it was not finished."""
+        """Return the work as it was finished, with the fingerprint it then had; None if it was not finished."""
         record = cls(directory, name, {})._record()
         return cls(directory, name, record["fingerprint"]) if record else None
 
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the outputs depend on, key by key, as it is recorded; files are read when it is first asked for."""
+        return {key: _recorded(value) for key, value in self._leaves.items()}
+
+    @property
+    def identity(self) -> str:
+        """What changes when the fingerprint does: 32 hexadecimal digits."""
+        return digest(self.fingerprint)
+
     def stale_reason(self) -> str | None:
-        """None where the work is done and still holds; else why it must be done, in a few words."""
+        """Return None if the work is done and still holds; else why it must be done, in a few words."""
         record = self._record()
         if record is None:
             return "not done yet"
         before, now = record["fingerprint"], self.fingerprint
-        for part in sorted(before.keys() | now.keys()):
-            if before.get(part) != now.get(part):
-                return f"{part} changed"
-        for output, size in record["outputs"].items():
+        if before != now:
+            reasons = [self._change(key, before, now) for key in {**now, **before} if not _same(key, before, now)]
+            more = len(reasons) - _MOST_REASONS
+            return "; ".join(reasons[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
+        for output, written in record["outputs"].items():
             path = Path(self.directory) / output
+            size, content = written if isinstance(written, list) else (written, None)
             if not path.exists():
                 return f"{output} is missing"
             if path.stat().st_size != size:
                 return f"{output} has another size"
+            if content is not None and file_digest(path) != content:
+                return f"{output} has been changed"
         again = record["report"].get("again")
         return f"{len(again)} items could not be fetched" if again else None
 
     def is_new(self) -> bool:
-        """Whether it was never finished before (rather than finished and gone stale)."""
+        """Return whether it was never finished before (rather than finished and gone stale)."""
         return self._record() is None
 
     def begin(self) -> None:
-        """Forget an earlier completion, before the outputs are touched."""
+        """Look at the inputs, and forget an earlier completion, before the outputs are touched."""
+        _ = self.fingerprint  # what changes later, while the work is done, is not in it
         self.done_file.unlink(missing_ok=True)
 
-    def finish(self, outputs: list[Path], **report: Any) -> None:
-        """Record that `outputs` (files in or below `directory`) are whole; `report` is kept beside them.
+    def finish(self, outputs: list[Path], digests: bool = False, **report: Any) -> None:
+        """Record that the outputs are whole.
 
-        What it lists as `again` was left out and may be had another time, so the work is then stale.
+        Args:
+            outputs: files in or below `directory`.
+            digests: whether their content is recorded, too, so that one that is changed later is noticed, not only one
+                that is cut off.
+            report: small things to be kept with the record. What it lists as `again` was left out and may be had
+                another time, so the work is then stale.
         """
-        sizes = {str(Path(path).relative_to(self.directory)): Path(path).stat().st_size for path in outputs}
-        write_json(self.done_file, {"fingerprint": self.fingerprint, "outputs": sizes, "report": report})
+        written = {}
+        for path in map(Path, outputs):
+            size = path.stat().st_size
+            written[str(path.relative_to(self.directory))] = [size, file_digest(path)] if digests else size
+        write_json(self.done_file, {"fingerprint": self.fingerprint, "outputs": written, "report": report})
 
     def report(self) -> dict[str, Any]:
-        """What `finish` was told beside the outputs; empty where the work is not done."""
+        """Return what `finish` was told beside the outputs; empty if the work is not done."""
         record = self._record()
         return record["report"] if record else {}
+
+    @cached_property
+    def _leaves(self) -> dict[str, Any]:
+        return dict(_flatten(self.inputs, ""))
+
+    def _change(self, key: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+        """Say in a few words how an input has changed."""
+        source = self._leaves.get(key)
+        if isinstance(source, Work):
+            reason = source.stale_reason()
+            return f"{key}: {reason}" if reason else f"{key} changed"
+        name = str(source) if isinstance(source, Path) else key
+        old, new = before.get(key), now.get(key)
+        if _is_digest(old) or _is_digest(new):
+            return f"{name} is new" if old is None else f"{name} is gone" if new is None else f"{name} changed"
+        was = f"was {_shown(old)}" if key in before else "was not recorded"
+        return f"{name} {was}, {f'is {_shown(new)}' if key in now else 'does not count any more'}"
 
     def _record(self) -> dict[str, Any] | None:
         try:
@@ -84,3 +155,36 @@ class Work:
             return None
         parts = [record.get(part) for part in ("fingerprint", "outputs", "report")] if isinstance(record, dict) else []
         return record if parts and all(isinstance(part, dict) for part in parts) else None
+
+
+def _flatten(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield the keys, joined by points, and the values of nested settings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, Work):
+        value = {part.name: getattr(value, part.name) for part in dataclasses.fields(value)}
+    if not isinstance(value, Mapping):
+        yield key, value
+        return
+    for name, part in value.items():
+        yield from _flatten(part, f"{key}.{name}" if key else str(name))
+
+
+def _recorded(value: Any) -> Any:
+    """The form of a value in the fingerprint: what JSON gives back when it is read."""
+    if isinstance(value, Work):
+        return value.identity
+    if isinstance(value, Path):
+        return file_digest(value) if value.exists() else None
+    return [_recorded(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _same(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
+    return key in before and key in now and before[key] == now[key]
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value in (None, "") else str(value)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."

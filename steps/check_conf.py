@@ -24,15 +24,18 @@ from sdpn.training.config import TrainConfig
 # What stage 0 of one corpus or another is given: DATA must not hold one that was made of something else
 GIVEN = (
     *("corpus-dir", "voxceleb1", "voxceleb2", "voxceleb-trials", "cnceleb1", "cnceleb2", "train", "eval", "trials"),
-    *("enroll-map", "musan", "rirs", "noise-dir", "music-dir", "rir-dir"),
+    *("eval-share", "enroll-map", "musan", "rirs", "noise-dir", "music-dir", "rir-dir"),
 )
 TEXTS = ("voxceleb_trials",)
+NUMBERS = ("eval_share",)
 
 
 def what_the_corpus_is_of(command: Callable) -> Callable:
     for name in GIVEN:
-        command = click.option(f"--{name}", f"given_{name.replace('-', '_')}", hidden=True)(command)
-    return command
+        name = name.replace("-", "_")
+        kind = float if name in NUMBERS else str
+        command = click.option(f"--{name.replace('_', '-')}", f"given_{name}", type=kind, hidden=True)(command)
+    return click.option("--labelled/--unlabelled", "given_labelled", default=None, hidden=True)(command)
 
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
@@ -62,11 +65,14 @@ def main(
     ngpu: int,
     min_duration: float | None,
     max_skipped: float | None,
-    **given: str | None,
+    **given: str | float | bool | None,
 ) -> None:
     if (data / "corpus.json").exists():
-        asked = {name.removeprefix("given_"): value for name, value in given.items() if value}
-        asked = {name: value if name in TEXTS else _absolute(value) for name, value in asked.items()}
+        asked = {name.removeprefix("given_"): value for name, value in given.items() if value not in (None, "")}
+        asked = {
+            name: value if name in TEXTS or not isinstance(value, str) else _absolute(value)
+            for name, value in asked.items()
+        }
         Corpus.refuse_another(data, corpus, {**Corpus.read(data).options, **asked})
     config.read(config_file, TrainConfig)
     cuts = config.read(cuts_config, CutsConfig, {"min_duration": min_duration, "max_skipped": max_skipped})

@@ -5,7 +5,8 @@
 
 reads data/train and data/augment and writes EXP: config.yaml, checkpoints, train.jsonl, tensorboard, training.png and
 model. Killed at any moment, the same command goes on from the last checkpoint. SIGTERM and SIGUSR1 save at the next
-step and end with status 85. `sdpn info EXP` says how far it is.
+step and end with status 85. `sdpn info EXP` says how far it is. What a small training set has too few utterances for
+(prototypes, batch_size, ...) is lowered and said, unless it is given as --name value.
 
 Several GPUs of one machine: --ngpu N. Several machines: one task for each GPU by srun (or torchrun), each with --ngpu 1
 and the same arguments. batch_size is that of the whole step, however many GPUs share it.
@@ -16,7 +17,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,10 +25,12 @@ from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.layout import Corpus
+from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import exclusive
 from sdpn.training.config import STOPPED_BY_SIGNAL, TrainConfig
 from sdpn.training.identity import claim, training_work
+from sdpn.training.sizes import fit_to_corpus
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +57,8 @@ def main(
     data: Path, exp: Path, config_file: str, augment_config: str, ngpu: int, dev_trials: str | None, **overrides
 ) -> int:
     leave_on_signals()
-    settings = config.read(config_file, TrainConfig, config.given(TrainConfig, overrides))
+    given = config.given(TrainConfig, overrides)
+    settings = config.read(config_file, TrainConfig, given)
     augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
     index = open_features(data / Corpus.read(data).train)
     from sdpn.augment.banks import open_banks, warn_of_other_settings
@@ -72,6 +76,7 @@ def main(
         try:
             if ranks.first:
                 warn_of_other_settings(data, augment_config, augment)
+            settings = fitting(settings, given, index, ranks)
             return _train(settings, augment, index, banks, (data, dev_trials), exp, device, ranks)
         except CommonError:
             if ranks.first:
@@ -83,6 +88,21 @@ def leave_on_signals() -> None:
     """Until training begins there is nothing to save: leave at once with the status that asks for another start."""
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda *_: os._exit(STOPPED_BY_SIGNAL))
+
+
+def fitting(settings: TrainConfig, given: dict[str, Any], index: FeatureIndex, ranks: "Ranks") -> TrainConfig:
+    """Return the settings with what the training set is too small for lowered, and say what was."""
+    from sdpn.training.ranks import CommonError
+
+    longest = int(index.frames.max()) if len(index) else None
+    try:
+        settings, lowered = fit_to_corpus(settings, given, len(index), longest, ranks.count)
+    except SdpnError as error:
+        raise CommonError(str(error)) from None
+    if ranks.first:
+        for sentence in lowered:
+            say(f"  {sentence}")
+    return settings
 
 
 def _train(

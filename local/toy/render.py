@@ -7,12 +7,12 @@ import numpy as np
 
 from sdpn.audio.files import write_flac
 from sdpn.corpus import synthetic
-from sdpn.corpus.manifests import Entry
 from sdpn.files import digest, file_digest
 from sdpn.shards import Work
+from sdpn.utterance import Utterance
 from toy import espeak
 from toy.channel import RATE, draw_channel, record
-from toy.speakers import Utterance
+from toy.speakers import Planned
 
 _UTTERANCES_PER_SHARD = 72
 
@@ -23,7 +23,7 @@ def versions() -> dict[str, str]:
     return {"voices": digest(code, synthetic.installed("espeakng-loader")), "clips": synthetic.fingerprint()}
 
 
-def shards(folder: Path, plan: list[Utterance], seed: int) -> list[tuple[Work, list[Utterance], int]]:
+def shards(folder: Path, plan: list[Planned], seed: int) -> list[tuple[Work, list[Planned], int]]:
     """The arguments of `speak_shard`, a few speakers each."""
     jobs = []
     for start in range(0, len(plan), _UTTERANCES_PER_SHARD):
@@ -34,7 +34,7 @@ def shards(folder: Path, plan: list[Utterance], seed: int) -> list[tuple[Work, l
     return jobs
 
 
-def speak_shard(set_name: str, work: Work, utterances: list[Utterance], seed: int) -> tuple[str, list[Entry]]:
+def speak_shard(set_name: str, work: Work, utterances: list[Planned], seed: int) -> tuple[str, list[Utterance]]:
     """Render a shard unless it is there; return the set's name and the entries."""
     paths = [work.directory / utterance.speaker.id / f"{utterance.id}.flac" for utterance in utterances]
     if work.stale_reason() is not None:
@@ -43,11 +43,11 @@ def speak_shard(set_name: str, work: Work, utterances: list[Utterance], seed: in
         work.finish(paths, num_samples=lengths)
     lengths = work.report()["num_samples"]
     return set_name, [
-        Entry(
+        Utterance(
             id=utterance.id,
-            path=str(path),
+            source=str(path),
             sampling_rate=RATE,
-            num_samples=length,
+            length=length,
             speaker=utterance.speaker.id,
             session=utterance.session,
             gender=utterance.speaker.gender,
@@ -56,7 +56,7 @@ def speak_shard(set_name: str, work: Work, utterances: list[Utterance], seed: in
     ]
 
 
-def render(utterance: Utterance, path: Path, seed: int) -> int:
+def render(utterance: Planned, path: Path, seed: int) -> int:
     """Write one utterance as 16-bit FLAC; return its number of samples."""
     channel = draw_channel(np.random.default_rng([seed, 6, *utterance.session.encode()]))
     rng = np.random.default_rng([seed, 7, *utterance.id.encode()])

@@ -48,7 +48,7 @@ class Speaker:
 
 
 @dataclass(frozen=True)
-class Utterance:
+class Planned:
     """One recording to be made; `session` names the channel that all recordings of the session share."""
 
     id: str
@@ -117,7 +117,7 @@ def _spread(prefix: str, count: int, names: list[str], genders: dict[str, str], 
     return speakers
 
 
-def plan_utterances(speakers: list[Speaker], sessions: int, per_session: int, seed: int) -> list[Utterance]:
+def plan_utterances(speakers: list[Speaker], sessions: int, per_session: int, seed: int) -> list[Planned]:
     """What `speakers` say: `sessions` x `per_session` utterances each; no sentence twice within the list.
 
     A speaker's pitch and pace vary a little from session to session and from utterance to utterance.
@@ -137,5 +137,5 @@ def plan_utterances(speakers: list[Speaker], sessions: int, per_session: int, se
                     pitch_range=speaker.pitch_range,
                 )
                 name = f"{speaker.id}-s{session}"
-                plan.append(Utterance(f"{name}-u{number:02d}", speaker, name, request))
+                plan.append(Planned(f"{name}-u{number:02d}", speaker, name, request))
     return plan

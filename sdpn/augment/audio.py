@@ -9,7 +9,7 @@ from sdpn.errors import SdpnError, UnusableError
 from sdpn.features.cache import Item, Shard, checked_blocks, write_shard
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import check_samples
-from sdpn.features.frontend import Utterance
+from sdpn.features.frontend import Features
 from sdpn.features.storage import Matrix
 
 
@@ -23,13 +23,13 @@ def make_audio_shard(shard: Shard) -> int:
     return write_shard(shard, lambda num_samples: num_samples, _results(shard))
 
 
-def _results(shard: Shard) -> Iterator[tuple[Item, Utterance | SdpnError]]:
+def _results(shard: Shard) -> Iterator[tuple[Item, Features | SdpnError]]:
     for item in shard.items:
         try:
             samples = np.concatenate(list(checked_blocks(shard.load(item), item)))
             check_samples(samples, shard.config)
             if not samples.any():
                 raise UnusableError("it is silent", "all its samples are equal")
-            yield item, Utterance(Matrix.of(samples[:, None]))
+            yield item, Features(Matrix.of(samples[:, None]))
         except SdpnError as error:
             yield item, error

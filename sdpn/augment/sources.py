@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from scipy.signal import fftconvolve
 
 from sdpn.augment.config import BankConfig
 from sdpn.errors import SdpnError, UnusableError
-from sdpn.features.audio import AudioCut, load_samples
+from sdpn.features.audio import load_samples
 from sdpn.features.config import FbankConfig
 from sdpn.features.index_files import utterance_key
+from sdpn.utterance import Utterance
 
 NOISE_PEAK = 0.9
 _SILENCE = 1e-4  # a peak of which 16 bits hold little but their own rounding
@@ -46,7 +48,7 @@ class SpedCut:
         factor: how much faster.
     """
 
-    cut: AudioCut
+    cut: Utterance
     factor: float
 
     @property
@@ -57,9 +59,17 @@ class SpedCut:
     def num_samples(self) -> int:
         return round(self.cut.num_samples / self.factor)
 
-    def to_dict(self) -> dict:
-        """What tells this utterance from another."""
-        return {**self.cut.to_dict(), "speed": self.factor}
+    @property
+    def is_resampled(self) -> bool:
+        return True
+
+    def identity(self) -> list:
+        """See `Utterance.identity`."""
+        return [self.cut.identity(), self.factor]
+
+    def sources(self) -> Iterator[str]:
+        """The files that it is made from."""
+        return self.cut.sources()
 
 
 def load_utterance(cut: Any) -> np.ndarray:
@@ -137,19 +147,27 @@ class BabbleClip:
     Attributes:
         id: of the clip.
         num_samples: its length.
-        talkers: cuts of the utterances in it.
+        talkers: the utterances in it.
         starts: for each talker the share of the utterance at which the clip begins; it goes round at the end.
     """
 
     id: str
     num_samples: int
-    talkers: tuple[Any, ...]
+    talkers: tuple[Utterance, ...]
     starts: tuple[float, ...]
 
-    def to_dict(self) -> dict:
-        """What tells this clip from another."""
-        talkers = [cut.to_dict() for cut in self.talkers]
-        return {"id": self.id, "num_samples": self.num_samples, "talkers": talkers, "starts": list(self.starts)}
+    @property
+    def is_resampled(self) -> bool:
+        return any(talker.is_resampled for talker in self.talkers)
+
+    def identity(self) -> list:
+        """See `Utterance.identity`."""
+        talkers = [talker.identity() for talker in self.talkers]
+        return [self.id, self.num_samples, talkers, list(self.starts)]
+
+    def sources(self) -> Iterator[str]:
+        """The files that it is made from."""
+        return chain.from_iterable(talker.sources() for talker in self.talkers)
 
 
 def plan_babble(cuts: Sequence[Any], config: BankConfig, sampling_rate: int, seed: int) -> Iterator[BabbleClip]:

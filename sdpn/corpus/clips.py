@@ -18,11 +18,11 @@ from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ff
 from sdpn.console import say
 from sdpn.corpus import synthetic
 from sdpn.corpus.folder import scan_clips
-from sdpn.corpus.manifests import Entry
 from sdpn.errors import SdpnError
 from sdpn.files import digest
 from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
+from sdpn.utterance import Utterance
 
 OPTIONS = ("musan", "rirs", "noise_dir", "music_dir", "rir_dir")
 _SIMULATED = ("simulated_rirs/smallroom", "simulated_rirs/mediumroom")
@@ -130,13 +130,13 @@ def fingerprint_clips(sources: list[ClipSource]) -> dict[str, str]:
 
 def make_clips(
     sources: list[ClipSource], data: Path, seed: int, run: Callable, cache: Path
-) -> tuple[dict[str, list[Entry]], dict[str, list[Skipped]], list[Path]]:
+) -> tuple[dict[str, list[Utterance]], dict[str, list[Skipped]], list[Path]]:
     """Read the headers of all clips, and make synthetic ones of the kinds that there are none of.
 
     Returns:
         the entries and what was skipped, by kind, and the files made.
     """
-    entries: dict[str, list[Entry]] = {}
+    entries: dict[str, list[Utterance]] = {}
     skipped: dict[str, list[Skipped]] = {}
     for number, source in enumerate(sources):
         scan = scan_clips(source.listing, run, cache / f"{number}-{source.kind}", source.prefix)
@@ -149,4 +149,4 @@ def make_clips(
     order = [*synthetic.KINDS, "talkers"]
     entries |= made
     entries = {kind: entries[kind] for kind in order if kind in entries}
-    return entries, skipped, [Path(entry.path) for own in made.values() for entry in own]
+    return entries, skipped, [Path(entry.source) for own in made.values() for entry in own]

@@ -1,9 +1,7 @@
 """Stage 1: the cuts of a set, one an utterance, from its recordings and supervisions."""
 
-import gzip
 import json
 import math
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -16,17 +14,20 @@ from typing import Any
 from sdpn.config import to_dict
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
+from sdpn.corpus.manifests import read_set, read_speakers
 from sdpn.corpus.writer import refuse_shared_speakers
 from sdpn.errors import SdpnError
-from sdpn.files import digest, exclusive, file_digest, write_jsonl_gz, write_text
+from sdpn.files import digest, exclusive, file_digest, jsonl_gz_writer, write_text
 from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, read_skipped, refuse_many_skipped, write_skipped
+from sdpn.utterance import Utterance
 
 # s, one analysis window: there is no frame of fbank in anything shorter
 SHORTEST = 0.025
 ROLES = ("train", "eval", "clips", "rir")
 _LIMITS = ("min_duration", "max_duration")
+_LABELS = {"train": "utt2spk.oracle", "eval": "utt2spk"}
 
 
 @dataclass
@@ -34,16 +35,19 @@ class Tally:
     """What became of the utterances of a set.
 
     Attributes:
-        cuts, seconds, speakers: what there is; no speakers where there are no labels.
-        skipped: utterances left out, by reason, those of stage 0 included.
+        utterances, cuts, seconds, speakers: what is used; no speakers where there are no labels.
+        longest: seconds of the longest cut.
+        skipped: utterances left out, by the kind of the reason, those of stage 0 included.
         windowed: utterances (or clips) that became several cuts.
         trimmed: seconds of silence cut off.
         resampled: recordings of another sampling rate, by that rate (as text, for JSON).
         several_channels: recordings with more than one channel.
     """
 
+    utterances: int = 0
     cuts: int = 0
     seconds: float = 0.0
+    longest: float = 0.0
     speakers: int = 0
     skipped: Counter = field(default_factory=Counter)
     windowed: int = 0
@@ -74,28 +78,34 @@ def make_cuts(
             much of it is left out.
     """
     folder = data / name
-    recordings, supervisions = folder / "recordings.jsonl.gz", folder / "supervisions.jsonl.gz"
-    if not recordings.exists():
-        raise SdpnError(f"{recordings} is missing: run stage 0 first")
+    if not (folder / "recordings.jsonl.gz").exists():
+        raise SdpnError(f"{folder}/recordings.jsonl.gz is missing: run stage 0 first")
     if has_features:
         config = replace(config, max_duration=math.inf)
     with exclusive(folder):
-        inputs = {path.stem.split(".")[0]: path for path in (recordings, supervisions, folder / "skipped_files.tsv")}
-        if role in ("train", "eval") and config.trim_silence:
-            inputs["speech"] = folder / "speech.json"
-        fingerprint = {
-            **{part: file_digest(path) if path.exists() else "none" for part, path in inputs.items()},
-            "options": digest(_options(config, role), role),
-            "Lhotse's version": version("lhotse"),
-        }
-        work = Work(folder, "cuts", fingerprint)
+        work = Work(folder, "cuts", _fingerprint(folder, role, config))
         reason = work.stale_reason()
         if reason is None:
             return name, None, Tally(**work.report())
         if work.is_new():
             reason = "new"
-        tally, outputs = _write(folder, role, config, work)
-        work.finish(outputs, **vars(tally))
+        tally, labels = Tally(), []
+        skipped = read_skipped(folder / "skipped_files.tsv")
+        with jsonl_gz_writer(folder / "cuts.jsonl.gz") as write:
+            for cut in _in_order(_cut_all(folder, role, config, tally, skipped), folder):
+                if cut.speaker is not None:
+                    labels.append((cut.id, cut.speaker))
+                write(cut.cut_entry(labels=role != "train"))
+                tally.cuts += 1
+                tally.seconds += cut.duration
+                tally.longest = max(tally.longest, cut.duration)
+            # The cuts are complete, but not under their name: what was there is touched only if these may replace it
+            listing = _write_what_was_skipped(folder, skipped)
+            tally.skipped = count_reasons(skipped)
+            _refuse_unusable(folder, tally, config)
+            work.begin()
+        tally.speakers = len({speaker for _, speaker in labels})
+        work.finish([folder / "cuts.jsonl.gz", *listing, *_write_labels(folder, role, labels)], **vars(tally))
         return name, reason, tally
 
 
@@ -113,217 +123,152 @@ def refuse_to_trim_given(corpus: Corpus, config: CutsConfig) -> None:
         )
 
 
-def _options(config: CutsConfig, role: str) -> dict[str, Any]:
-    """The settings that bind the sets of a role."""
-    trimmed = role in ("train", "eval") and config.trim_silence
+def _is_trimmed(role: str, config: CutsConfig) -> bool:
+    return role in ("train", "eval") and config.trim_silence
+
+
+def _fingerprint(folder: Path, role: str, config: CutsConfig) -> dict[str, Any]:
+    """What the cuts of a set are made from."""
+    files = ["recordings.jsonl.gz", "supervisions.jsonl.gz", "skipped_files.tsv"]
+    files += ["speech.json"] if _is_trimmed(role, config) else []
     limits = {"train": _LIMITS, "clips": ("max_duration",)}.get(role, ())
-    return {
+    settings = {
         key: value
         for key, value in to_dict(config).items()
-        if (trimmed or not key.startswith("vad_")) and (key in limits or key not in _LIMITS)
+        if (_is_trimmed(role, config) or not key.startswith("vad_")) and (key in limits or key not in _LIMITS)
+    }
+    return {
+        **{name.split(".")[0]: file_digest(path) if (path := folder / name).exists() else "none" for name in files},
+        "options": digest(settings, role),
+        "Lhotse's version": version("lhotse"),
     }
 
 
-def _write(folder: Path, role: str, config: CutsConfig, work: Work) -> tuple[Tally, list[Path]]:
-    tally = Tally()
-    labels: list[tuple[str, str]] = []
-    skipped = read_skipped(folder / "skipped_files.tsv")
-    spans = _read_spans(folder) if role in ("train", "eval") and config.trim_silence else {}
-    outputs = [folder / "cuts.jsonl.gz"]
-
-    utterances = len(skipped)
-
-    def made() -> Iterator[tuple[dict, dict]]:
-        nonlocal utterances
-        for segment, recording in segments(folder):
-            utterances += 1
-            part = _part(segment, recording, spans, config)
-            why = part if isinstance(part, Reason) else _unusable(part, role, config)
-            if why:
-                skipped.append(Skipped(segment["id"], why))
-                continue
-            tally.trimmed += segment["duration"] - part[1] if spans else 0.0
-            if recording["sampling_rate"] != config.sampling_rate:
-                tally.resampled[str(recording["sampling_rate"])] += 1
-            tally.several_channels += len(recording["channel_ids"]) > 1
-            own = list(cut_out(segment, recording, part, role, config))
-            tally.windowed += role != "rir" and len(own) > 1
-            yield from ((segment, cut) for cut in own)
-
-    def written() -> Iterator[dict]:
-        for segment, cut in _in_order(made(), folder):
-            tally.cuts += 1
-            tally.seconds += cut["duration"]
-            if segment.get("speaker") is not None:
-                labels.append((cut["id"], segment["speaker"]))
-            yield cut
-        tally.skipped.update(count_reasons(skipped))
-        _write_what_was_skipped(folder, skipped, outputs)
-        if not tally.cuts:
-            reasons = ", ".join(f"{count} {why}" for why, count in tally.skipped.items()) or "there are none"
-            raise SdpnError(f"{folder}: none of its utterances can be used: {reasons}")
-        refuse_many_skipped(str(folder), tally.skipped, utterances, config.max_skipped, folder / "skipped.tsv")
-        work.begin()
-        _write_labels(folder, role, labels, outputs)
-
-    write_jsonl_gz(outputs[0], written())
-    tally.speakers = len({speaker for _, speaker in labels})
-    return tally, outputs
+def _cut_all(
+    folder: Path, role: str, config: CutsConfig, tally: Tally, skipped: list[Skipped]
+) -> Iterator[tuple[str, list[Utterance]]]:
+    """The id of every utterance of a set, sorted, and its cuts; who has none joins `skipped`, the others `tally`."""
+    spans = _read_spans(folder) if _is_trimmed(role, config) else {}
+    for utterance in read_set(folder):
+        used = _used_part(utterance, spans.get(utterance.id))
+        reason = used if isinstance(used, Reason) else _unusable(used, role, config)
+        if reason:
+            skipped.append(Skipped(utterance.id, reason))
+            continue
+        cuts = cut_out(used, role, config)
+        tally.utterances += 1
+        tally.trimmed += utterance.duration - used.duration if spans else 0.0
+        if utterance.sampling_rate != config.sampling_rate:
+            tally.resampled[str(utterance.sampling_rate)] += 1
+        tally.several_channels += utterance.num_channels > 1
+        tally.windowed += role != "rir" and len(cuts) > 1
+        yield utterance.id, cuts
 
 
-def _in_order(made: Iterable[tuple[dict[str, Any], dict[str, Any]]], folder: Path) -> Iterator[tuple[dict, dict]]:
-    """The same pairs of utterance and cut, sorted by the id of the cut; they come sorted by that of the utterance.
+def _used_part(utterance: Utterance, span: tuple[float, float] | Reason | None) -> Utterance | Reason:
+    """The part of an utterance that is used: within its recording and, where `span` is given, its speech alone."""
+    if isinstance(span, Reason):
+        return span
+    part = utterance.within_recording()
+    if isinstance(part, Reason) or span is None:
+        return part
+    return part.changed(start=part.start + span[0], duration=min(span[1], part.duration) - span[0])
+
+
+def _unusable(part: Utterance, role: str, config: CutsConfig) -> Reason | None:
+    """Why an utterance is left out; None where it stays."""
+    if part.duration < SHORTEST and role != "rir":
+        return Reason("shorter than one frame")
+    if role == "train" and part.duration < config.min_duration:
+        return Reason(f"shorter than {config.min_duration:g} s")
+    return None
+
+
+def cut_out(utterance: Utterance, role: str, config: CutsConfig) -> list[Utterance]:
+    """The cuts of one utterance; see `make_cuts`.
+
+    What is longer than `max_duration` becomes windows of equal length, `<id>-w1`, `<id>-w2`, ...: with a remainder the
+    last one would be short. A room with several channels becomes `<id>-c1`, `<id>-c2`, ...
+    """
+    rate, start, duration = config.sampling_rate, utterance.start, utterance.duration
+    channels = utterance.channels
+    if role != "rir":
+        channels = [channels[min(config.channel, len(channels) - 1)]]
+    whole = utterance.resampled(rate).changed(is_speech=role in ("train", "eval"), channel=channels[0])
+    windows = 1
+    if role in ("train", "clips") and duration > config.max_duration:
+        windows = math.ceil(duration / config.max_duration)
+    if windows == len(channels) == 1:
+        return [whole]
+    edges = [start + round(duration * rate * number / windows) / rate for number in range(windows)]
+    ends = [*edges[1:], start + duration]
+    cuts = []
+    for channel in channels:
+        for number, (begin, end) in enumerate(zip(edges, ends, strict=True), start=1):
+            id = whole.id + (f"-c{channel + 1}" if len(channels) > 1 else "") + (f"-w{number}" if windows > 1 else "")
+            part = whole.changed(id=id, recording=whole.recording_id, channel=channel)
+            if windows > 1:
+                part.start, part.duration = round(begin, 8), round(end - begin, 8)
+            cuts.append(part)
+    return cuts
+
+
+def _in_order(utterances: Iterable[tuple[str, list[Utterance]]], folder: Path) -> Iterator[Utterance]:
+    """All cuts, sorted by their ids; they come sorted by those of the utterances.
 
     These orders differ: `a-1` lies between `a` and its window `a-w1`. A cut waits until no smaller id can come.
 
     Raises:
         SdpnError: two cuts have one id.
     """
-    waiting: list[tuple[bytes, int, tuple[dict, dict]]] = []
-    last = None
-    for number, (segment, cut) in enumerate(chain(made, [({"id": None}, {})])):
-        reached = segment["id"] and segment["id"].encode()
+    waiting: list[tuple[bytes, int, Utterance]] = []
+    last, count = None, 0
+    for id, cuts in chain(utterances, [(None, [])]):
+        reached = None if id is None else id.encode()
         while waiting and (reached is None or waiting[0][0] < reached):
-            id, _, pair = heappop(waiting)
-            if id == last:
-                raise SdpnError(f"{folder}: two cuts have the id {pair[1]['id']}: rename one of the utterances")
-            last = id
-            yield pair
-        if cut:
-            heappush(waiting, (cut["id"].encode(), number, (segment, cut)))
+            name, _, cut = heappop(waiting)
+            if name == last:
+                raise SdpnError(f"{folder}: two cuts have the id {cut.id}: rename one of the utterances")
+            last = name
+            yield cut
+        for cut in cuts:
+            count += 1
+            heappush(waiting, (cut.id.encode(), count, cut))
 
 
-def _write_what_was_skipped(folder: Path, skipped: list[Skipped], outputs: list[Path]) -> None:
-    """Write what was left out; the file joins `outputs`."""
+def _write_what_was_skipped(folder: Path, skipped: list[Skipped]) -> list[Path]:
+    """List what was left out; return the file, or nothing where all is used."""
     listing = folder / "skipped.tsv"
     listing.unlink(missing_ok=True)
-    if skipped:
-        write_skipped(listing, skipped)
-        outputs.append(listing)
+    if not skipped:
+        return []
+    write_skipped(listing, skipped)
+    return [listing]
 
 
-def _write_labels(folder: Path, role: str, labels: list[tuple[str, str]], outputs: list[Path]) -> None:
-    """Write who speaks; the file joins `outputs`."""
-    if role in ("train", "eval"):
-        path = folder / ("utt2spk.oracle" if role == "train" else "utt2spk")
-        path.unlink(missing_ok=True)
-        if labels:
-            write_text(path, "".join(f"{id} {speaker}\n" for id, speaker in labels))
-            outputs.append(path)
+def _refuse_unusable(folder: Path, tally: Tally, config: CutsConfig) -> None:
+    """Make sure that a set can be worked with.
 
-
-def _part(
-    segment: dict, recording: dict, spans: dict[str, tuple[float, float] | Reason], config: CutsConfig
-) -> tuple[float, float] | Reason:
-    """Start and duration (s) of what is used of a recording, or why nothing is."""
-    start, duration = segment["start"], min(segment["duration"], recording["duration"] - segment["start"])
-    if start < 0 or duration <= 0:
-        return Reason("it lies outside of its recording")
-    span = spans.get(segment["id"])
-    if isinstance(span, Reason):
-        return span
-    return (start + span[0], min(span[1], duration) - span[0]) if span else (start, duration)
-
-
-def _unusable(part: tuple[float, float], role: str, config: CutsConfig) -> Reason | None:
-    """Why an utterance is left out; None where it stays."""
-    if part[1] < SHORTEST and role != "rir":
-        return Reason("shorter than one frame")
-    if role == "train" and part[1] < config.min_duration:
-        return Reason(f"shorter than {config.min_duration:g} s")
-    return None
-
-
-def cut_out(
-    segment: dict, recording: dict, part: tuple[float, float], role: str, config: CutsConfig
-) -> Iterator[dict[str, Any]]:
-    """The cuts of one utterance, as `lhotse.MonoCut.to_dict` gives them; see `make_cuts`.
-
-    What is longer than `max_duration` becomes windows of equal length, `<id>-w1`, `<id>-w2`, ...: with a remainder the
-    last one would be short. A room with several channels becomes `<id>-c1`, `<id>-c2`, ...
+    Raises:
+        SdpnError: there are no cuts, or too many utterances are left out.
     """
-    rate, (start, duration) = config.sampling_rate, part
-    channels = segment["channel"] if isinstance(segment["channel"], list) else [segment["channel"]]
-    if role != "rir":
-        channels = [channels[min(config.channel, len(channels) - 1)]]
-    if recording["sampling_rate"] != rate:
-        from lhotse import Recording
-
-        recording = Recording.from_dict(dict(recording)).resample(rate).to_dict()
-    windows = 1
-    if role in ("train", "clips") and duration > config.max_duration:
-        windows = math.ceil(duration / config.max_duration)
-    edges = [start + round(duration * rate * number / windows) / rate for number in range(windows)]
-    ends = [*edges[1:], start + duration]
-    for channel in channels:
-        for number, (begin, end) in enumerate(zip(edges, ends, strict=True), start=1):
-            id = segment["id"]
-            id += f"-c{channel + 1}" if len(channels) > 1 else ""
-            id += f"-w{number}" if windows > 1 else ""
-            seconds = duration if windows == 1 else round(end - begin, 8)
-            heard: dict[str, Any] = {"id": id, "recording_id": recording["id"], "start": 0.0, "duration": seconds}
-            heard["channel"] = channel
-            if role == "eval":
-                heard |= {key: segment[key] for key in ("speaker", "gender", "custom") if segment.get(key) is not None}
-            yield {
-                "id": id,
-                "start": begin if windows == 1 else round(begin, 8),
-                "duration": seconds,
-                "channel": channel,
-                "supervisions": [heard] if role in ("train", "eval") else [],
-                "recording": recording,
-                "type": "MonoCut",
-            }
+    if not tally.cuts:
+        reasons = ", ".join(f"{count} {kind}" for kind, count in tally.skipped.items()) or "there are none"
+        raise SdpnError(f"{folder}: none of its utterances can be used: {reasons}")
+    total = tally.utterances + tally.skipped.total()
+    refuse_many_skipped(str(folder), tally.skipped, total, config.max_skipped, folder / "skipped.tsv")
 
 
-def segments(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every utterance with its recording, sorted by id; a set without supervisions has its recordings whole.
-
-    A million recordings are kept as lines of JSON, a tenth of what they take as objects.
-    """
-    recordings: dict[str, bytes] = {}
-    for row, line in _rows(folder / "recordings.jsonl.gz"):
-        if row["id"] in recordings:
-            raise SdpnError(f"{folder}/recordings.jsonl.gz: two recordings have the id {row['id']}")
-        recordings[row["id"]] = line
-    supervisions = folder / "supervisions.jsonl.gz"
-    last = None
-    for segment in _sorted_rows(supervisions) if supervisions.exists() else _whole(recordings):
-        if segment["id"] == last:
-            raise SdpnError(f"{supervisions}: two utterances have the id {segment['id']}")
-        last = segment["id"]
-        if segment["recording_id"] not in recordings:
-            raise SdpnError(
-                f"{supervisions}: {segment['id']} names the recording {segment['recording_id']}, which is missing"
-            )
-        yield segment, json.loads(recordings[segment["recording_id"]])
-
-
-def _whole(recordings: dict[str, bytes]) -> Iterator[dict[str, Any]]:
-    for id in sorted(recordings, key=str.encode):
-        row = json.loads(recordings[id])
-        yield {"id": id, "recording_id": id, "start": 0.0, "duration": row["duration"], "channel": row["channel_ids"]}
-
-
-def _sorted_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows sorted by id: as they come where they are, which stage 0 sees to."""
-    last = b""
-    for row, _ in _rows(path):
-        if row["id"].encode() < last:
-            yield from sorted((row for row, _ in _rows(path)), key=lambda row: row["id"].encode())
-            return
-        last = row["id"].encode()
-    for row, _ in _rows(path):
-        yield row
-
-
-def _rows(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
-    try:
-        with gzip.open(path, "rb") as lines:
-            for line in lines:
-                yield json.loads(line), line
-    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
-        raise SdpnError(f"{path} is damaged: remove it and run stage 0 again") from None
+def _write_labels(folder: Path, role: str, labels: list[tuple[str, str]]) -> list[Path]:
+    """Write who speaks; return the file, or nothing where that is not known."""
+    if role not in _LABELS:
+        return []
+    path = folder / _LABELS[role]
+    path.unlink(missing_ok=True)
+    if not labels:
+        return []
+    write_text(path, "".join(f"{id} {speaker}\n" for id, speaker in labels))
+    return [path]
 
 
 def _read_spans(folder: Path) -> dict[str, tuple[float, float] | Reason]:
@@ -338,10 +283,4 @@ def check_speakers(data: Path, corpus: Corpus) -> None:
     Raises:
         SdpnError: the training set and an evaluation set share speakers; some are named.
     """
-    speakers = {name: _speakers(data / name) for name in [corpus.train, *corpus.evals]}
-    refuse_shared_speakers(speakers, data)
-
-
-def _speakers(folder: Path) -> set[str | None]:
-    path = folder / "supervisions.jsonl.gz"
-    return {row.get("speaker") for row, _ in _rows(path)} if path.exists() else set()
+    refuse_shared_speakers({name: read_speakers(data / name) for name in [corpus.train, *corpus.evals]}, data)

@@ -1,4 +1,4 @@
-"""A folder of recordings as a corpus: speaker/[session/]utterance.ext, and what the paths say of each file."""
+"""A folder of recordings as a corpus: what is a set in it, who speaks, and what the paths say of each file."""
 
 import os
 import re
@@ -11,11 +11,16 @@ import numpy as np
 
 from sdpn.audio.files import Listing
 from sdpn.audio.headers import probe
-from sdpn.corpus.manifests import Entry
+from sdpn.console import say
 from sdpn.errors import SdpnError
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed, lines_of
+from sdpn.trials.lists import some
+from sdpn.utterance import Utterance
+
+# 2024, 2024-05, 2024-05-17, 20240517 and the like
+_DATE = re.compile(r"(19|20)\d\d([-_.]?(0[1-9]|1[0-2])([-_.]?([0-2]\d|3[01]))?)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Scan:
     """
 
     folder: Path
-    entries: list[Entry]
+    entries: list[Utterance]
     skipped: list[Skipped]
 
     @property
@@ -39,7 +44,7 @@ class Scan:
         A path without its extension counts where it is one file's alone.
         """
         folder = os.path.join(self.folder, "")
-        names = {composed(entry.path.removeprefix(folder)): entry.id for entry in self.entries}
+        names = {composed(entry.source.removeprefix(folder)): entry.id for entry in self.entries}
         stems = [os.path.splitext(name)[0] for name in names]
         unique = {stem for stem, count in Counter(stems).items() if count == 1}
         by_stem = {stem: id for stem, id in zip(stems, names.values(), strict=True) if stem in unique}
@@ -47,12 +52,13 @@ class Scan:
 
 
 def set_folders(corpus_dir: Path) -> dict[str, Path]:
-    """The folders that are sets: `train` and every `eval*` of `corpus_dir`; else all of it is `train`, to be split.
+    """The folders that are sets: `train` and every `eval*` of `corpus_dir`; else all of it is `train`.
 
-    Without a folder `train`, one whose name goes on with a letter, such as `evalyn`, is a speaker's.
+    Without a folder `train`, one whose name goes on with a letter, such as `evalyn`, is a speaker's. Where `train` is
+    there, what else lies in `corpus_dir` is no set, and is said.
 
     Raises:
-        SdpnError: there is no such folder, or it holds one of the two alone.
+        SdpnError: there is no such folder, or it holds evaluation sets without `train`.
     """
     if not corpus_dir.is_dir():
         raise SdpnError(f"{corpus_dir}: there is no such folder")
@@ -60,47 +66,102 @@ def set_folders(corpus_dir: Path) -> dict[str, Path]:
     train = corpus_dir / "train"
     if not train.is_dir():
         evals = [path for path in evals if not path.name[4:5].isalpha()]
-    if train.is_dir() != bool(evals):
-        has, lacks = ("train", "eval") if train.is_dir() else (evals[0].name, "train")
-        raise SdpnError(
-            f"{corpus_dir} holds a folder {has} but none named {lacks}: add it, or point --corpus-dir at "
-            f"{corpus_dir / has} to have its speakers split"
-        )
-    return {path.name: path for path in [train, *evals]} if evals else {"train": corpus_dir}
+        if evals:
+            raise SdpnError(
+                f"{corpus_dir} holds a folder {evals[0].name} but none named train: put what is to be trained on into "
+                f"{train}"
+            )
+        return {"train": corpus_dir}
+    sets = {path.name: path for path in [train, *evals]}
+    others = sorted(path.name for path in corpus_dir.iterdir() if path.is_dir() and path.name[0] != ".")
+    others = [name for name in others if name not in sets]
+    if others:
+        say(f"  {corpus_dir}: {', '.join(sets)} are used, the other folders are not: {some(others)}")
+    return sets
 
 
-def scan_speech(listing: Listing, genders: dict[str, str], run: Callable, cache: Path | None = None) -> Scan:
-    """Label the listed files by their paths, and read their headers; see `headers.probe` for `run` and `cache`.
+@dataclass(frozen=True)
+class Understood:
+    """What a tree of recordings was taken for.
 
-    The first level names the speaker, the second one the session; deeper levels belong to the utterance's name. An
-    id is the path with `-` for `/` and `_` for white space; where two files would get one id, or two folders one
-    speaker, the later ones get `~2`, `~3` and so on.
+    Attributes:
+        labelled: whether the folders directly below it are speakers.
+        sentence: what was seen, for the user to agree or not.
     """
-    skipped = [
-        *listing.skipped,
-        *(
-            Skipped(file.path, Reason("it lies in no speaker's folder"))
-            for file in listing.files
-            if "/" not in file.name
-        ),
-    ]
-    files = [file for file in listing.files if "/" in file.name]
-    speakers = _distinct((_first(file.name) for file in files), _as_id)
-    ids = _distinct((file.name for file in files), lambda name: f"{speakers[_first(name)]}-{_as_id(_rest(name))}")
+
+    labelled: bool
+    sentence: str
+
+
+def understand(listing: Listing, labelled: bool | None = None) -> Understood:
+    """Decide whether the folders directly below a tree are speakers, and say why.
+
+    They are where every recording lies at speaker/utterance or speaker/session/utterance, of two speakers at least,
+    unless all of these folders are called as dates are. Any other tree has no speakers.
+
+    Args:
+        labelled: what the user says, None for nothing.
+
+    Raises:
+        SdpnError: the user says that folders are speakers where there are none.
+    """
+    names = [file.name for file in listing.files]
+    folders = {_first(name) for name in names if "/" in name}
+    direct = [name for name in names if "/" not in name]
+    deep = [name for name in names if name.count("/") > 2]
+    where, count = listing.folder, f"{len(folders)} folder{'s' if len(folders) != 1 else ''} directly below"
+    if labelled and not folders:
+        raise SdpnError(f"{where}: --labelled says that folders are speakers, but all recordings lie directly in it")
+    if labelled:
+        return Understood(True, f"{where}: {count} taken for speakers, as --labelled says")
+    if labelled is False:
+        return Understood(False, f"{where}: {len(names)} recordings without speaker labels, as --unlabelled says")
+    if direct:
+        why = f"{len(direct)} of {len(names)} recordings lie directly in it"
+    elif deep:
+        why = f"{len(deep)} of {len(names)} recordings lie more than two folders deep, as {deep[0]} does"
+    elif len(folders) < 2:
+        why = f"all recordings lie in one folder, {min(folders, default='')}"
+    elif all(_DATE.fullmatch(name) for name in folders):
+        why = f"{count} are called as dates are, as {min(folders)}"
+    else:
+        return Understood(True, f"{where}: {count} taken for speakers; --unlabelled says they are none")
+    hint = f"; --labelled says that the {count} are speakers" if folders else ""
+    return Understood(False, f"{where}: taken for {len(names)} recordings without speaker labels, since {why}{hint}")
+
+
+def scan_speech(
+    listing: Listing, genders: dict[str, str], run: Callable, cache: Path | None = None, labelled: bool = True
+) -> Scan:
+    """Name the listed files by their paths, and read their headers; see `headers.probe` for `run` and `cache`.
+
+    An id is the path with `-` for `/` and `_` for white space; where two files would get one id, or two folders one
+    speaker, the later ones get `~2`, `~3` and so on.
+
+    Args:
+        labelled: the first level names the speaker, the second one the session; deeper levels belong to the
+            utterance's name. Otherwise utterances have no labels.
+    """
+    skipped = list(listing.skipped)
+    files = listing.files
+    if labelled:
+        nobody = Reason("it lies in no speaker's folder")
+        skipped += [Skipped(file.path, nobody) for file in files if "/" not in file.name]
+        files = [file for file in files if "/" in file.name]
+        speakers = _distinct((_first(file.name) for file in files), _as_id)
+        ids = _distinct((file.name for file in files), lambda name: f"{speakers[_first(name)]}-{_as_id(_rest(name))}")
+    else:
+        ids = _distinct((file.name for file in files), lambda name: _as_id(os.path.splitext(name)[0]))
     entries = []
     for file, header in zip(files, probe(files, run, f"headers below {listing.folder}", cache), strict=True):
         if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
             continue
-        speaker, *levels = file.name.split("/")
-        entry = Entry(
-            ids[file.name],
-            file.path,
-            *header,
-            speaker=speakers[speaker],
-            session=f"{speakers[speaker]}-{_as_id(levels[0])}" if len(levels) > 1 else None,
-            gender=genders.get(speaker),
-        )
+        entry = Utterance(ids[file.name], file.path, *header)
+        if labelled:
+            speaker, *levels = file.name.split("/")
+            session = f"{speakers[speaker]}-{_as_id(levels[0])}" if len(levels) > 1 else None
+            entry = entry.changed(speaker=speakers[speaker], session=session, gender=genders.get(speaker))
         entries.append(entry)
     return Scan(listing.folder, entries, skipped)
 
@@ -114,7 +175,7 @@ def scan_clips(listing: Listing, run: Callable, cache: Path | None = None, prefi
         if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
         else:
-            entries.append(Entry(ids[file.name], file.path, *header))
+            entries.append(Utterance(ids[file.name], file.path, *header))
     return Scan(listing.folder, entries, skipped)
 
 
@@ -160,7 +221,7 @@ def read_genders(path: Path) -> dict[str, str]:
     return genders
 
 
-def choose_speakers(entries: list[Entry], count: int, seed: int, where: str) -> set[str]:
+def choose_speakers(entries: list[Utterance], count: int, seed: int, where: str) -> set[str]:
     """`count` speakers of `entries` to be held out: such as can have target trials.
 
     They have two sessions each where there are enough of those, else two utterances.
@@ -184,7 +245,7 @@ def choose_speakers(entries: list[Entry], count: int, seed: int, where: str) -> 
     return {candidates[i] for i in order[:count]}
 
 
-def hold_out(entries: list[Entry], speakers: set[str]) -> tuple[list[Entry], list[Entry]]:
+def hold_out(entries: list[Utterance], speakers: set[str]) -> tuple[list[Utterance], list[Utterance]]:
     """The entries of all others, and those of `speakers`."""
     stay = [entry for entry in entries if entry.speaker not in speakers]
     return stay, [entry for entry in entries if entry.speaker in speakers]

@@ -1,31 +1,30 @@
-"""Kaldi data directories: wav.scp, segments, utt2spk, spk2utt, spk2gender and feats.scp in."""
+"""Kaldi data directories: wav.scp, segments, utt2spk, spk2utt, spk2gender and feats.scp in.
+
+What Kaldi's utils/validate_data_dir.sh refuses and its fix_data_dir.sh takes away, utterances that some of these files
+name and others do not, is left out here, counted and listed; more of it than --max-skipped allows is refused.
+"""
 
 import os
 import re
 import shlex
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sdpn.audio.headers import Header
 from sdpn.console import say
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
+from sdpn.feats_scp import read_feats_scp
 from sdpn.files import digest
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
-from sdpn.tables import lines_of
+from sdpn.tables import composed, read_groups, read_map, read_table
 from sdpn.trials.lists import some
+from sdpn.utterance import OVERSHOOT, Utterance
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")
-PLACE = re.compile(
-    r"(?P<path>.+):(?P<offset>\d+)(\[((?P<first>\d+):(?P<last>\d+)|:)(?P<columns>,[\d:]+)?\])?", re.ASCII
-)
-"""A matrix in an archive as a feats.scp names it, with a range of rows and columns where it is a part of one."""
-ALL_COLUMNS = (None, ",:")
-"""What `columns` of `PLACE` may be where no column is left out."""
-
 _CHANNELS = {"A": 0, "B": 1}
 
 
@@ -37,6 +36,23 @@ class Segment:
     start: float = 0.0
     end: float | None = None
     channel: int | None = None
+
+    def samples(self, header: Header) -> tuple[int, int] | Reason:
+        """Return the first sample and the one behind the last, exactly as Kaldi's extract-segments chooses them.
+
+        It cuts the fractions of both ends off, each for itself; an end less than half a second behind the recording's
+        becomes the recording's.
+        """
+        rate, length = header.sampling_rate, header.num_samples
+        first = int(self.start * rate)
+        last = length if self.end is None else int(self.end * rate)
+        if first >= length:
+            return Reason("it begins behind the end of its recording", f"at {self.start:g} of {length / rate:g} s")
+        if last > length and last >= length + int(OVERSHOOT * rate):
+            return Reason("it ends behind the end of its recording", f"at {self.end:g} of {length / rate:g} s")
+        if last <= first:
+            return Reason("there is no sample in it", f"from {self.start:g} to {self.end:g} s")
+        return first, min(last, length)
 
 
 @dataclass(frozen=True)
@@ -71,14 +87,11 @@ class DataDir:
             raise SdpnError(f"{folder}/wav.scp is missing: is this a Kaldi data directory?")
         recordings = _recordings(folder)
         refuse_commands(recordings.values(), folder / "wav.scp", allow_pipes)
-        segments = _segments(folder / "segments", recordings) if (folder / "segments").is_file() else None
+        segments = _segments(folder / "segments") if (folder / "segments").is_file() else None
         speakers = _speakers(folder)
         spk2gender = folder / "spk2gender"
-        genders = (
-            {speaker: word[:1].lower() for speaker, word in read_table(spk2gender).items()}
-            if spk2gender.is_file()
-            else {}
-        )
+        genders = read_map(spk2gender, "table of genders", "speaker m|f", optional=True)
+        genders = {speaker: word[:1].lower() for speaker, word in genders.items()}
         wrong = [speaker for speaker, gender in genders.items() if gender not in ("m", "f")]
         if wrong:
             raise SdpnError(f"{spk2gender}: {len(wrong)} genders are neither m nor f, e.g. that of {wrong[0]}")
@@ -91,68 +104,67 @@ class DataDir:
         segments = {id: vars(segment) for id, segment in (self.segments or {}).items()}
         return digest(fingerprint_sources(self.recordings), segments, self.speakers, self.genders, self.features)
 
-    def entries(self, run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
+    def entries(self, run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
         """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`."""
-        headers = probe_sources(self.recordings, run, f"headers of {self.folder}", cache)
-        entries, skipped = [], []
         segments = self.segments if self.segments is not None else {id: Segment(id) for id in self.recordings}
+        used = {segment.recording for segment in segments.values()} & self.recordings.keys()
+        if len(used) < len(self.recordings):
+            unused = len(self.recordings) - len(used)
+            say(f"  {self.folder}: {unused} recordings of wav.scp have no segment, so nothing of them is used")
+        recordings = {id: source for id, source in self.recordings.items() if id in used}
+        headers = probe_sources(recordings, run, f"headers of {self.folder}", cache)
+        entries, skipped = [], self._lost(segments)
         for id, segment in segments.items():
-            header = headers[segment.recording]
-            reason = header if isinstance(header, Reason) else self._refusal(id, segment, header)
-            if reason:
-                skipped.append(Skipped(id, reason))
+            header = headers.get(segment.recording) or Reason("its recording is not in wav.scp", segment.recording)
+            part = header if isinstance(header, Reason) else self._part(id, segment, header)
+            if isinstance(part, Reason):
+                skipped.append(Skipped(id, part))
                 continue
-            source, speaker = self.recordings[segment.recording], self.speakers.get(id)
-            length = header.num_samples / header.sampling_rate
+            source, speaker = recordings[segment.recording], self.speakers.get(id)
+            first, last = part
             entries.append(
-                Entry(
+                Utterance(
                     id,
                     source.place,
                     *header,
                     speaker=speaker,
                     gender=self.genders.get(speaker),
                     recording=None if self.segments is None else segment.recording,
-                    start=segment.start,
-                    end=None if segment.end is None else min(segment.end, length),
-                    command=source.command,
+                    start=first / header.sampling_rate,
+                    duration=None if last == header.num_samples else (last - first) / header.sampling_rate,
+                    kind=source.kind,
                     channel=segment.channel,
                 )
             )
         return entries, skipped
 
-    def _refusal(self, id: str, segment: Segment, header: Header) -> Reason | None:
-        length = header.num_samples / header.sampling_rate
-        if segment.start >= length:
-            return Reason("it begins behind the end of its recording", f"at {segment.start:g} of {length:g} s")
+    def _lost(self, segments: Mapping[str, Segment]) -> list[Skipped]:
+        """Utterances that another file names, of which there is no sound."""
+        sound = "wav.scp" if self.segments is None else "segments"
+        named = {"utt2spk": self.speakers, "feats.scp": self.features}
+        lost: dict[str, list[str]] = defaultdict(list)
+        for file, ids in named.items():
+            for id in sorted(ids.keys() - segments.keys()):
+                lost[id].append(file)
+        return [
+            Skipped(
+                id, Reason(f"it is not in {sound}", f"{' and '.join(files)} name{'s' if len(files) == 1 else ''} it")
+            )
+            for id, files in lost.items()
+        ]
+
+    def _part(self, id: str, segment: Segment, header: Header) -> tuple[int, int] | Reason:
+        """First sample and the one behind the last of an utterance, or why it cannot be used."""
         if segment.channel is not None and segment.channel >= header.num_channels:
             name = next((word for word, number in _CHANNELS.items() if number == segment.channel), segment.channel)
             return Reason("its recording lacks the channel", str(name))
         if self.speakers and id not in self.speakers:
             return Reason("it has no speaker in utt2spk")
-        return None
-
-
-def read_table(path: Path) -> dict[str, str]:
-    """`key value...` lines, in their order, whatever the line ends.
-
-    Raises:
-        SdpnError: it is not UTF-8, a line has no value, or a key stands there twice.
-    """
-    table: dict[str, str] = {}
-    for number, line in lines_of(path, "table"):
-        words = line.split(maxsplit=1)
-        if len(words) < 2:
-            raise SdpnError(f"{path}, line {number}: expected an id and a value, got '{line[:80]}'")
-        if words[0] in table:
-            raise SdpnError(f"{path}, line {number}: {words[0]} stands there twice")
-        table[words[0]] = words[1]
-    if not table:
-        raise SdpnError(f"{path} is empty")
-    return table
+        return segment.samples(header)
 
 
 def _recordings(folder: Path) -> dict[str, Source]:
-    table = read_table(folder / "wav.scp")
+    table = read_table(folder / "wav.scp", "list of recordings")
     files = [value for value in table.values() if not value.endswith("|")]
     base = base_of(files, folder) or Path.cwd()
     inside = [value for value in files if _IN_ARCHIVE.match(value) and not (base / value).exists()]
@@ -183,12 +195,12 @@ def _channel(word: str) -> int:
     return _CHANNELS[word] if word in _CHANNELS else int(word)
 
 
-def _segments(path: Path, recordings: dict[str, Source]) -> dict[str, Segment]:
+def _segments(path: Path) -> dict[str, Segment]:
     segments = {}
-    for id, value in read_table(path).items():
+    for id, value in read_table(path, "list of segments").items():
         words = value.split()
         try:
-            recording, start, end = words[0], float(words[1]), float(words[2])
+            recording, start, end = composed(words[0]), float(words[1]), float(words[2])
             channel = _channel(words[3]) if len(words) > 3 else None
         except (IndexError, ValueError):
             raise SdpnError(
@@ -198,21 +210,17 @@ def _segments(path: Path, recordings: dict[str, Source]) -> dict[str, Segment]:
         if not start >= 0 or not (end == -1 or end > start):  # also where one is nan
             raise SdpnError(f"{path}: {id}: it ends at {end:g} s, where it begins at {start:g} s")
         segments[id] = Segment(recording, start, None if end == -1 else end, channel)
-    unknown = sorted({segment.recording for segment in segments.values()} - recordings.keys())
-    if unknown:
-        raise SdpnError(f"{path}: {len(unknown)} recordings are not in wav.scp: {some(unknown)}")
     return segments
 
 
 def _speakers(folder: Path) -> dict[str, str]:
     utt2spk, spk2utt = folder / "utt2spk", folder / "spk2utt"
-    speakers = read_table(utt2spk) if utt2spk.is_file() else {}
-    several = [id for id, speaker in speakers.items() if len(speaker.split()) > 1]
-    if several:
-        raise SdpnError(f"{utt2spk}: {several[0]} has more than one speaker: '{speakers[several[0]][:80]}'")
-    if not spk2utt.is_file():
-        return speakers
-    turned = {id: speaker for speaker, ids in read_table(spk2utt).items() for id in ids.split()}
+    speakers = read_map(utt2spk, "table of speakers", optional=True)
+    groups = read_groups(spk2utt, "table of utterances", optional=True)
+    turned = {id: speaker for speaker, ids in groups.items() for id in ids}
+    if len(turned) < sum(map(len, groups.values())):
+        twice = next(id for speaker, ids in groups.items() for id in ids if turned[id] != speaker)
+        raise SdpnError(f"{spk2utt}: {twice} has more than one speaker")
     differ = sorted(id for id in turned if speakers and speakers.get(id) != turned[id])
     if differ:
         raise SdpnError(f"{utt2spk} and spk2utt disagree on {len(differ)} utterances: {some(differ)}")
@@ -223,18 +231,12 @@ def read_features(folder: Path) -> dict[str, str]:
     """feats.scp with absolute paths, or nothing (and a word on it) where features come from commands.
 
     Raises:
-        SdpnError: some are neither whole matrices of archives nor ranges of their rows.
+        SdpnError: a line is of another form than `feats_scp.read_feats_scp` reads.
     """
-    table = read_table(folder / "feats.scp")
-    if any(value.endswith("|") for value in table.values()):
-        say(f"  {folder}/feats.scp names commands, so features are made anew")
+    path = folder / "feats.scp"
+    if any(text.endswith("|") for text in read_table(path, "list of features").values()):
+        say(f"  {path} names commands, so features are made anew")
         return {}
-    found = {id: PLACE.fullmatch(value) for id, value in table.items()}
-    others = [id for id, match in found.items() if not match or match["columns"] not in ALL_COLUMNS]
-    if others:
-        raise SdpnError(
-            f"{folder}/feats.scp: {len(others)} lines are not `utterance path:offset` or that with a range of rows, "
-            f"e.g. '{others[0]} {table[others[0]][:80]}': write the features out with Kaldi's copy-feats"
-        )
-    base = base_of((match["path"] for match in found.values()), folder) or Path.cwd()
-    return {id: os.path.normpath(base / value) for id, value in table.items()}
+    parts = read_feats_scp(path)
+    base = base_of((part.path for part in parts.values()), folder) or Path.cwd()
+    return {id: str(part._replace(path=os.path.normpath(base / part.path))) for id, part in parts.items()}

@@ -11,9 +11,10 @@ from typing import Any
 
 import soundfile
 
-from sdpn.corpus.kaldi_dir import read_features, read_table
+from sdpn.corpus.kaldi_dir import read_features
 from sdpn.errors import SdpnError
 from sdpn.files import write_text
+from sdpn.tables import read_map
 
 FILES = ("wav.scp", "segments", "utt2spk", "spk2utt", "utt2dur", "reco2dur", "spk2gender", "feats.scp")
 _MARK = ".exported"  # tells what was exported from what somebody made
@@ -96,7 +97,7 @@ def _speakers(set_dir: Path, cuts: list[dict], oracle: bool) -> dict[str, str]:
     path = set_dir / ("utt2spk.oracle" if oracle else "utt2spk")
     if oracle and not path.is_file():
         raise SdpnError(f"{path} is missing: the corpus has no labels, or this is not its training set")
-    known = read_table(path) if path.is_file() else {}
+    known = read_map(path, "table of speakers", optional=True)
     return {cut["id"]: known.get(cut["id"], cut["id"]) for cut in cuts}
 
 

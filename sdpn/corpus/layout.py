@@ -75,9 +75,11 @@ class Corpus:
         held = Corpus.read(data_dir)
         if held.name != name:
             differs = f"the corpus '{held.name}'"
-        elif held.options != options:
-            keys = sorted(held.options.keys() | options.keys())
-            changed = [key for key in keys if held.options.get(key) != options.get(key)]
+        elif changed := [
+            key
+            for key in sorted(held.options.keys() | options.keys())
+            if held.options.get(key) != options.get(key)  # an option that an older version did not have is None
+        ]:
             differs = "the same corpus with " + ", ".join(f"{key} {held.options.get(key)}" for key in changed)
         else:
             return

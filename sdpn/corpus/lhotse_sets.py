@@ -14,12 +14,12 @@ from sdpn.audio.decoders import ffmpeg
 from sdpn.audio.headers import Header
 from sdpn.audio.read import is_ffmpegs
 from sdpn.console import Progress
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, digest
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
+from sdpn.utterance import Utterance
 
 if TYPE_CHECKING:
     from lhotse import Recording
@@ -28,7 +28,7 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".yaml", ".yaml.gz")
 
 
 @dataclass(frozen=True)
-class Utterance:
+class Listed:
     """One supervision, or one cut, of a manifest; `channel` is as `Manifests.read` says."""
 
     id: str
@@ -54,7 +54,7 @@ class Manifests:
 
     path: Path
     recordings: dict[str, tuple[Source, int, int]]
-    utterances: list[Utterance]
+    utterances: list[Listed]
     skipped: list[Skipped]
 
     @staticmethod
@@ -74,7 +74,7 @@ class Manifests:
                 commands that may not be run.
         """
         found: dict[str, tuple[Source, int, int]] = {}
-        utterances: list[Utterance] = []
+        utterances: list[Listed] = []
         skipped: list[Skipped] = []
         seen: set[str] = set()
         for recording, utterance in _pairs(path, audio):
@@ -104,7 +104,7 @@ class Manifests:
         sources = {id: source for id, (source, _, _) in self.recordings.items()}
         return digest(fingerprint_sources(sources), [vars(utterance) for utterance in self.utterances])
 
-    def entries(self, run: Callable, cache: Path) -> tuple[list[Entry], list[Skipped]]:
+    def entries(self, run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
         """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`.
 
         A manifest's word for a length is not taken: the header of the file has it. They differ where ffmpeg reads the
@@ -121,26 +121,27 @@ class Manifests:
                 skipped.append(Skipped(utterance.id, reason))
                 continue
             whole = utterance.start == 0 and abs(utterance.duration - samples / rate) < 0.5 / rate
-            end = min(utterance.start + utterance.duration, header.num_samples / header.sampling_rate)
-            entries.append(
-                Entry(
-                    utterance.id,
-                    source.place,
-                    *header,
-                    utterance.speaker,
-                    utterance.session,
-                    utterance.gender,
-                    recording=None if whole and utterance.recording == utterance.id else utterance.recording,
-                    start=utterance.start,
-                    end=None if whole else end,
-                    command=source.command,
-                    channel=utterance.channel,
-                )
-            )
+            found = Utterance(
+                utterance.id,
+                source.place,
+                *header,
+                utterance.speaker,
+                utterance.session,
+                utterance.gender,
+                recording=None if whole and utterance.recording == utterance.id else utterance.recording,
+                start=utterance.start,
+                duration=None if whole else utterance.duration,
+                kind=source.kind,
+                channel=utterance.channel,
+            ).within_recording()
+            if isinstance(found, Reason):
+                skipped.append(Skipped(utterance.id, found))
+            else:
+                entries.append(found)
         return entries, skipped
 
 
-def _misfit(source: Source, said: tuple[int, int], header: Header, utterance: Utterance) -> Reason | None:
+def _misfit(source: Source, said: tuple[int, int], header: Header, utterance: Listed) -> Reason | None:
     """Why an utterance of the file that there is cannot be used; the manifest has `said` its rate (Hz) and samples."""
     rate, samples = said
     differ = abs(samples - header.num_samples)
@@ -150,13 +151,10 @@ def _misfit(source: Source, said: tuple[int, int], header: Header, utterance: Ut
         return Reason("the manifest lies", f"{samples} samples at {rate} Hz where there are {there}")
     if utterance.channel is not None and utterance.channel >= header.num_channels:
         return Reason("the manifest lies", f"it has more channels than the file, which has {header.num_channels}")
-    length = header.num_samples / rate
-    if utterance.start >= length:
-        return Reason("it begins behind the end of its recording", f"at {utterance.start:g} of {length:g} s")
     return None
 
 
-def _refusal(recording: "Recording | None", utterance: Utterance) -> Reason | None:
+def _refusal(recording: "Recording | None", utterance: Listed) -> Reason | None:
     """Why an utterance of a manifest cannot be used; None where it can."""
     if recording is None:
         return Reason("it has no recording of its own, but is a mixture or features alone")
@@ -182,7 +180,7 @@ def _wanted(recording: "Recording", channel: int | list[int] | None) -> int | No
     return None if channel == recording.sources[0].channels and len(channel) > 1 else next(iter(channel), None)
 
 
-def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Utterance]]:
+def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Listed]]:
     """Every utterance with its recording, None where it has none."""
     shards = sorted(path.glob("cuts.*.jsonl*")) if path.is_dir() and list(path.glob("recording.*.tar*")) else []
     try:
@@ -251,11 +249,11 @@ def _open(path: Path, what: str) -> Any:
     return opened
 
 
-def _of_supervisions(recordings: Path, supervisions: Path | None) -> Iterator[tuple["Recording | None", Utterance]]:
+def _of_supervisions(recordings: Path, supervisions: Path | None) -> Iterator[tuple["Recording | None", Listed]]:
     by_id = {recording.id: recording for recording in _open(recordings, "recordings")}
     if supervisions is None:
         for recording in by_id.values():
-            yield recording, Utterance(recording.id, recording.id, 0.0, recording.duration, None, None, None, None)
+            yield recording, Listed(recording.id, recording.id, 0.0, recording.duration, None, None, None, None)
         return
     for segment in _open(supervisions, "supervisions"):
         if segment.recording_id not in by_id:
@@ -268,7 +266,7 @@ def _of_supervisions(recordings: Path, supervisions: Path | None) -> Iterator[tu
         )
 
 
-def _of_cut(cut: Any) -> tuple["Recording | None", Utterance]:
+def _of_cut(cut: Any) -> tuple["Recording | None", Listed]:
     """A cut and its recording; its speaker where all of it is one person's."""
     supervisions = list(getattr(cut, "supervisions", []))
     speakers = {segment.speaker for segment in supervisions}
@@ -278,10 +276,10 @@ def _of_cut(cut: Any) -> tuple["Recording | None", Utterance]:
     return recording, _utterance(cut.id, name, cut, known, getattr(cut, "channel", None))
 
 
-def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> Utterance:
+def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> Listed:
     custom = (known.custom or {}) if known is not None else {}
     gender = (known.gender or "")[:1].lower() if known is not None else ""
-    return Utterance(
+    return Listed(
         id,
         recording,
         max(0.0, getattr(part, "start", 0.0)),

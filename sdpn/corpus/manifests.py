@@ -2,78 +2,38 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sdpn.errors import SdpnError
-from sdpn.files import write_jsonl_gz
+from sdpn.files import read_jsonl_gz, write_jsonl_gz
+from sdpn.utterance import Utterance, in_order
+
+_REMEDY = "run stage 0 again"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One utterance of a set (or one clip), where its audio is, and what is known about it.
-
-    Attributes:
-        id: unique in the set; an utterance's starts with its speaker, as in Kaldi.
-        path: where the audio lies; for a command, the command whose output it is.
-        sampling_rate: Hz.
-        num_samples: per channel, of the whole file.
-        num_channels: 1 for mono.
-        speaker, session, gender: labels, None where the corpus does not know them; gender is "m" or "f".
-        recording: id of the recording that it is a part of; None where it is a whole one.
-        start, end: s, which part it is; an end of None is that of the recording.
-        command: whether `path` is a command.
-        channel: the one channel that it is said in, None where it is all of them.
-    """
-
-    id: str
-    path: str
-    sampling_rate: int
-    num_samples: int
-    num_channels: int = 1
-    speaker: str | None = None
-    session: str | None = None
-    gender: str | None = None
-    recording: str | None = None
-    start: float = 0.0
-    end: float | None = None
-    command: bool = False
-    channel: int | None = None
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return (self.num_samples / self.sampling_rate if self.end is None else self.end) - self.start
-
-
-def in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """Sorted by id as the C locale sorts (by UTF-8 bytes)."""
-    return sorted(entries, key=lambda entry: entry.id.encode())
-
-
-def refuse_equal_ids(entries: Iterable[Entry], where: str) -> None:
+def refuse_equal_ids(entries: Iterable[Utterance], where: str) -> None:
     """Make sure that every utterance has an id of its own.
 
     Raises:
         SdpnError: two have one id; the sentence counts them and names the two places of the first.
     """
     places: dict[str, str] = {}
-    twice: list[Entry] = []
+    twice: list[Utterance] = []
     for entry in entries:
         if entry.id in places:
             twice.append(entry)
         else:
-            places[entry.id] = entry.path
+            places[entry.id] = entry.source
     if twice:
         entry, first = twice[0], places[twice[0].id]
         raise SdpnError(
-            f"{where}: {len(twice)} ids are used twice, e.g. {entry.id} for {first} and for {entry.path}: take one of "
-            "the two away, or name a folder that holds but one of them"
+            f"{where}: {len(twice)} ids are used twice, e.g. {entry.id} for {first} and for {entry.source}: take one "
+            "of the two away, or name a folder that holds but one of them"
         )
 
 
-def summary(entries: Iterable[Entry]) -> str:
+def summary(entries: Iterable[Utterance]) -> str:
     """E.g. "200 speakers, 1800 utterances, 1.58 h"; no speakers where there are no labels."""
     entries = list(entries)
     speakers = {entry.speaker for entry in entries} - {None}
@@ -82,7 +42,7 @@ def summary(entries: Iterable[Entry]) -> str:
     return f"{labels}{len(entries)} utterances, {hours:.2f} h"
 
 
-def write_set(set_dir: str | Path, entries: Iterable[Entry], speech: bool = True) -> list[Path]:
+def write_set(set_dir: str | Path, entries: Iterable[Utterance], speech: bool = True) -> list[Path]:
     """Write `recordings.jsonl.gz` and, for speech, `supervisions.jsonl.gz` into `set_dir`; return their paths.
 
     A supervision of a whole recording has its id; the session stands in `custom`. Lhotse reads both with
@@ -96,40 +56,63 @@ def write_set(set_dir: str | Path, entries: Iterable[Entry], speech: bool = True
     write_jsonl_gz(recordings, _recordings(entries))
     if not speech:
         return [recordings]
-    write_jsonl_gz(supervisions, map(_supervision, entries))
+    write_jsonl_gz(supervisions, (utterance.supervision_entry() for utterance in entries))
     return [recordings, supervisions]
 
 
-def _recordings(entries: list[Entry]) -> Iterator[dict[str, Any]]:
-    """Every recording once, sorted by id: the entries are where each is a whole recording."""
-    if any(entry.recording is not None for entry in entries):
-        by_id = {entry.recording or entry.id: entry for entry in entries}
-        entries = [by_id[id] for id in sorted(by_id, key=str.encode)]
-    for entry in entries:
-        channels = list(range(entry.num_channels))
-        source = entry.path if entry.command else os.path.abspath(entry.path)
-        yield {
-            "id": entry.recording or entry.id,
-            "sources": [{"type": "command" if entry.command else "file", "channels": channels, "source": source}],
-            "sampling_rate": entry.sampling_rate,
-            "num_samples": entry.num_samples,
-            "duration": entry.num_samples / entry.sampling_rate,
-            "channel_ids": channels,
-        }
+def _recordings(utterances: list[Utterance]) -> Iterator[dict[str, Any]]:
+    """Every recording once, sorted by id: the utterances are where each is a whole recording."""
+    if any(utterance.recording is not None for utterance in utterances):
+        by_id = {utterance.recording_id: utterance for utterance in utterances}
+        utterances = [by_id[id] for id in sorted(by_id, key=str.encode)]
+    for utterance in utterances:
+        entry = utterance.recording_entry()
+        for source in entry["sources"]:
+            if source["type"] == "file":
+                source["source"] = os.path.abspath(source["source"])
+        yield entry
 
 
-def _supervision(entry: Entry) -> dict[str, Any]:
-    channel = entry.channel
-    if channel is None:
-        channel = 0 if entry.num_channels == 1 else list(range(entry.num_channels))
-    supervision: dict[str, Any] = {
-        "id": entry.id,
-        "recording_id": entry.recording or entry.id,
-        "start": entry.start,
-        "duration": round(entry.duration, 8),
-        "channel": channel,
-        "speaker": entry.speaker,
-        "gender": entry.gender,
-        "custom": None if entry.session is None else {"session": entry.session},
-    }
-    return {key: value for key, value in supervision.items() if value is not None}
+def read_set(set_dir: Path) -> Iterator[Utterance]:
+    """Read every utterance of a set, sorted by id; a set without supervisions has its recordings whole.
+
+    Raises:
+        SdpnError: the manifests are damaged or do not fit together.
+    """
+    recordings: dict[str, Utterance] = {}
+    for entry in read_jsonl_gz(set_dir / "recordings.jsonl.gz", _REMEDY):
+        if entry["id"] in recordings:
+            raise SdpnError(f"{set_dir}/recordings.jsonl.gz: two recordings have the id {entry['id']}")
+        recordings[entry["id"]] = Utterance.of_recording(entry)
+    supervisions = set_dir / "supervisions.jsonl.gz"
+    if not supervisions.exists():
+        yield from in_order(recordings.values())
+        return
+    last = None
+    for entry in _sorted_by_id(supervisions):
+        if entry["id"] == last:
+            raise SdpnError(f"{supervisions}: two utterances have the id {entry['id']}")
+        last = entry["id"]
+        recording = recordings.get(entry["recording_id"])
+        if recording is None:
+            raise SdpnError(
+                f"{supervisions}: {entry['id']} names the recording {entry['recording_id']}, which is missing"
+            )
+        yield recording.supervised(entry)
+
+
+def _sorted_by_id(path: Path) -> Iterator[dict[str, Any]]:
+    """The entries sorted by id: as they come where they are, which stage 0 sees to."""
+    last = b""
+    for entry in read_jsonl_gz(path, _REMEDY):
+        if entry["id"].encode() < last:
+            yield from sorted(read_jsonl_gz(path, _REMEDY), key=lambda entry: entry["id"].encode())
+            return
+        last = entry["id"].encode()
+    yield from read_jsonl_gz(path, _REMEDY)
+
+
+def read_speakers(set_dir: Path) -> set[str | None]:
+    """Read who speaks in a set; None among them where an utterance has no label."""
+    path = set_dir / "supervisions.jsonl.gz"
+    return {entry.get("speaker") for entry in read_jsonl_gz(path, _REMEDY)} if path.exists() else set()

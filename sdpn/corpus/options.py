@@ -39,6 +39,13 @@ def trial_options(command: Callable) -> Callable:
     return click.option("--trials", type=path, help="`enroll test target|nontarget` or `1 enroll test` lines")(command)
 
 
+def share_option(where: str) -> Callable:
+    """A decorator: the option for how much of a labelled set is evaluated, in the case that `where` names."""
+    share = click.FloatRange(0, 1, max_open=True)
+    help = f"of the speakers, held out as set eval {where}; 0: all are trained on"
+    return click.option("--eval-share", default=0.2, type=share, help=help)
+
+
 def download_options(what: str) -> Callable:
     """A decorator: the options for fetching `what`, MUSAN and RIRS_NOISES."""
 
@@ -57,13 +64,10 @@ def set_options(what: str) -> Callable:
     """A decorator: the options for sets that the user has made, each `what`."""
 
     def decorate(command: Callable) -> Callable:
-        share = click.FloatRange(0, 1, min_open=True, max_open=True)
         command = click.option("--allow-pipes", is_flag=True, help="run the commands that stand in the place of files")(
             command
         )
-        command = click.option(
-            "--eval-share", default=0.2, type=share, help="of the training speakers, where --eval is not given"
-        )(command)
+        command = share_option("where --eval is not given")(command)
         command = trial_options(command)
         command = click.option("--eval", "eval", help=f"evaluation sets, separated by commas: {what}")(command)
         return click.option("--train", required=True, type=click.Path(path_type=Path), help=f"training set: {what}")(

@@ -30,6 +30,11 @@ class Source(NamedTuple):
     place: str
     command: bool = False
 
+    @property
+    def kind(self) -> str:
+        """As `Utterance.kind` has it."""
+        return "command" if self.command else "file"
+
 
 def base_of(names: Iterable[str], folder: Path) -> Path | None:
     """The folder that the relative paths among `names`, which stand in a list in `folder`, are relative to.

@@ -9,7 +9,6 @@ from typing import Any
 from sdpn.console import say
 from sdpn.corpus.clips import ClipSource, fingerprint_clips, make_clips
 from sdpn.corpus.folder import choose_speakers, hold_out
-from sdpn.corpus.manifests import Entry
 from sdpn.corpus.options import distinguishing
 from sdpn.corpus.writer import CACHE, Prepared, prepare_once, write_corpus
 from sdpn.errors import SdpnError
@@ -26,6 +25,7 @@ from sdpn.trials.lists import (
     refuse_one_kind,
     refuse_unknown,
 )
+from sdpn.utterance import Utterance
 
 
 def prepare(
@@ -63,8 +63,12 @@ def prepare(
 
 def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
     train = prepared.speech["train"]
-    if any(entry.speaker is None for entry in train):
-        raise SdpnError("--dev-speakers holds out training speakers, but the training set has no speaker labels")
+    unlabelled = sum(entry.speaker is None for entry in train)
+    if unlabelled:
+        raise SdpnError(
+            f"--dev-speakers holds out training speakers, but {unlabelled} of the {len(train)} utterances of the "
+            "training set have no speaker label"
+        )
     skipped = prepared.skipped.get("train", ())
     chosen = _choose(train, options["dev_speakers"], options["seed"], "the training set", skipped)
     stay, dev = hold_out(train, chosen)
@@ -80,16 +84,18 @@ def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
     )
 
 
-def _choose(entries: list[Entry], count: int, seed: int, where: str, skipped: Sequence[Skipped]) -> set[str]:
+def _choose(
+    entries: list[Utterance], count: int, seed: int, where: str, skipped: Sequence[Skipped], way_out: str = ""
+) -> set[str]:
     """See `choose_speakers`; where that is impossible, what was left out is told, since it may be why."""
     _refuse_none(entries, where, skipped)
     try:
         return choose_speakers(entries, count, seed, where)
     except SdpnError as error:
-        raise SdpnError(f"{error}{_left_out(skipped)}") from None
+        raise SdpnError(f"{error}{way_out}{_left_out(skipped)}") from None
 
 
-def _refuse_none(entries: list[Entry], where: str, skipped: Sequence[Skipped]) -> None:
+def _refuse_none(entries: list[Utterance], where: str, skipped: Sequence[Skipped]) -> None:
     """Make sure that there are utterances.
 
     Raises:
@@ -109,25 +115,41 @@ def _left_out(skipped: Sequence[Skipped]) -> str:
 
 
 def split_speakers(
-    train: list[Entry],
+    train: list[Utterance],
     ids: Mapping[str, str],
     given: "GivenTrials",
     options: Mapping[str, Any],
     where: str,
     skipped: Sequence[Skipped] = (),
-) -> dict[str, list[Entry]]:
+) -> dict[str, list[Utterance]]:
     """Sets `train` and `eval` of one set: the speakers that the trials name are evaluated, or else a share of all.
+
+    A set without labels is `train` alone, and so is one of which the share to be evaluated is 0.
 
     Args:
         ids: utterance ids by the names that a trial list may use.
         skipped: what was left out of the set, to be told where it is too small.
 
     Raises:
-        SdpnError: there are no utterances, no labels, or too few speakers, or too few that the trials do not name.
+        SdpnError: there are no utterances, a part of them alone has labels, there are too few speakers, or too few that
+            the trials do not name, or there are trials where nothing is evaluated.
     """
     _refuse_none(train, where, skipped)
-    if any(entry.speaker is None for entry in train):
-        raise SdpnError(f"{where}: it has no speaker labels to split it by: give an evaluation set, too")
+    labelled = sum(entry.speaker is not None for entry in train)
+    if not labelled or not options["eval_share"]:
+        why = "it has no speaker labels" if not labelled else "--eval-share is 0"
+        if given.trials:
+            raise SdpnError(
+                f"{given.path}: there is no evaluation set that these trials can be of: {where} is all trained on, "
+                f"since {why}: give an evaluation set, too, or no trials"
+            )
+        say(f"  {where}: {why}, so all of it is trained on")
+        return {"train": train}
+    if labelled < len(train):
+        raise SdpnError(
+            f"{where}: {len(train) - labelled} of {len(train)} utterances have no speaker label to split it by: give "
+            "an evaluation set, label them, or train on all of it with --eval-share 0"
+        )
     speakers = {entry.id: entry.speaker for entry in train}
     named = {speakers[ids[name]] for name in given.names if name in ids}
     everyone = set(speakers.values())
@@ -137,8 +159,9 @@ def split_speakers(
             f"{where}: {given.path} names {len(named)} of its {len(everyone)} speakers, who are evaluated: at least "
             f"two others are needed to train on{_left_out(skipped)}"
         )
-    chosen = named or _choose(train, count, options["seed"], where, skipped)
-    return dict(zip(("train", "eval"), hold_out(train, chosen), strict=True))
+    if not named:
+        named = _choose(train, count, options["seed"], where, skipped, "; --eval-share 0 trains on all of it")
+    return dict(zip(("train", "eval"), hold_out(train, named), strict=True))
 
 
 @dataclass(frozen=True)
@@ -191,7 +214,7 @@ class GivenTrials:
 def trials_of(
     given: GivenTrials,
     ids: Mapping[str, Mapping[str, str]],
-    speech: Mapping[str, list[Entry]],
+    speech: Mapping[str, list[Utterance]],
     data: Path,
     seed: int,
     skipped: Mapping[str, list[Skipped]] | None = None,
@@ -230,7 +253,7 @@ def trials_of(
     return sets
 
 
-def generate(name: str, entries: list[Entry], seed: int) -> list[Trial]:
+def generate(name: str, entries: list[Utterance], seed: int) -> list[Trial]:
     """Trials made from the labels of an evaluation set.
 
     Raises:
@@ -238,8 +261,11 @@ def generate(name: str, entries: list[Entry], seed: int) -> list[Trial]:
     """
     if not entries:
         raise SdpnError(f"{name}: there is no usable utterance in it")
-    if any(entry.speaker is None for entry in entries):
-        raise SdpnError(f"{name}: it has no speaker labels to make trials of: give --trials")
+    unlabelled = sum(entry.speaker is None for entry in entries)
+    if unlabelled:
+        raise SdpnError(
+            f"{name}: {unlabelled} of {len(entries)} utterances have no speaker label to make trials of: give --trials"
+        )
     sessions = defaultdict(set)
     for entry in entries:
         sessions[entry.speaker].add(entry.session)

@@ -8,9 +8,9 @@ import numpy as np
 
 from sdpn.audio.files import write_flac
 from sdpn.console import Progress
-from sdpn.corpus.manifests import Entry, in_order
 from sdpn.errors import SdpnError
 from sdpn.files import digest, file_digest
+from sdpn.utterance import Utterance, in_order
 
 RATE = 16000
 KINDS = ("noise", "music", "rir")
@@ -141,13 +141,13 @@ def installed(*packages: str) -> dict[str, str]:
     return versions
 
 
-def make_clips(folder: Path, kinds: Iterable[str], seed: int, run: Callable) -> dict[str, list[Entry]]:
+def make_clips(folder: Path, kinds: Iterable[str], seed: int, run: Callable) -> dict[str, list[Utterance]]:
     """Write the clips of `kinds` (of `KINDS`) as `folder/<kind>/*.flac`; return the entries of each kind.
 
     The same seed gives the same bytes, however `run` spreads the jobs (e.g. `partial(run_jobs, nj=4)`).
     """
     jobs = [(folder / kind, kind, number, seed) for kind in kinds for number in range(_COUNTS[kind])]
-    entries: dict[str, list[Entry]] = {kind: [] for kind in kinds}
+    entries: dict[str, list[Utterance]] = {kind: [] for kind in kinds}
     with Progress("synthetic noises, music and rooms", len(jobs), "clips") as progress:
         for kind, entry in run(write_clip, jobs):
             entries[kind].append(entry)
@@ -155,7 +155,7 @@ def make_clips(folder: Path, kinds: Iterable[str], seed: int, run: Callable) -> 
     return {kind: in_order(own) for kind, own in entries.items()}
 
 
-def write_clip(folder: Path, kind: str, number: int, seed: int) -> tuple[str, Entry]:
+def write_clip(folder: Path, kind: str, number: int, seed: int) -> tuple[str, Utterance]:
     """Write one synthetic clip; its samples depend on (kind, number, seed) alone. Return the kind and the entry."""
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
     if kind == "rir":
@@ -167,4 +167,4 @@ def write_clip(folder: Path, kind: str, number: int, seed: int) -> tuple[str, En
     name = f"{kind}-{number + 1:03d}"
     path = folder / f"{name}.flac"
     write_flac(path, 0.9 * samples / np.abs(samples).max(), RATE)
-    return kind, Entry(id=name, path=str(path), sampling_rate=RATE, num_samples=len(samples))
+    return kind, Utterance(id=name, source=str(path), sampling_rate=RATE, length=len(samples))

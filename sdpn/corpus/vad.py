@@ -14,14 +14,15 @@ from sdpn.audio.vad import decide
 from sdpn.config import to_dict
 from sdpn.console import Progress
 from sdpn.corpus.config import CutsConfig
-from sdpn.corpus.cuts import segments
+from sdpn.corpus.manifests import read_set
 from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, write_text
 from sdpn.reasons import Reason
+from sdpn.utterance import Utterance
 
 _UTTERANCES_PER_JOB = 500
 _UNREADABLE = "its audio cannot be read"
-_FORMAT = 2  # of the spans that are kept
+_FORMAT = 3  # of the spans that are kept
 _HOP = 0.005  # s; a frame is 5 hops (25 ms), the next one begins 2 hops later (10 ms)
 
 
@@ -69,15 +70,15 @@ def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) 
     """
     settings = digest({key: value for key, value in to_dict(config).items() if key.startswith(("vad_", "channel"))})
     with exclusive(folder):
-        pairs = list(segments(folder))
-        for _, recording in pairs:
-            for source in recording["sources"]:
-                if source["type"] == "command":
-                    pipes.refuse_unless_allowed(source["source"])
-        parts = [pairs[first : first + _UTTERANCES_PER_JOB] for first in range(0, len(pairs), _UTTERANCES_PER_JOB)]
+        utterances = list(read_set(folder))
+        for utterance in utterances:
+            for command in utterance.sources("command"):
+                pipes.refuse_unless_allowed(command)
+        firsts = range(0, len(utterances), _UTTERANCES_PER_JOB)
+        parts = [utterances[first : first + _UTTERANCES_PER_JOB] for first in firsts]
         jobs = [(number, part, folder / "vad", settings, config) for number, part in enumerate(parts)]
         spans: dict[int, dict] = {}
-        with Progress(f"speech in {folder.name}", len(pairs), "utterances") as progress:
+        with Progress(f"speech in {folder.name}", len(utterances), "utterances") as progress:
             for number, found in run(_find_some, jobs):
                 spans[number] = found
                 progress.advance(len(found))
@@ -89,12 +90,10 @@ def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) 
 
 
 def _find_some(
-    number: int, pairs: Sequence[tuple[dict, dict]], cache: Path, settings: str, config: CutsConfig
+    number: int, utterances: Sequence[Utterance], cache: Path, settings: str, config: CutsConfig
 ) -> tuple[int, dict[str, Any]]:
-    stamp, kept = (
-        digest(_FORMAT, settings, pairs, [_stamp(recording) for _, recording in pairs]),
-        cache / f"{number}.json",
-    )
+    inputs = [[utterance.identity(), *map(_stamp, utterance.sources())] for utterance in utterances]
+    stamp, kept = digest(_FORMAT, settings, inputs), cache / f"{number}.json"
     spans: dict[str, Any] = {}
     try:
         known = json.loads(kept.read_text(encoding="utf-8"))
@@ -102,40 +101,40 @@ def _find_some(
             spans = known["spans"]
     except (FileNotFoundError, ValueError, KeyError):
         pass
-    wanted = [pair for pair in pairs if spans.get(pair[0]["id"], [_UNREADABLE])[0] == _UNREADABLE]
+    wanted = [utterance for utterance in utterances if spans.get(utterance.id, [_UNREADABLE])[0] == _UNREADABLE]
     if not wanted:
         return number, spans
-    for segment, recording in wanted:
+    for utterance in wanted:
         try:
-            spans[segment["id"]] = _span_of(segment, recording, config) or Reason("no speech is heard in it")
+            spans[utterance.id] = _span_of(utterance, config) or Reason("no speech is heard in it")
         except SdpnError as error:
-            spans[segment["id"]] = Reason(_UNREADABLE, str(error))
+            spans[utterance.id] = Reason(_UNREADABLE, str(error))
     write_text(kept, json.dumps({"inputs": stamp, "spans": spans}, ensure_ascii=False))
     return number, spans
 
 
-def _stamp(recording: dict) -> list[int]:
-    """Size and time of the file; empty for a command, and where there is none."""
+def _stamp(path: str) -> list[int]:
+    """Size and time of a file; empty where there is none."""
     try:
-        status = os.stat(recording["sources"][0]["source"])
+        status = os.stat(path)
     except OSError:
         return []
     return [status.st_size, status.st_mtime_ns]
 
 
-def _span_of(segment: dict, recording: dict, config: CutsConfig) -> tuple[float, float] | None:
-    rate = recording["sampling_rate"]
-    channels = segment["channel"] if isinstance(segment["channel"], list) else [segment["channel"]]
-    channel = channels[min(config.channel, len(channels) - 1)]
-    first, last = round(segment["start"] * rate), round((segment["start"] + segment["duration"]) * rate)
+def _span_of(utterance: Utterance, config: CutsConfig) -> tuple[float, float] | None:
+    """Begin and end (s) of the speech in an utterance, from its start; None where there is none."""
+    rate = utterance.sampling_rate
+    channel = utterance.channels[min(config.channel, len(utterance.channels) - 1)]
+    first, last = round(utterance.start * rate), round((utterance.start + utterance.duration) * rate)
 
     def wanted() -> Iterable[np.ndarray]:
-        place = 0
-        for block in read_blocks(recording["sources"][0]):
-            part = block[max(0, first - place) : max(0, last - place), min(channel, block.shape[1] - 1)]
-            place += len(block)
+        offset = 0
+        for block in read_blocks({"type": utterance.kind, "source": utterance.source}):
+            part = block[max(0, first - offset) : max(0, last - offset), min(channel, block.shape[1] - 1)]
+            offset += len(block)
             if len(part):
                 yield part
 
     span = speech_span(wanted(), rate, config)
-    return span and (span[0], min(span[1], segment["duration"]))
+    return span and (span[0], min(span[1], utterance.duration))

@@ -8,7 +8,6 @@ from typing import Any
 from sdpn.console import say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import (
-    Entry,
     refuse_equal_ids,
     summary,
     write_set,
@@ -18,6 +17,7 @@ from sdpn.files import digest, exclusive, remove_partial, write_text
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, refuse_many_skipped, write_skipped
 from sdpn.trials.lists import TrialSet, some
+from sdpn.utterance import Utterance
 
 # Work that a rerun may use again; it is no result
 CACHE = "headers"
@@ -37,9 +37,9 @@ class Prepared:
         max_skipped: the share of a set that may be left out; more is an error.
     """
 
-    speech: dict[str, list[Entry]]
+    speech: dict[str, list[Utterance]]
     trials: dict[str, TrialSet]
-    clips: dict[str, list[Entry]]
+    clips: dict[str, list[Utterance]]
     skipped: dict[str, list[Skipped]] = field(default_factory=dict)
     features: dict[str, dict[str, str]] = field(default_factory=dict)
     max_skipped: float = 0.0
@@ -124,7 +124,7 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
     return [*written, corpus.write(data)]
 
 
-def _write_what_was_skipped(folder: Path, entries: list[Entry], prepared: Prepared) -> list[Path]:
+def _write_what_was_skipped(folder: Path, entries: list[Utterance], prepared: Prepared) -> list[Path]:
     """List what was left out of a set, and say how much for each reason."""
     listing, skipped = folder / "skipped_files.tsv", prepared.skipped.get(folder.name, [])
     listing.unlink(missing_ok=True)
@@ -159,17 +159,17 @@ def refuse_shared_speakers(speakers: dict[str, set[str | None]], data: Path) -> 
             )
 
 
-def refuse_shared_utterances(speech: dict[str, list[Entry]]) -> None:
+def refuse_shared_utterances(speech: dict[str, list[Utterance]]) -> None:
     """Make sure that no utterance is both trained on and evaluated, which labels do not tell where there are none.
 
     Raises:
         SdpnError: the training set and an evaluation set share utterances; the first is named.
     """
     for name in [name for name in speech if name != "train"]:
-        evaluated = {(entry.path, entry.start, entry.channel) for entry in speech[name]}
-        shared = [entry for entry in speech["train"] if (entry.path, entry.start, entry.channel) in evaluated]
+        evaluated = {(entry.source, entry.start, entry.channel) for entry in speech[name]}
+        shared = [entry for entry in speech["train"] if (entry.source, entry.start, entry.channel) in evaluated]
         if shared:
             raise SdpnError(
-                f"{len(shared)} utterances are both in train and in {name}, e.g. {shared[0].id} ({shared[0].path}): "
+                f"{len(shared)} utterances are both in train and in {name}, e.g. {shared[0].id} ({shared[0].source}): "
                 "take them out of one"
             )

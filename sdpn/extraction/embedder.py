@@ -13,7 +13,7 @@ import torch
 from sdpn.console import Progress
 from sdpn.errors import SdpnError
 from sdpn.extraction.extractor import Extractor, Held, windows_of
-from sdpn.features.audio import AudioCut, stream_samples
+from sdpn.features.audio import stream_samples, utterance_of_file
 from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import features_of
 from sdpn.features.storage import Matrix
@@ -86,7 +86,7 @@ class Embedder:
         frames = 0
         for path in paths:
             try:
-                matrix = self._features(stream_samples(AudioCut.of_file(path, self.sampling_rate)))
+                matrix = self._features(stream_samples(utterance_of_file(path, self.sampling_rate)))
                 if matrix.rows > self.extractor.max_frames:
                     waiting.append(Embedded(*self._vector(matrix)))
                 else:

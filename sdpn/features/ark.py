@@ -37,6 +37,18 @@ class MatrixHeader(NamedTuple):
         """Bytes of the values."""
         return stored_size(self.rows, self.bins, self.kind)
 
+    def to_bytes(self) -> bytes:
+        """Return the header as Kaldi writes it, from the "\0B" on."""
+        name = b"\0B" + next(name for name, kind in _KINDS.items() if kind == self.kind)
+        if self.kind in (0, 5):
+            return name + struct.pack("<bibi", 4, self.rows, 4, self.bins)
+        spread = self.step * STEPS.get(self.kind, 65535)
+        return (
+            name
+            + (b" " if self.kind in STEPS else b"")
+            + struct.pack("<ffii", self.minimum, spread, self.rows, self.bins)
+        )
+
 
 def parse_header(head: bytes) -> MatrixHeader | None:
     """Return what the first bytes of a matrix say, from its "\\0B" on; None where it is no binary matrix.

@@ -1,11 +1,8 @@
 """Samples of cuts, block by block, so that an utterance of hours needs no more memory than one of seconds."""
 
-import json
-import math
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,77 +14,28 @@ from sdpn.audio.headers import read_header
 from sdpn.audio.read import is_ffmpegs, read_blocks
 from sdpn.errors import SdpnError, UnusableError
 from sdpn.reasons import Reason
+from sdpn.utterance import Utterance, round_half_up, utterance_of
 
 _BLOCK_SECONDS = 30
 
 
-@dataclass(frozen=True, slots=True)
-class AudioCut:
-    """A single-channel Lhotse cut in the form of its manifest line, which takes little memory and no Lhotse to read.
+def utterance_of_file(path: str | Path, sampling_rate: int) -> Utterance:
+    """The first channel of a recording, from beginning to end, read at `sampling_rate` (Hz) whatever it has.
 
-    Attributes:
-        id: of the cut.
-        line: JSON, as in cuts.jsonl.gz.
+    Raises:
+        SdpnError: the file cannot be used; the sentence says why.
     """
-
-    id: str
-    line: bytes = field(repr=False)
-
-    @classmethod
-    def of(cls, cut: Any) -> "AudioCut":
-        """That of a Lhotse cut, or of anything else with an `id` and a `to_dict()`."""
-        return cut if isinstance(cut, cls) else cls(cut.id, json.dumps(cut.to_dict()).encode())
-
-    @classmethod
-    def of_file(cls, path: str | Path, sampling_rate: int) -> "AudioCut":
-        """The first channel of a recording, from beginning to end, read at `sampling_rate` (Hz) whatever it has.
-
-        Raises:
-            SdpnError: the file cannot be used; the sentence says why.
-        """
-        header = read_header(path)
-        if isinstance(header, Reason):
-            raise UnusableError(*header)
-        rate, samples, channels = header
-        resample = {"name": "Resample", "kwargs": {"source_sampling_rate": rate, "target_sampling_rate": sampling_rate}}
-        recording = {
-            "id": str(path),
-            "sources": [{"type": "file", "channels": list(range(channels)), "source": str(path)}],
-            "sampling_rate": sampling_rate,
-            "num_samples": round_half_up(samples * sampling_rate / rate),
-            "duration": samples / rate,
-            "channel_ids": list(range(channels)),
-            "transforms": [resample] if rate != sampling_rate else [],
-        }
-        cut = {"id": str(path), "start": 0.0, "duration": samples / rate, "channel": 0, "type": "MonoCut"}
-        return cls(str(path), json.dumps(cut | {"recording": recording}).encode())
-
-    def to_dict(self) -> dict:
-        """The manifest entry."""
-        return json.loads(self.line)
-
-    @property
-    def sampling_rate(self) -> int:
-        """Hz, after resampling where the recording asks for it."""
-        return self.to_dict()["recording"]["sampling_rate"]
-
-    @property
-    def num_samples(self) -> int:
-        """Samples in it at that rate."""
-        entry = self.to_dict()
-        return round_half_up(entry["duration"] * entry["recording"]["sampling_rate"])
-
-
-def round_half_up(number: float) -> int:
-    """The nearest whole number, as Lhotse turns seconds into samples."""
-    return math.floor(number + 0.5)
+    header = read_header(path)
+    if isinstance(header, Reason):
+        raise UnusableError(*header)
+    return Utterance(str(path), str(path), *header, channel=0).resampled(sampling_rate)
 
 
 def load_samples(cut: Any) -> np.ndarray:
     """The (n_samples,) float32 samples of a single-channel cut, resampled as its recording says.
 
     Args:
-        cut: an AudioCut, or a Lhotse cut.
+        cut: an Utterance, or a Lhotse cut.
 
     Raises:
         SdpnError: the file is missing, unreadable, of another rate or shorter than the manifest says, or empty.
@@ -103,46 +51,27 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     times as fast as through Lhotse, and in bounded memory, but for what a command writes. What else a cut may be (a
     URL, an augmented recording, several sources) Lhotse loads in one piece.
     """
-    cut = AudioCut.of(cut)
-    entry = cut.to_dict()
-    if entry["duration"] <= 0:
+    utterance = utterance_of(cut)
+    if utterance.duration <= 0:
         raise UnusableError("the audio is empty")
-    found = _plain_source(entry)
-    if found is None:
-        blocks = _through_lhotse(entry)
+    rate = utterance.source_rate or utterance.sampling_rate
+    if utterance.kind == "lhotse":
+        blocks = _through_lhotse(utterance)
     else:
-        read = _read_command if found[2] else _decode_file if _is_ffmpegs(found[0]) else _read_file
-        blocks = _resampled(read(entry, *found[:2]), found[1], entry["recording"]["sampling_rate"])
-    wanted = cut.num_samples
+        is_command = utterance.kind == "command"
+        read = _read_command if is_command else _decode_file if _is_ffmpegs(utterance.source) else _read_file
+        blocks = _resampled(read(utterance, rate), rate, utterance.sampling_rate)
+    wanted = utterance.num_samples
     count = 0
     for block in blocks:
         block = block[: wanted - count]  # a resampler may be one sample ahead
         count += len(block)
         if len(block):
             yield block
-    if 0 < wanted - count <= 2 and found is not None and found[1] != entry["recording"]["sampling_rate"]:
+    if 0 < wanted - count <= 2 and utterance.kind != "lhotse" and rate != utterance.sampling_rate:
         yield np.zeros(wanted - count, dtype=np.float32)  # ... or one behind
     elif count != wanted:
         raise UnusableError("the file was cut off, or has changed", f"{count} samples where the manifest says {wanted}")
-
-
-def _plain_source(entry: dict) -> tuple[str, int, bool] | None:
-    """The one file or command that a cut is read from, its sampling rate, and whether it is a command.
-
-    None where it takes more than reading it.
-    """
-    recording = entry["recording"]
-    sources = recording["sources"]
-    if entry.get("type") != "MonoCut" or len(sources) != 1 or sources[0]["type"] not in ("file", "command"):
-        return None
-    rate = recording["sampling_rate"]
-    for transform in recording.get("transforms") or []:
-        if not isinstance(transform, dict) or transform.get("name") != "Resample":
-            return None
-        rate = transform["kwargs"]["source_sampling_rate"]
-        if recording["transforms"][1:]:
-            return None
-    return sources[0]["source"], rate, sources[0]["type"] == "command"
 
 
 def _resampled(blocks: Iterator[np.ndarray], rate: int, wanted_rate: int) -> Iterator[np.ndarray]:
@@ -158,29 +87,28 @@ def _resampled(blocks: Iterator[np.ndarray], rate: int, wanted_rate: int) -> Ite
     yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
 
-def _extent(entry: dict, rate: int) -> tuple[int, int, int]:
-    """First and last sample of the cut in its file, and the column of its channel."""
-    first = round_half_up(entry["start"] * rate)
-    last = first + round_half_up(entry["duration"] * rate)
-    channels = entry["recording"]["sources"][0]["channels"]
-    if entry["channel"] not in channels:
-        raise UnusableError("its recording lacks the channel", str(entry["channel"]))
-    return first, last, channels.index(entry["channel"])
+def _extent(utterance: Utterance, rate: int) -> tuple[int, int]:
+    """First and last sample of an utterance in its source."""
+    if not 0 <= (utterance.channel or 0) < utterance.num_channels:
+        raise UnusableError("its recording lacks the channel", str(utterance.channel))
+    first = round_half_up(utterance.start * rate)
+    return first, first + round_half_up(utterance.duration * rate)
 
 
-def _column(block: np.ndarray, column: int, path: str) -> np.ndarray:
-    """One channel of (n_samples, n_channels) samples."""
+def _column(block: np.ndarray, utterance: Utterance, path: str) -> np.ndarray:
+    """The channel of an utterance in (n_samples, n_channels) samples."""
+    column = utterance.channel or 0
     if column >= block.shape[1]:
         detail = f"{path} has {block.shape[1]} channels where the manifest says more: run stage 0 again"
         raise UnusableError("its recording lacks the channel", detail)
     return np.ascontiguousarray(block[:, column])
 
 
-def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
+def _read_file(utterance: Utterance, rate: int) -> Iterator[np.ndarray]:
     """Blocks of the cut's channel, read by libsndfile."""
     import soundfile
 
-    first, last, column = _extent(entry, rate)
+    (first, last), path = _extent(utterance, rate), utterance.source
     try:
         with soundfile.SoundFile(path) as opened:
             if opened.samplerate != rate:
@@ -193,30 +121,30 @@ def _read_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
                 if not len(block):
                     return
                 first += len(block)
-                yield _column(block, column, path)
+                yield _column(block, utterance, path)
     except soundfile.LibsndfileError as error:
         raise UnusableError("the audio cannot be read", f"{path}: {_reason(path, error)}") from None
 
 
-def _read_command(entry: dict, command: str, rate: int) -> Iterator[np.ndarray]:
+def _read_command(utterance: Utterance, rate: int) -> Iterator[np.ndarray]:
     """The same of what a command writes, which knows no length, so that nothing can be sought in it."""
-    first, last, column = _extent(entry, rate)
+    first, last = _extent(utterance, rate)
     at = 0
-    for block in read_blocks(entry["recording"]["sources"][0], rate):
+    for block in read_blocks({"type": "command", "source": utterance.source}, rate):
         part = block[max(0, first - at) : last - at]
         at += len(block)
         if len(part):
-            yield _column(part, column, f"`{command[:100]}`")
+            yield _column(part, utterance, f"`{utterance.source[:100]}`")
         if at >= last:
             return
 
 
-def _decode_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
+def _decode_file(utterance: Utterance, rate: int) -> Iterator[np.ndarray]:
     """The same, decoded by ffmpeg from the file's start on: nobody knows how much before a place it wants to have seen.
 
     The windows and segments of a recording come one after another, so the decoding of the last one goes on.
     """
-    first, last, column = _extent(entry, rate)
+    (first, last), path = _extent(utterance, rate), utterance.source
     status = os.stat(path)
     key = (path, status.st_size, status.st_mtime_ns, rate)
     decoding = getattr(_decoded, "last", None)
@@ -224,9 +152,8 @@ def _decode_file(entry: dict, path: str, rate: int) -> Iterator[np.ndarray]:
     if decoding is None or decoding.key != key or decoding.at > first:
         decoding = _Decoding(key, ffmpeg.decode(path, rate))
     for part in decoding.read(first, last):
-        yield _column(part, column, path)
-    recording = entry["recording"]
-    if entry["start"] + entry["duration"] < recording["duration"] - 0.5 / rate:
+        yield _column(part, utterance, path)
+    if utterance.start + utterance.duration < utterance.recording_seconds - 0.5 / rate:
         _decoded.last = decoding
     else:
         decoding.finish()  # which is when it is known whether the file was whole
@@ -283,25 +210,14 @@ def _reason(path: str, error: Any) -> str:
     return error.error_string.rstrip(".")
 
 
-def commands_of(entry: Any) -> Iterator[str]:
-    """The commands in a manifest entry, wherever in it they stand, whose output Lhotse would take for audio."""
-    if isinstance(entry, dict):
-        if entry.get("type") == "command" and "source" in entry:
-            yield entry["source"]
-        entry = list(entry.values())
-    if isinstance(entry, list):
-        for value in entry:
-            yield from commands_of(value)
-
-
-def _through_lhotse(entry: dict) -> Iterator[np.ndarray]:
+def _through_lhotse(utterance: Utterance) -> Iterator[np.ndarray]:
     """The whole cut, as Lhotse loads it."""
     from lhotse.serialization import deserialize_item
 
-    for command in commands_of(entry):
+    for command in utterance.sources("command"):
         pipes.refuse_unless_allowed(command)
     try:
-        samples = deserialize_item(entry).load_audio()
+        samples = deserialize_item(utterance.cut_entry()).load_audio()
     except Exception as error:  # Lhotse wraps whatever its audio back-ends raise
         reason = " ".join(str(error).split())
         raise UnusableError("the audio cannot be read", reason[:200]) from None

@@ -1,7 +1,7 @@
 """Filling a feature cache: items in, shards of feature files and one index out; resumable at any moment."""
 
 import dataclasses
-import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,7 +15,7 @@ from sdpn.console import Progress, say, warn
 from sdpn.errors import MissingToolError, OutsideError, SdpnError, UnusableError, reason_of
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
-from sdpn.features.frontend import Utterance, features_of
+from sdpn.features.frontend import Features, features_of
 from sdpn.features.index import FeatureIndex
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, WRITERS, Extent
@@ -32,12 +32,17 @@ _MOST_SHARDS = 500  # every file of a cache is one that a training holds open
 
 
 class Item(Protocol):
-    """What becomes one utterance of the cache: a cut, or anything with an id and a length."""
+    """What becomes one utterance of the cache: see `Utterance`."""
 
     id: str
     num_samples: int
+    is_resampled: bool
 
-    def to_dict(self) -> dict: ...
+    def identity(self) -> Any:
+        """All that its samples depend on but the content of its files, for JSON."""
+
+    def sources(self) -> Iterable[str]:
+        """The files that it is made from."""
 
 
 Load = Callable[[Any], np.ndarray | Iterable[np.ndarray]]
@@ -144,7 +149,7 @@ def make_shard(shard: Shard) -> int:
 
 
 def write_shard(
-    shard: Shard, num_frames: Callable[[int], int], results: Iterable[tuple[Item, Utterance | SdpnError]]
+    shard: Shard, num_frames: Callable[[int], int], results: Iterable[tuple[Item, Features | SdpnError]]
 ) -> int:
     """Write the features of a shard's items, in their order, and its done-file; return the number of items.
 
@@ -173,7 +178,7 @@ def write_shard(
     return len(shard.items)
 
 
-def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Utterance | SdpnError:
+def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Features | SdpnError:
     try:
         return features_of(checked_blocks(shard.load(item), item), fbank, shard.path.parent)
     except MissingToolError:
@@ -212,37 +217,23 @@ def _plan(directory: Path, items: Sequence[Item], load: Load, config: FbankConfi
         part = items[first : first + size]
         name = f"feats.{number:04d}"
         path = directory / f"{name}.{SUFFIXES[config.feats_type]}"
-        text = json.dumps([describe(item) for item in part], sort_keys=True, ensure_ascii=False).encode()
-        fingerprint = {"inputs": digest(text), **common, **_versions(text)}
+        fingerprint = {"inputs": digest([describe(item) for item in part]), **common, **_versions(part)}
         yield Shard(Work(directory, name, fingerprint), path, part, load, config)
 
 
-def _versions(described: bytes) -> dict[str, str]:
-    """The versions of what else the samples of some items go through, where they do; `described` is JSON."""
+def _versions(items: Iterable[Item]) -> dict[str, str]:
+    """The versions of what else the samples of some items go through, where they do."""
     found = {}
-    if any(f'{extension}"'.encode() in described for extension in ffmpeg.EXTENSIONS):
+    if any(os.path.splitext(path)[1].lower() in ffmpeg.EXTENSIONS for item in items for path in item.sources()):
         found["ffmpeg's version"] = ffmpeg.version()
-    if b'"Resample"' in described:
+    if any(item.is_resampled for item in items):
         found["soxr's version"] = version("soxr")
     return found
 
 
 def describe(item: Item) -> Any:
-    """All that tells an item from another: its manifest entry, and size and time of every file that it names."""
-    description = item.to_dict()
-    return [description, [_file_stamp(path) for path in _files_named(description)]]
-
-
-def _files_named(description: Any) -> Iterator[str]:
-    """The files of all Lhotse audio sources in a manifest entry, at any depth."""
-    if isinstance(description, dict):
-        if description.get("type") == "file" and "source" in description:
-            yield description["source"]
-        for part in description.values():
-            yield from _files_named(part)
-    elif isinstance(description, list):
-        for part in description:
-            yield from _files_named(part)
+    """All that tells an item from another: its identity, and size and time of every file that it is made from."""
+    return [item.identity(), [_file_stamp(path) for path in item.sources()]]
 
 
 def _file_stamp(path: str) -> list[int]:

@@ -23,7 +23,7 @@ _BARELY = 1e-3  # above the floor, as a logarithm: rounding
 
 
 @dataclass(frozen=True)
-class Utterance:
+class Features:
     """The features of an utterance.
 
     Attributes:
@@ -82,7 +82,7 @@ class FrameStore:
         return _FRAMES_AT_ONCE if self._file else max(self._count, 1)
 
 
-def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> Utterance:
+def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> Features:
     """Compute what is cached of one utterance.
 
     Args:
@@ -98,7 +98,7 @@ def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> 
     return assemble(frames, samples, fbank.config, directory)
 
 
-def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, directory: Path) -> Utterance:
+def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, directory: Path) -> Features:
     """The utterance that consecutive frames make up; see `features_of`."""
     store = FrameStore(config.num_mel_bins, directory)
     energies, told, loudest = [], 0.0, -np.inf
@@ -115,7 +115,7 @@ def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, 
     speech = speech_frames(energy, config) if config.vad == "energy" else None
     if speech is not None and not speech.any():
         raise UnusableError("the voice activity detection finds no speech in it")
-    return Utterance(_normalized(store, speech, config), samples.mean_square * len(energy) / told, samples.notes())
+    return Features(_normalized(store, speech, config), samples.mean_square * len(energy) / told, samples.notes())
 
 
 class Samples:

@@ -11,7 +11,7 @@ from sdpn.errors import SdpnError
 from sdpn.features.cache import Item, Shard, checked_blocks, make_shard, write_shard
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank, Frames
-from sdpn.features.frontend import Samples, Utterance, assemble
+from sdpn.features.frontend import Features, Samples, assemble
 
 _SECONDS_AT_ONCE = 600
 _LONGEST_SECONDS = 1200  # a longer utterance goes block by block, on the CPU
@@ -87,7 +87,7 @@ def make_shard_on(shard: Shard, device: str, threads: int) -> int:
     return write_shard(shard, compute.fbank.num_frames, _results(shard, compute, threads))
 
 
-def _results(shard: Shard, compute: TorchFbank, threads: int) -> Iterator[tuple[Item, Utterance | SdpnError]]:
+def _results(shard: Shard, compute: TorchFbank, threads: int) -> Iterator[tuple[Item, Features | SdpnError]]:
     """The features of the items in their order; the next group is decoded while one is computed."""
     groups = _groups(shard)
     with ThreadPoolExecutor(threads) as pool:
@@ -127,7 +127,7 @@ def _decode(shard: Shard, item: Item, compute: TorchFbank) -> tuple[np.ndarray |
 
 def _computed(
     shard: Shard, compute: TorchFbank, group: list[Item], decoded: list[tuple[np.ndarray | SdpnError, Samples]]
-) -> Iterator[tuple[Item, Utterance | SdpnError]]:
+) -> Iterator[tuple[Item, Features | SdpnError]]:
     usable = [samples for samples, _ in decoded if not isinstance(samples, SdpnError)]
     frames = iter(compute(usable) if usable else [])
     for item, (samples, samples_seen) in zip(group, decoded, strict=True):

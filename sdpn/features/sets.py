@@ -1,26 +1,24 @@
 """The feature cache of a whole set: its cuts in, features and cuts_feats.jsonl.gz out."""
 
-import gzip
-import json
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from sdpn.audio import pipes
 from sdpn.errors import SdpnError
-from sdpn.features.audio import AudioCut, commands_of, stream_samples
+from sdpn.features.audio import stream_samples
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
 from sdpn.features.kaldi import index_scp
 from sdpn.features.manifest import with_features
-from sdpn.files import exclusive, file_digest, write_jsonl_gz
+from sdpn.files import exclusive, file_digest, read_jsonl_gz, write_jsonl_gz
 from sdpn.shards import Work
 from sdpn.skipped import count_reasons, read_skipped, refuse_many_skipped
+from sdpn.utterance import Utterance
 
 
-def read_cuts(directory: Path) -> list[AudioCut]:
+def read_cuts(directory: Path) -> list[Utterance]:
     """The cuts that stage 1 made of the set in `directory`, in their order.
 
     Raises:
@@ -37,20 +35,17 @@ def read_cuts(directory: Path) -> list[AudioCut]:
             raise SdpnError(f"{path} is not finished: run stage 1 again")
         if manifest.exists() and made.fingerprint.get(name) != file_digest(manifest):
             raise SdpnError(f"{manifest} has changed since {path} was made: run stage 1 again")
+    cuts = []
     try:
-        return list(_cuts(path))
-    except (EOFError, ValueError, KeyError, TypeError, zlib.error, gzip.BadGzipFile):
-        raise SdpnError(f"{path} is damaged: remove it and run stage 1 again") from None
-
-
-def _cuts(path: Path) -> Iterator[AudioCut]:
-    with gzip.open(path, "rb") as lines:
-        for line in lines:
-            entry = json.loads(line)
-            if b"command" in line:
-                for command in commands_of(entry):
+        for entry in read_jsonl_gz(path, "run stage 1 again"):
+            cut = Utterance.of_cut(entry)
+            if cut.kind != "file":
+                for command in cut.sources("command"):
                     pipes.refuse_unless_allowed(command)
-            yield AudioCut(entry["id"], line)
+            cuts.append(cut)
+    except (KeyError, TypeError, IndexError):
+        raise SdpnError(f"{path} is damaged: remove it and run stage 1 again") from None
+    return cuts
 
 
 def make_set(
@@ -98,7 +93,7 @@ def make_set(
     with exclusive(directory):
         work.begin()
         output = directory / "cuts_feats.jsonl.gz"
-        write_jsonl_gz(output, (entry for cut in cuts if (entry := with_features(cut.to_dict(), index)) is not None))
+        write_jsonl_gz(output, (entry for cut in cuts if (entry := with_features(cut, index)) is not None))
         work.finish([output])
 
 

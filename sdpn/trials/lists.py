@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdpn.corpus.manifests import Entry, in_order
 from sdpn.errors import SdpnError
 from sdpn.files import write_text
 from sdpn.tables import composed, lines_of
+from sdpn.utterance import Utterance, in_order
 
 # Utterances of a speaker that may enter target trials: the pairs grow with the square.
 _MOST_UTTERANCES = 100
@@ -203,7 +203,7 @@ def some(names: list[str], most: int = 5) -> str:
 
 
 def make_trials(
-    entries: Iterable[Entry], seed: int, max_targets: int = 3000, impostors_per_target: int = 6
+    entries: Iterable[Utterance], seed: int, max_targets: int = 3000, impostors_per_target: int = 6
 ) -> list[Trial]:
     """Trials over an evaluation set, drawn from its labels.
 
@@ -238,8 +238,8 @@ def make_trials(
     ]
 
 
-def _targets(everyone: list[Entry], rng: np.random.Generator, most: int) -> list[tuple[Entry, Entry]]:
-    by_speaker: dict[str, list[Entry]] = defaultdict(list)
+def _targets(everyone: list[Utterance], rng: np.random.Generator, most: int) -> list[tuple[Utterance, Utterance]]:
+    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
     for entry in everyone:
         by_speaker[entry.speaker].append(entry)
     possible = []
@@ -253,14 +253,14 @@ def _targets(everyone: list[Entry], rng: np.random.Generator, most: int) -> list
     return [pairs[i] for pairs in possible for i in np.sort(rng.permutation(len(pairs))[:share])]
 
 
-def _pools(everyone: list[Entry]) -> dict[tuple[str, str | None], list[Entry]]:
+def _pools(everyone: list[Utterance]) -> dict[tuple[str, str | None], list[Utterance]]:
     """For each (speaker, gender): whom its impostors are drawn from; empty where there is no other speaker."""
-    genders: dict[str | None, list[Entry]] = defaultdict(list)
+    genders: dict[str | None, list[Utterance]] = defaultdict(list)
     for entry in everyone:
         genders[entry.gender].append(entry)
     speakers = {gender: {entry.speaker for entry in pool} for gender, pool in genders.items()}
     alone = len({entry.speaker for entry in everyone}) == 1
-    pools: dict[tuple[str, str | None], list[Entry]] = {}
+    pools: dict[tuple[str, str | None], list[Utterance]] = {}
     for entry in everyone:
         same = entry.gender is not None and len(speakers[entry.gender]) > 1
         pools[entry.speaker, entry.gender] = genders[entry.gender] if same else [] if alone else everyone

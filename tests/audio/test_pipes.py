@@ -8,8 +8,9 @@ from click.testing import CliRunner
 from sdpn.audio import pipes
 from sdpn.audio.read import command_output
 from sdpn.errors import SdpnError
-from sdpn.features.audio import AudioCut, load_samples
+from sdpn.features.audio import load_samples
 from sdpn.features.sets import read_cuts
+from sdpn.utterance import Utterance
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def test_a_command_in_a_manifest_does_not_run_unless_it_is_allowed(tmp_path, mix
         read_cuts(tmp_path)
     if not mixed:  # stage 1 makes no other
         with pytest.raises(SdpnError, match="which runs with --allow-pipes alone"):
-            load_samples(AudioCut("u", json.dumps(entry).encode()))
+            load_samples(Utterance.of_cut(entry))
     assert not (tmp_path / "ran").exists()
 
 

@@ -15,9 +15,9 @@ from sdpn.augment.sources import (
     reverberate,
 )
 from sdpn.errors import SdpnError
-from sdpn.features.audio import AudioCut
 from sdpn.features.cache import describe
 from sdpn.features.config import FbankConfig
+from sdpn.utterance import utterance_of
 
 
 def write_cut(folder, name, samples):
@@ -75,7 +75,7 @@ def test_babble_has_several_talkers_at_equal_power(tmp_path):
 
 
 def test_a_file_that_changed_changes_what_tells_a_babble_clip_from_another(tmp_path):
-    cuts = [write_cut(tmp_path, f"u{i}", np.full(9000, 0.1)) for i in range(3)]
+    cuts = [utterance_of(write_cut(tmp_path, f"u{i}", np.full(9000, 0.1))) for i in range(3)]
     clip = next(plan_babble(cuts, BankConfig(), 16000, seed=1))
     before = describe(clip)
     assert describe(clip) == before
@@ -84,9 +84,9 @@ def test_a_file_that_changed_changes_what_tells_a_babble_clip_from_another(tmp_p
 
 
 def test_babble_is_the_same_for_the_same_seed(tmp_path):
-    cuts = [write_cut(tmp_path, f"u{i}", np.full(9000, 0.1)) for i in range(4)]
+    cuts = [utterance_of(write_cut(tmp_path, f"u{i}", np.full(9000, 0.1))) for i in range(4)]
     plans = [
-        [clip.to_dict() for clip in plan_babble(cuts, BankConfig(babble_clips=6), 16000, seed)] for seed in (1, 1, 2)
+        [clip.identity() for clip in plan_babble(cuts, BankConfig(babble_clips=6), 16000, seed)] for seed in (1, 1, 2)
     ]
     assert plans[0] == plans[1] != plans[2]
 
@@ -94,7 +94,7 @@ def test_babble_is_the_same_for_the_same_seed(tmp_path):
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_another_speed_moves_the_pitch_and_the_length(tmp_path, factor):
     time = np.arange(16000) / 16000
-    cut = AudioCut.of(write_cut(tmp_path, "tone", 0.5 * np.sin(2 * np.pi * 1000 * time)))
+    cut = utterance_of(write_cut(tmp_path, "tone", 0.5 * np.sin(2 * np.pi * 1000 * time)))
     sped = SpedCut(cut, factor)
     samples = load_utterance(sped)
     assert len(samples) == sped.num_samples == round(16000 / factor)

@@ -31,10 +31,11 @@ from sdpn.augment.config import ViewConfig
 from sdpn.augment.sources import Noise
 from sdpn.augment.views import ViewSampler
 from sdpn.augment.waveform import WaveformViewSampler
-from sdpn.features.audio import AudioCut, stream_samples
+from sdpn.features.audio import stream_samples
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig as OurConfig
 from sdpn.features.index import FeatureIndex
+from sdpn.utterance import utterance_of
 
 FRAMES = 200
 SECONDS = 2.0
@@ -70,7 +71,7 @@ def run_here(function, jobs):
 
 def our_views(folder: Path, speech: list, noises: list) -> dict[str, Callable[[], int]]:
     """A task for each stored form, and one for audio."""
-    speech, noises = ([AudioCut.of(cut) for cut in cuts] for cuts in (speech, noises))
+    speech, noises = ([utterance_of(cut) for cut in cuts] for cuts in (speech, noises))
     tasks, crops = {}, {"teacher_views": 0, "student_views": VIEWS, "student_frames": FRAMES}
     for form, settings in FORMS.items():
         config = OurConfig(**settings)

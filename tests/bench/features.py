@@ -29,7 +29,7 @@ from lhotse import CutSet, LilcomChunkyWriter, Recording
 from lhotse import Fbank as LhotseFbank
 from lhotse import FbankConfig as LhotseFbankConfig
 
-from sdpn.features.audio import AudioCut, load_samples, stream_samples
+from sdpn.features.audio import load_samples, stream_samples
 from sdpn.features.cache import fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import ENERGY_FLOOR, Fbank
@@ -37,6 +37,7 @@ from sdpn.features.index import FeatureIndex
 from sdpn.features.index_files import StoredFile, write_index
 from sdpn.features.storage import Extent
 from sdpn.files import write_jsonl_gz
+from sdpn.utterance import utterance_of
 
 CROP = 200  # frames, 2 s
 
@@ -84,7 +85,7 @@ def stage(folder: Path, paths: list[Path], rounds: int) -> dict[str, float]:
     """FLAC in, cache out: ours, Lhotse's, and what decoding and computing alone take."""
     recordings = [Recording.from_file(path) for path in paths]
     cuts = [recording.to_cut() for recording in recordings]
-    mine = [AudioCut.of(cut) for cut in cuts]
+    mine = [utterance_of(cut) for cut in cuts]
     audio = sum(cut.duration for cut in cuts)
     ours, theirs = Fbank(FbankConfig()), lhotse_fbank()
     whole = [load_samples(cut) for cut in mine]
@@ -125,7 +126,7 @@ def stage(folder: Path, paths: list[Path], rounds: int) -> dict[str, float]:
 def crops(folder: Path, paths: list[Path], rounds: int) -> dict[str, float]:
     """A random crop of 2 s from a warm page cache, by each reader."""
     cuts = [Recording.from_file(path).to_cut() for path in paths]
-    mine = [AudioCut.of(cut) for cut in cuts]
+    mine = [utterance_of(cut) for cut in cuts]
 
     def run_here(function, jobs):
         return (function(*job) for job in jobs)

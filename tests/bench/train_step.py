@@ -77,8 +77,13 @@ def make_data(folder: Path):
         id: str
         num_samples: int
 
-        def to_dict(self) -> dict:
-            return dataclasses.asdict(self)
+        is_resampled = False
+
+        def identity(self) -> list:
+            return [self.id, self.num_samples]
+
+        def sources(self) -> list[str]:
+            return []
 
     def load(item: Noise) -> np.ndarray:
         random = np.random.default_rng(sum(item.id.encode()))

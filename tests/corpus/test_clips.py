@@ -56,7 +56,7 @@ def test_musan_is_the_same_to_lhotses_recipe(archives, tmp_path):
     entries, _, _ = make_clips(find(archives, musan="musan"), tmp_path, 1, serially, tmp_path / "headers")
     for kind, part in (("noise", "noise"), ("music", "music"), ("talkers", "speech")):
         expected = {(r.sources[0].source, r.num_samples, r.sampling_rate) for r in theirs[part]["recordings"]}
-        assert {(entry.path, entry.num_samples, entry.sampling_rate) for entry in entries[kind]} == expected
+        assert {(entry.source, entry.length, entry.sampling_rate) for entry in entries[kind]} == expected
 
 
 def test_rirs_noises_gives_small_medium_and_real_rooms_and_point_sources(archives, tmp_path):
@@ -75,8 +75,8 @@ def test_simulated_rooms_and_point_sources_are_those_of_lhotses_recipe(archives,
     theirs = prepare_rir_noise(archives / "RIRS_NOISES", parts=("point_noise", "sim_rir"))
     entries, _, _ = make_clips(find(archives, rirs="RIRS_NOISES"), tmp_path, 1, serially, tmp_path / "headers")
     simulated = {r.sources[0].source for r in theirs["sim_rir"]["recordings"] if not r.id.startswith("large")}
-    assert {entry.path for entry in entries["rir"] if "simulated" in entry.path} == simulated
-    assert {entry.path for entry in entries["noise"]} == {
+    assert {entry.source for entry in entries["rir"] if "simulated" in entry.source} == simulated
+    assert {entry.source for entry in entries["noise"]} == {
         r.sources[0].source for r in theirs["point_noise"]["recordings"]
     }
 

@@ -4,9 +4,9 @@ import pytest
 
 from sdpn.audio.files import list_audio
 from sdpn.cluster.pool import run_jobs
-from sdpn.corpus.folder import choose_speakers, hold_out, read_genders, scan_clips, scan_speech, set_folders
-from sdpn.corpus.manifests import Entry
+from sdpn.corpus.folder import choose_speakers, hold_out, read_genders, scan_clips, scan_speech, set_folders, understand
 from sdpn.errors import SdpnError
+from sdpn.utterance import Utterance
 from tests.corpus.conftest import write_audio
 
 HERE = partial(run_jobs, nj=1)
@@ -69,7 +69,7 @@ def test_unusable_files_are_listed_with_their_reasons(tmp_path):
     (tmp_path / "ann" / "3.flac").touch()
     write_audio(tmp_path / "nobody.wav")
     found = scan(tmp_path)
-    assert [entry.path for entry in found.entries] == [str(good)]
+    assert [entry.source for entry in found.entries] == [str(good)]
     reasons = {path.rsplit("/", 1)[1]: reason for path, reason in found.skipped}
     assert reasons["nobody.wav"].kind == "it lies in no speaker's folder"
     assert reasons["3.flac"].kind == "the file is empty"
@@ -89,11 +89,64 @@ def test_sets_are_train_and_every_eval_where_both_are_there(tmp_path):
     assert list(set_folders(tmp_path)) == ["train", "eval", "eval_far"]
 
 
-@pytest.mark.parametrize(("has", "lacks"), [("train", "eval"), ("eval", "train")])
-def test_one_kind_of_set_alone_is_a_sentence(tmp_path, has, lacks):
-    (tmp_path / has).mkdir()
-    with pytest.raises(SdpnError, match=f"holds a folder {has} but none named {lacks}"):
+def test_a_training_set_may_be_alone_and_an_evaluation_set_may_not(tmp_path):
+    (tmp_path / "train").mkdir()
+    assert set_folders(tmp_path) == {"train": tmp_path / "train"}
+    (tmp_path / "train").rename(tmp_path / "eval")
+    with pytest.raises(SdpnError, match="holds a folder eval but none named train"):
         set_folders(tmp_path)
+
+
+def test_folders_beside_the_sets_are_told_of(tmp_path, capsys):
+    for name in ("train", "2024", ".cache"):
+        (tmp_path / name).mkdir()
+    set_folders(tmp_path)
+    assert "the other folders are not: 2024\n" in capsys.readouterr().out
+
+
+def speakers_of(tmp_path, *names: str, labelled=None) -> tuple[list, str]:
+    for name in names:
+        write_audio(tmp_path / name)
+    listing = list_audio(tmp_path)
+    understood = understand(listing, labelled)
+    found = scan_speech(listing, {}, HERE, labelled=understood.labelled).entries
+    return [(entry.id, entry.speaker) for entry in found], understood.sentence
+
+
+LABELLED = ("ann/1.wav", "bob/monday/1.wav")
+
+
+def test_a_tree_of_speakers_and_sessions_is_labelled(tmp_path):
+    found, sentence = speakers_of(tmp_path, *LABELLED)
+    assert found == [("ann-1", "ann"), ("bob-monday-1", "bob")]
+    assert "2 folders directly below taken for speakers; --unlabelled" in sentence
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (("1.wav", "2.flac"), "2 of 2 recordings lie directly in it"),
+        ((*LABELLED, "1.wav"), "1 of 3 recordings lie directly in it"),
+        (("2024/05/17/1.wav", "2024/06/01/1.wav", "2025/01/01/1.wav"), "more than two folders deep"),
+        (("2024-05-17/1.wav", "2024-05-18/1.wav"), "2 folders directly below are called as dates are"),
+        (("calls/1.wav", "calls/2.wav"), "in one folder, calls"),
+        ((*LABELLED, "bob/monday/noon/1.wav"), "1 of 3 recordings lie more than two folders deep"),
+    ],
+)
+def test_any_other_tree_has_no_labels(tmp_path, names, why):
+    found, sentence = speakers_of(tmp_path, *names)
+    assert why in sentence
+    assert ("--labelled" in sentence) == any("/" in name for name in names)
+    assert [speaker for _, speaker in found] == [None] * len(names)
+    assert {id for id, _ in found} == {name.rsplit(".", 1)[0].replace("/", "-") for name in names}
+
+
+def test_what_the_user_says_counts_more_than_how_a_tree_looks(tmp_path):
+    assert speakers_of(tmp_path, *LABELLED, labelled=False)[0] == [("ann-1", None), ("bob-monday-1", None)]
+    write_audio(tmp_path / "1.wav")
+    assert speakers_of(tmp_path, labelled=True)[0] == [("ann-1", "ann"), ("bob-monday-1", "bob")]
+    with pytest.raises(SdpnError, match="all recordings lie directly in it"):
+        understand(list_audio(write_audio(tmp_path / "flat" / "1.wav").parent), True)
 
 
 def test_a_speaker_whose_name_begins_like_a_set_is_a_speaker(tmp_path):
@@ -119,9 +172,11 @@ def test_a_gender_of_another_form_is_a_sentence(tmp_path):
         read_genders(tmp_path / "spk2gender")
 
 
-def many(speakers: int, sessions: int = 2) -> list[Entry]:
+def many(speakers: int, sessions: int = 2) -> list[Utterance]:
     return [
-        Entry(f"p{p}-{s}", "", 1, 1, speaker=f"p{p}", session=str(s)) for p in range(speakers) for s in range(sessions)
+        Utterance(f"p{p}-{s}", "", 1, 1, speaker=f"p{p}", session=str(s))
+        for p in range(speakers)
+        for s in range(sessions)
     ]
 
 
@@ -137,7 +192,7 @@ def test_whole_speakers_are_held_out_the_same_for_the_same_seed():
 
 
 def test_speakers_that_can_have_target_trials_are_held_out():
-    own = [*many(2), *[Entry(f"q{q}", "", 1, 1, speaker=f"q{q}") for q in range(20)]]
+    own = [*many(2), *[Utterance(f"q{q}", "", 1, 1, speaker=f"q{q}") for q in range(20)]]
     assert choose_speakers(own, 2, 1, "here") == {"p0", "p1"}
     with pytest.raises(SdpnError, match="here: 2 speakers have two utterances; 3 such are needed"):
         choose_speakers(own, 3, 1, "here")

@@ -6,9 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
+from sdpn.features.audio import load_samples
+from sdpn.features.sets import read_cuts
 from sdpn.trials.lists import read_enroll_map, read_trials
 from tests.corpus.conftest import ROOT, program, rows, write_voice
 
@@ -124,21 +127,26 @@ def test_features_that_are_there_are_named_with_absolute_paths(prepare, kaldi, t
     (kaldi / "train" / "feats.scp").write_text(
         "ann-0 fbank/raw.1.ark:6\nbob-0 fbank/raw.1.ark:600\nzed fbank/raw.1.ark:9\n"
     )
-    prepare()
+    prepare("--max-skipped", 0.2)
     assert Corpus.read(tmp_path / "data").given_features == {"train": "feats.scp.given"}
     listed = (tmp_path / "data" / "train" / "feats.scp.given").read_text().splitlines()
     assert listed == [f"ann-0 {kaldi.parent}/fbank/raw.1.ark:6", f"bob-0 {kaldi.parent}/fbank/raw.1.ark:600"]
 
 
-def test_ranges_of_rows_stay_with_the_features_and_of_columns_are_refused(prepare, kaldi, tmp_path):
-    (kaldi / "train" / "feats.scp").write_text("ann-0 /x/raw.1.ark:6[0:99]\nann-1 /x/raw.1.ark:6[100:199,:]\n")
+def test_parts_of_matrices_stay_with_the_features_and_other_forms_are_refused(prepare, kaldi, tmp_path):
+    (kaldi / "train" / "feats.scp").write_text(
+        "ann-0 /x/raw.1.ark:6[0:99]\nann-1 /x/raw.1.ark:6[100:199,:]\nbob-0 /x/raw.1.ark:6[0:99,0:39]\n"
+        "bob-1 /x/raw.txt:6[:,0:39]\ncyd-0 /x/cyd-0.mat\n"
+    )
     prepare()
     listed = (tmp_path / "data" / "train" / "feats.scp.given").read_text()
-    assert listed == "ann-0 /x/raw.1.ark:6[0:99]\nann-1 /x/raw.1.ark:6[100:199,:]\n"
-    for value in ("/x/raw.1.ark:6[:,0:39]", "/x/raw.1.ark:6[0:99,0:39]", "/x/ann-0.mat", "/x/raw.1.ark:6[0:99][0:9]"):
-        (kaldi / "train" / "feats.scp").write_text(f"ann-0 {value}\nann-1 /x/raw.1.ark:6\n")
-        with pytest.raises(SdpnError, match=r"feats.scp: 1 lines are not .*e.g. 'ann-0 /x/.*copy-feats"):
-            prepare()
+    assert listed == (
+        "ann-0 /x/raw.1.ark:6[0:99]\nann-1 /x/raw.1.ark:6[100:199]\nbob-0 /x/raw.1.ark:6[0:99,0:39]\n"
+        "bob-1 /x/raw.txt:6[:,0:39]\ncyd-0 /x/cyd-0.mat:0\n"
+    )
+    (kaldi / "train" / "feats.scp").write_text("ann-0 /x/raw.1.ark:6[0:99][0:9]\nann-1 /x/raw.1.ark:6\n")
+    with pytest.raises(SdpnError, match=r"feats.scp: 1 lines are not .*e.g. 'ann-0 /x/.*copy-feats"):
+        prepare()
 
 
 def test_held_out_speakers_keep_the_features_that_are_there(prepare, kaldi, tmp_path):
@@ -215,9 +223,16 @@ def test_without_an_evaluation_set_speakers_are_held_out(clips, kaldi, tmp_path)
     add_speakers(kaldi)
     run("--train", kaldi / "train", *clips, tmp_path / "data")
     assert len(rows(tmp_path / "data" / "eval" / "recordings.jsonl.gz")) == 4
-    (kaldi / "train" / "utt2spk").unlink()
-    with pytest.raises(SdpnError, match=r"it has no speaker labels to split it by: give an evaluation set"):
-        run("--train", kaldi / "train", *clips, tmp_path / "other")
+    run("--train", kaldi / "train", "--eval-share", 0, *clips, tmp_path / "all")
+    assert not (tmp_path / "all" / "eval").exists()
+
+
+def test_without_labels_all_of_it_is_trained_on(clips, kaldi, tmp_path):
+    for name in ("utt2spk", "spk2utt"):
+        (kaldi / "train" / name).unlink(missing_ok=True)
+    program("prepare_kaldi")("--train", kaldi / "train", *clips, tmp_path / "data")
+    assert len(rows(tmp_path / "data" / "train" / "recordings.jsonl.gz")) == 6
+    assert Corpus.read(tmp_path / "data").evals == []
 
 
 def test_why_nothing_can_be_split_is_told(clips, prepare, kaldi, tmp_path):
@@ -235,7 +250,7 @@ def test_why_nothing_can_be_split_is_told(clips, prepare, kaldi, tmp_path):
         ("wav.scp", "ann-1 ", "ann-0 ", r"wav.scp, line 2: ann-0 stands there twice"),
         ("wav.scp", "ann-1 audio/train/ann1.wav", "ann-1", r"wav.scp, line 2: expected an id and a value, got 'ann-1'"),
         ("wav.scp", "audio/train/ann1.wav", "raw/wav.1.ark:77", r"1 recordings are in archives, e.g. raw/wav.1.ark:77"),
-        ("utt2spk", "ann-1 ann", "ann-1 ann bob", r"utt2spk: ann-1 has more than one speaker: 'ann bob'"),
+        ("utt2spk", "ann-1 ann", "ann-1 ann bob", r"utt2spk, line 2: expected .*'ann-1 ann bob'"),
     ],
 )
 def test_lines_of_another_form_are_a_sentence(prepare, kaldi, file, old, new, sentence):
@@ -256,7 +271,7 @@ def test_lines_of_another_form_are_a_sentence(prepare, kaldi, file, old, new, se
         ),
         ("eve-0-a eve-0 0 1 -1", r"segments: eve-0-a: expected"),
         ("eve-0-a eve-0 nan 1", r"segments: eve-0-a: it ends at"),
-        ("eve-0-a tape-9 0 1", r"segments: 1 recordings are not in wav.scp: tape-9"),
+        ("eve-0-a tape-9 0 1", r"eval: 1 of 8 .* would be skipped.*: 1 its recording is not in wav.scp"),
     ],
 )
 def test_segments_of_another_form_are_a_sentence(prepare, kaldi, new, sentence):
@@ -299,6 +314,93 @@ def test_files_that_are_missing_or_cut_off_and_late_segments_are_skipped(prepare
     assert late == "eve-0-a\tit begins behind the end of its recording\tat 17 of 3 s\n"
 
 
+def add(path, *lines: str) -> None:
+    path.write_text(path.read_text() + "".join(f"{line}\n" for line in lines))
+
+
+def test_utterances_that_some_files_name_and_others_do_not_are_counted(prepare, kaldi, tmp_path, capsys):
+    """Where Kaldi's validate_data_dir.sh refuses a directory, and fix_data_dir.sh takes them away."""
+    add(kaldi / "train" / "utt2spk", *(f"dan-{take} dan" for take in range(8)))
+    (kaldi / "train" / "feats.scp").write_text("ann-0 /x/raw.ark:6\ndan-7 /x/raw.ark:9\nels-0 /x/raw.ark:12\n")
+    with pytest.raises(SdpnError, match=r"train: 9 of 15 .* would be skipped.*: 9 it is not in wav.scp"):
+        prepare()
+    prepare("--max-skipped", 0.6)
+    assert "train: 9 skipped, it is not in wav.scp" in capsys.readouterr().out
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    assert listed[0] == "dan-0\tit is not in wav.scp\tutt2spk names it"
+    assert listed[7:] == [
+        "dan-7\tit is not in wav.scp\tutt2spk and feats.scp name it",
+        "els-0\tit is not in wav.scp\tfeats.scp names it",
+    ]
+
+
+def test_segments_and_recordings_without_each_other_are_counted(prepare, kaldi, tmp_path, capsys):
+    edit(kaldi / "test" / "segments", "eve-0-a eve-0 0.25 -1", "eve-0-a tape-9 0.25 -1")
+    add(kaldi / "test" / "utt2spk", "eve-9-a eve")
+    edit(kaldi / "test" / "segments", "fay-1-a fay-1 0.25 -1\nfay-1-b fay-1 1.25 -1\n", "")
+    prepare("--max-skipped", 0.5)
+    listed = (tmp_path / "data" / "eval" / "skipped_files.tsv").read_text().splitlines()
+    assert sorted(listed) == [
+        "eve-0-a\tits recording is not in wav.scp\ttape-9",
+        "eve-9-a\tit is not in segments\tutt2spk names it",
+        "fay-1-a\tit is not in segments\tutt2spk names it",
+        "fay-1-b\tit is not in segments\tutt2spk names it",
+    ]
+    assert "1 recordings of wav.scp have no segment" in capsys.readouterr().out
+
+
+def test_an_utterance_of_two_speakers_in_spk2utt_is_refused(prepare, kaldi):
+    (kaldi / "train" / "utt2spk").unlink()
+    (kaldi / "train" / "spk2utt").write_text("ann ann-0 ann-1\nbob bob-0 bob-1 ann-1\ncyd cyd-0 cyd-1\n")
+    with pytest.raises(SdpnError, match="spk2utt: ann-1 has more than one speaker"):
+        prepare()
+
+
+def extracted(start: float, end: float, rate: int, length: int) -> tuple[int, int] | None:
+    """What Kaldi's extract-segments takes, in its types: int32 = double * float; None where it drops the segment."""
+    first, last = (int(np.int32(np.float64(second) * np.float32(rate))) for second in (start, end))
+    if first >= length or last >= length + np.int32(np.float32(0.5) * np.float32(rate)):
+        return None
+    return first, min(last, length)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 22050])
+def test_segments_are_the_samples_that_kaldi_extracts(prepare, kaldi, make_cuts, tmp_path, rate):
+    """Also where a recording is resampled, and for ends up to half a second behind that of the recording."""
+    rng = np.random.default_rng(rate)
+    path = kaldi.parent / "audio" / "train" / "long.wav"
+    samples = (rng.normal(0, 0.1, 20 * rate) * 32768).astype(np.int16)
+    soundfile.write(path, samples, rate)
+    starts = rng.uniform(0, 19, 180)
+    ends = starts + rng.uniform(0.3, 2, 180)
+    cases = [(f"{start:.6f}", f"{end:.6f}") for start, end in zip(starts, ends, strict=True)]
+    cases += [("0.29", "4.35"), ("1.1", "20.49"), ("1.1", "20.5"), ("18", "22"), ("19.999999", "20.2"), ("0", "20")]
+    (kaldi / "train" / "wav.scp").write_text(f"ann-long {path}\n")
+    (kaldi / "train" / "utt2spk").write_text("".join(f"ann-{n:03d} ann\n" for n in range(len(cases))))
+    (kaldi / "train" / "segments").write_text(
+        "".join(f"ann-{n:03d} ann-long {start} {end}\n" for n, (start, end) in enumerate(cases))
+    )
+    prepare("--max-skipped", 0.6)
+    config = tmp_path / "cuts.yaml"
+    config.write_text("min_duration: 0.03\nmax_skipped: 0.6\n")
+    make_cuts("--config", config, tmp_path / "data")
+    cuts = {cut.id: cut for cut in read_cuts(tmp_path / "data" / "train")}
+    for number, (start, end) in enumerate(cases):
+        expected = extracted(float(start), float(end), rate, len(samples))
+        cut = cuts.pop(f"ann-{number:03d}", None)
+        if expected is None or expected[1] - expected[0] < 0.03 * rate:
+            assert cut is None
+            continue
+        own = samples[slice(*expected)].astype(np.float32) / 32768
+        if rate != 16000:
+            own = soxr.resample(own, rate, 16000, quality="HQ")
+        found = load_samples(cut)
+        assert abs(len(found) - len(own)) <= (rate != 16000)
+        common = min(len(found), len(own))
+        np.testing.assert_allclose(found[:common], own[:common], atol=2e-6)
+    assert not cuts
+
+
 def test_a_missing_first_file_does_not_hide_where_the_others_are(prepare, kaldi, tmp_path):
     (kaldi.parent / "audio" / "train" / "ann0.wav").unlink()
     prepare("--max-skipped", 0.2)
@@ -335,4 +437,4 @@ def test_trials_find_ids_in_either_of_unicodes_forms(prepare, kaldi, tmp_path):
     (kaldi / "test" / "trials").write_text("\u00e9ve-0-a fay-0-a 0\n\u00e9ve-0-a \u00e9ve-1-b 1\n")
     prepare()
     assert read_trials(tmp_path / "data" / "trials" / "eval.txt")[1].target
-    assert (tmp_path / "data" / "trials" / "eval.txt").read_text().startswith("e\u0301ve-0-a fay-0-a nontarget\n")
+    assert (tmp_path / "data" / "trials" / "eval.txt").read_text().startswith("\u00e9ve-0-a fay-0-a nontarget\n")

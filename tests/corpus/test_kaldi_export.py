@@ -10,17 +10,18 @@ from lhotse.kaldi import load_kaldi_data_dir
 
 from sdpn.commands.export import export
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.manifests import Entry, write_set
+from sdpn.corpus.manifests import write_set
 from sdpn.errors import SdpnError
 from sdpn.files import write_text
+from sdpn.utterance import Utterance
 from tests.corpus.conftest import needs_ffmpeg, program, rows, write_audio, write_voice
 
 
 def entry(
     folder, id: str, suffix: str = "wav", seconds: float = 1.5, rate: int = 16000, channels: int = 1, **own
-) -> Entry:
+) -> Utterance:
     path = write_audio(folder / "my audio" / f"{id}.{suffix}", seconds, rate, channels)
-    return Entry(id, str(path), rate, int(seconds * rate), channels, **own)
+    return Utterance(id, str(path), rate, int(seconds * rate), channels, **own)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_lhotse_reads_it_back(data):
 def test_what_goes_out_comes_in_again(data, clips, make_cuts):
     people = ("p1", "p2", "p3", "p4")
     own = [
-        Entry(f"{p}-{n}", str(write_voice(data / "v" / f"{p}-{n}.wav", i, n, 1.5)), 16000, 24000, speaker=p)
+        Utterance(f"{p}-{n}", str(write_voice(data / "v" / f"{p}-{n}.wav", i, n, 1.5)), 16000, 24000, speaker=p)
         for i, p in enumerate(people)
         for n in range(2)
     ]

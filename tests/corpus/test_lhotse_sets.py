@@ -11,6 +11,7 @@ from lhotse.shar import SharWriter
 from lhotse.utils import fastcopy
 
 from sdpn.audio.headers import read_header
+from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
 from tests.corpus.conftest import needs_ffmpeg, program, rows, times, write_voice
@@ -429,6 +430,13 @@ def test_recordings_by_name_come_with_the_supervisions_beside_them(prepare, reco
     for name, own in (("train", "train"), ("eval", "test")):
         found = rows(tmp_path / "data" / name / "supervisions.jsonl.gz")
         assert {row["id"] for row in found} == {segment.id for segment in segments(recordings[own])}
+
+
+def test_without_supervisions_and_evaluation_set_all_of_it_is_trained_on(clips, folders, tmp_path):
+    (folders[0] / "corpus_supervisions_train.jsonl.gz").unlink()
+    program("prepare_lhotse")("--train", folders[0], *clips, tmp_path / "data")
+    assert len(rows(tmp_path / "data" / "train" / "recordings.jsonl.gz")) == 6
+    assert Corpus.read(tmp_path / "data").evals == []
 
 
 def test_recordings_by_name_without_supervisions_are_utterances(prepare, recordings, folders, tmp_path):

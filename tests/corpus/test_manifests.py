@@ -1,15 +1,16 @@
 from lhotse import RecordingSet, SupervisionSet
 from lhotse.qa import validate_recordings_and_supervisions
 
-from sdpn.corpus.manifests import Entry, in_order, summary, write_set
+from sdpn.corpus.manifests import summary, write_set
+from sdpn.utterance import Utterance, in_order
 from tests.corpus.conftest import write_audio
 
 
-def utterances(folder) -> list[Entry]:
+def utterances(folder) -> list[Utterance]:
     first, second = write_audio(folder / "b.wav", seconds=1.5), write_audio(folder / "a é.flac", channels=2)
     return [
-        Entry("bob-b", str(first), 16000, 24000, speaker="bob", session="bob-1", gender="m"),
-        Entry("ann-a", str(second), 16000, 19200, num_channels=2, speaker="ann"),
+        Utterance("bob-b", str(first), 16000, 24000, speaker="bob", session="bob-1", gender="m"),
+        Utterance("ann-a", str(second), 16000, 19200, num_channels=2, speaker="ann"),
     ]
 
 
@@ -38,7 +39,7 @@ def test_the_same_entries_give_the_same_bytes_in_any_order(tmp_path):
 
 def test_order_is_that_of_the_c_locale():
     ids = ["b", "B", "a-1", "a1", "é", "z"]
-    assert [entry.id for entry in in_order(Entry(id, "", 1, 1) for id in ids)] == ["B", "a-1", "a1", "b", "z", "é"]
+    assert [entry.id for entry in in_order(Utterance(id, "", 1, 1) for id in ids)] == ["B", "a-1", "a1", "b", "z", "é"]
 
 
 def test_summary_counts_speakers_utterances_and_hours(tmp_path):

@@ -179,21 +179,66 @@ def test_a_missing_and_an_empty_folder_are_a_sentence(prepare, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_one_speaker_is_a_sentence(prepare, tmp_path):
-    write_speakers(tmp_path / "corpus", ["ann"])
-    assert "one speaker; at least 4 are needed" in refused(prepare, tmp_path / "corpus")
+def test_too_few_speakers_to_split_are_a_sentence_that_names_the_way_out(prepare, tmp_path):
+    write_speakers(tmp_path / "corpus", ["ann", "bob", "cyd"])
+    said = refused(prepare, tmp_path / "corpus")
+    assert "3 speakers; at least 4 are needed" in said
+    assert "--eval-share 0" in said
     assert not (tmp_path / "data" / "corpus.json").exists()
+
+
+@pytest.mark.parametrize("train", ["train", "."])
+def test_recordings_without_speakers_are_a_training_set(prepare, make_cuts, tmp_path, capsys, train):
+    write_audio(tmp_path / "corpus" / train / "1.wav")
+    write_audio(tmp_path / "corpus" / train / "calls" / "monday" / "2.wav")
+    prepare(tmp_path / "corpus")
+    held = Corpus.read(tmp_path / "data")
+    assert (held.train, held.evals, held.trials) == ("train", [], {})
+    assert [row.get("speaker") for row in supervisions(tmp_path / "data", "train")] == [None, None]
+    said = capsys.readouterr().out
+    assert "1 of 2 recordings lie directly in it" in said
+    assert "it has no speaker labels, so all of it is trained on" in said
+    make_cuts(tmp_path / "data")
+    assert not (tmp_path / "data" / "train" / "utt2spk.oracle").exists()
+
+
+def test_an_unlabelled_training_set_goes_with_a_labelled_evaluation_set(prepare, corpus, tmp_path):
+    write_audio(tmp_path / "corpus" / "train" / "1.wav")
+    prepare(corpus)
+    assert [row.get("speaker") for row in supervisions(tmp_path / "data", "train")] == [None] * 9
+    assert speakers(tmp_path / "data", "eval") == {"cyd", "dan"}
+
+
+def test_an_evaluation_share_of_none_trains_on_all_of_a_labelled_folder(prepare, tmp_path):
+    write_speakers(tmp_path / "corpus", ["ann", "bob", "cyd"])
+    prepare(tmp_path / "corpus", "--eval-share", 0)
+    assert Corpus.read(tmp_path / "data").evals == []
+    assert speakers(tmp_path / "data", "train") == {"ann", "bob", "cyd"}
+
+
+def test_what_is_evaluated_must_be_labelled_or_have_trials(prepare, corpus, tmp_path):
+    write_audio(corpus / "eval" / "1.wav")
+    said = refused(prepare, corpus)
+    assert "eval: 1 recordings lie directly in it, e.g. 1.wav" in said
+    assert "--trials" in said
+    (corpus / "eval_far").rename(tmp_path / "away")
+    (tmp_path / "trials.txt").write_text("1 cyd-s0-u0 nontarget\ncyd-s0-u0 cyd-s1-u1 target\n")
+    prepare(corpus, "--trials", tmp_path / "trials.txt")
+    assert Corpus.read(tmp_path / "data").trials == {"eval": "eval"}
+
+
+def test_trials_of_nothing_that_is_evaluated_are_a_sentence(prepare, tmp_path):
+    write_speakers(tmp_path / "corpus", ["ann", "bob", "cyd"])
+    (tmp_path / "trials.txt").write_text("ann-s0-u0 ann-s1-u0 target\nann-s0-u0 bob-s0-u0 nontarget\n")
+    for option in (["--unlabelled"], ["--eval-share", 0]):
+        said = refused(prepare, tmp_path / "corpus", *option, "--trials", tmp_path / "trials.txt")
+        assert "no evaluation set that these trials can be of" in said
 
 
 def test_one_speaker_in_an_evaluation_set_is_a_sentence(prepare, tmp_path):
     write_speakers(tmp_path / "corpus" / "train", ["ann", "bob"])
     write_speakers(tmp_path / "corpus" / "eval", ["cyd"])
     assert "one speaker alone (cyd) for the set eval" in refused(prepare, tmp_path / "corpus")
-
-
-def test_files_of_no_speaker_alone_are_a_sentence(prepare, tmp_path):
-    write_audio(tmp_path / "corpus" / "1.wav")
-    assert "none of 1 files can be used (the first:" in refused(prepare, tmp_path / "corpus")
 
 
 def test_an_evaluation_set_without_a_target_trial_is_a_sentence(prepare, tmp_path):

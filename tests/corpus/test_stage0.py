@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sdpn.corpus.layout import Corpus
-from sdpn.corpus.manifests import Entry, refuse_equal_ids
+from sdpn.corpus.manifests import refuse_equal_ids
 from sdpn.corpus.options import named_sets
 from sdpn.corpus.stage0 import GivenTrials, generate, split_speakers, trials_of
 from sdpn.corpus.writer import Prepared, write_corpus
@@ -13,11 +13,12 @@ from sdpn.errors import SdpnError
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.trials.lists import Trial
+from sdpn.utterance import Utterance
 from tests.corpus.conftest import write_audio
 
 
-def entries(*speakers: str | None, utterances: int = 2) -> list[Entry]:
-    return [Entry(f"{s}-{n}", f"{s}-{n}.wav", 16000, 16000, speaker=s) for s in speakers for n in range(utterances)]
+def entries(*speakers: str | None, utterances: int = 2) -> list[Utterance]:
+    return [Utterance(f"{s}-{n}", f"{s}-{n}.wav", 16000, 16000, speaker=s) for s in speakers for n in range(utterances)]
 
 
 NONE = GivenTrials("", [], {})
@@ -51,21 +52,21 @@ def test_speakers_of_enrolled_models_are_evaluated_too():
 
 
 def test_trials_cannot_be_made_without_labels(tmp_path):
-    with pytest.raises(SdpnError, match=r"eval: it has no speaker labels to make trials of: give --trials"):
+    with pytest.raises(SdpnError, match=r"eval: \d+ of \d+ utterances have no speaker label .*give --trials"):
         generate("eval", entries(None, "a"), 1)
     with pytest.raises(SdpnError, match=r"eval: there is no usable utterance in it"):
         generate("eval", [], 1)
 
 
 def test_unlabelled_sets_serve_with_given_trials(tmp_path):
-    own = [Entry(f"u{n}", "", 16000, 16000) for n in range(3)]
+    own = [Utterance(f"u{n}", "", 16000, 16000) for n in range(3)]
     given = GivenTrials("t", [Trial("u0", "u1", True), Trial("u0", "u2", False)], {})
     sets = trials_of(given, {"eval": {entry.id: entry.id for entry in own}}, {"eval": own}, tmp_path, 1)
     assert sets["eval"].trials == given.trials
 
 
 def test_ids_used_twice_are_counted_and_their_places_named():
-    own = [*entries("a"), Entry("a-1", "other.wav", 16000, 16000)]
+    own = [*entries("a"), Utterance("a-1", "other.wav", 16000, 16000)]
     with pytest.raises(SdpnError, match=r"train: 1 ids are used twice, e.g. a-1 for a-1.wav and for other.wav"):
         refuse_equal_ids(own, "train")
 
@@ -79,14 +80,14 @@ def test_speakers_that_are_trained_on_and_evaluated_are_refused_before_anything_
 
 def test_unknown_speakers_are_nobody(tmp_path):
     sounds = {name: str(write_audio(tmp_path / f"{name}.wav")) for name in ("train", "eval")}
-    own = {name: [Entry(f"{name}-{n}", sounds[name], 16000, 19200) for n in range(2)] for name in sounds}
+    own = {name: [Utterance(f"{name}-{n}", sounds[name], 16000, 19200) for n in range(2)] for name in sounds}
     write_corpus(tmp_path / "data", "test", {}, Prepared(own, {}, {}))
     assert Corpus.read(tmp_path / "data").evals == ["eval"]
 
 
 def test_utterances_that_are_trained_on_and_evaluated_are_refused_without_labels_too(tmp_path):
-    own = [Entry(f"u{n}", f"{n}.wav", 16000, 16000) for n in range(4)]
-    parts = [Entry(f"u4-{n}", "4.wav", 16000, 16000, recording="u4", start=n, end=n + 1) for n in range(2)]
+    own = [Utterance(f"u{n}", f"{n}.wav", 16000, 16000) for n in range(4)]
+    parts = [Utterance(f"u4-{n}", "4.wav", 16000, 16000, recording="u4", start=n, duration=1) for n in range(2)]
     prepared = Prepared({"train": [*own[:3], parts[0]], "eval": [own[3], parts[1], own[2]]}, {}, {})
     with pytest.raises(
         SdpnError, match=r"1 utterances are both in train and in eval, e.g. u2 \(2.wav\): take them out"
@@ -116,13 +117,15 @@ def test_what_was_left_out_is_told_where_there_is_too_little_to_split():
     with pytest.raises(SdpnError, match=r"here: there is no utterance in it"):
         split_speakers([], {}, NONE, options, "here")
     reason = r" \(2 utterances were left out, the first, a-9: there is no such file\)$"
-    with pytest.raises(SdpnError, match=r"here: 2 speakers; at least 4 are needed: .*to train on" + reason):
+    with pytest.raises(
+        SdpnError, match=r"here: 2 speakers; at least 4 are needed: .*--eval-share 0 trains on all of it" + reason
+    ):
         split_speakers(entries("a", "b"), {}, NONE, options, "here", skipped)
     own = entries("a", "b", "c")
     given = GivenTrials("t", [Trial("a-0", "a-1", True), Trial("a-0", "b-1", False)], {})
     with pytest.raises(SdpnError, match=r"at least two others are needed to train on" + reason):
         split_speakers(own, {entry.id: entry.id for entry in own}, given, options, "here", skipped)
-    with pytest.raises(SdpnError, match=r"here: 2 speakers; .*to train on$"):
+    with pytest.raises(SdpnError, match=r"here: 2 speakers; .*trains on all of it$"):
         split_speakers(entries("a", "b"), {}, NONE, options, "here")
 
 

@@ -30,7 +30,7 @@ def test_the_same_seed_gives_the_same_bytes_for_any_number_of_processes(tmp_path
 
 def test_clips_are_audible_and_no_two_are_alike(tmp_path):
     made = synthetic.make_clips(tmp_path, ["noise", "music"], 3, partial(run_jobs, nj=1))
-    clips = [soundfile.read(entry.path)[0] for entries in made.values() for entry in entries]
+    clips = [soundfile.read(entry.source)[0] for entries in made.values() for entry in entries]
     assert [len(entries) for entries in made.values()] == [4, 1]
     for clip in clips:
         assert np.abs(clip).max() == pytest.approx(0.9, abs=1e-3)

@@ -11,9 +11,10 @@ from sdpn.audio.files import serially
 from sdpn.audio.vad import decide
 from sdpn.corpus import vad
 from sdpn.corpus.config import CutsConfig
-from sdpn.corpus.manifests import Entry, write_set
+from sdpn.corpus.manifests import write_set
 from sdpn.corpus.vad import find_speech, log_energies, speech_span
 from sdpn.errors import SdpnError
+from sdpn.utterance import Utterance
 from tests.recipe.voices import voice
 
 RATE = 16000
@@ -65,7 +66,7 @@ def spans(folder) -> dict:
 
 def test_only_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", voice(1, 1, 1.0), RATE)
-    write_set(tmp_path, [Entry(name, str(tmp_path / f"{name}.wav"), RATE, RATE) for name in "ab"])
+    write_set(tmp_path, [Utterance(name, str(tmp_path / f"{name}.wav"), RATE, RATE) for name in "ab"])
     read, blocked = [], {"b"}
 
     def read_blocks(source):
@@ -86,7 +87,7 @@ def test_only_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
 
 def test_commands_are_refused_before_any_audio_is_read(tmp_path, monkeypatch):
     monkeypatch.delenv("SDPN_ALLOW_PIPES", raising=False)
-    write_set(tmp_path, [Entry("a", "cat a.wav", RATE, RATE, command=True)])
+    write_set(tmp_path, [Utterance("a", "cat a.wav", RATE, RATE, kind="command")])
     with pytest.raises(SdpnError, match=r"comes from a command, which runs with --allow-pipes alone: cat a.wav"):
         find_speech(tmp_path, CutsConfig(), serially)
     assert not (tmp_path / "speech.json").exists()

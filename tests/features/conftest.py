@@ -14,8 +14,13 @@ class Tone:
     id: str
     num_samples: int
 
-    def to_dict(self):
-        return {"id": self.id, "num_samples": self.num_samples}
+    is_resampled = False
+
+    def identity(self):
+        return [self.id, self.num_samples]
+
+    def sources(self):
+        return []
 
 
 def load_tone(tone):

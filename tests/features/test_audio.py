@@ -1,4 +1,3 @@
-import json
 import os
 import tracemalloc
 from itertools import pairwise
@@ -13,7 +12,8 @@ from sdpn.audio.decoders import ffmpeg
 from sdpn.audio.read import _output
 from sdpn.errors import OutsideError, SdpnError
 from sdpn.features import audio
-from sdpn.features.audio import AudioCut, load_samples, stream_samples
+from sdpn.features.audio import load_samples, stream_samples, utterance_of_file
+from sdpn.utterance import utterance_of
 from tests.corpus.conftest import encode, needs_ffmpeg
 
 
@@ -61,7 +61,7 @@ def test_an_hour_is_read_in_little_memory(tmp_path):
     with soundfile.SoundFile(tmp_path / "long.flac", "w", 16000, 1) as opened:
         for _ in range(60):
             opened.write(0.1 * np.random.default_rng(0).standard_normal(60 * 16000))
-    cut = AudioCut.of(Recording.from_file(tmp_path / "long.flac").to_cut())
+    cut = utterance_of(Recording.from_file(tmp_path / "long.flac").to_cut())
     tracemalloc.start()
     assert sum(len(block) for block in stream_samples(cut)) == 3600 * 16000
     assert tracemalloc.get_traced_memory()[1] < 20e6
@@ -95,7 +95,7 @@ def test_what_is_wrong_with_a_file_is_a_sentence(recording, tmp_path):
 def test_windows_of_what_ffmpeg_decodes_are_decoded_once_and_equal_those_of_the_whole(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000 * 9), 16000)
     path = encode(tmp_path / "a.wav", tmp_path / "a.m4a")
-    whole, begun = AudioCut.of_file(path, 16000), []
+    whole, begun = utterance_of_file(path, 16000), []
     expected = load_samples(whole)
     decode = ffmpeg.decode
 
@@ -106,8 +106,7 @@ def test_windows_of_what_ffmpeg_decodes_are_decoded_once_and_equal_those_of_the_
     monkeypatch.setattr(ffmpeg, "decode", counted)
 
     def window(start, stop):
-        line = whole.to_dict() | {"start": start, "duration": stop - start}
-        return load_samples(AudioCut("w", json.dumps(line).encode()))
+        return load_samples(whole.changed(id="w", start=start, duration=stop - start))
 
     edges = [0.0, 2.0, 4.5, 6.0, len(expected) / 16000]
     for start, stop in pairwise(edges):
@@ -121,7 +120,7 @@ def test_windows_of_what_ffmpeg_decodes_are_decoded_once_and_equal_those_of_the_
 @needs_ffmpeg
 def test_two_cuts_of_one_file_may_be_decoded_at_once(tmp_path):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000 * 5), 16000)
-    whole = AudioCut.of_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"), 16000)
+    whole = utterance_of_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"), 16000)
     one, other = stream_samples(whole), stream_samples(whole)
     found = [block for pair in zip(one, other, strict=True) for block in pair]
     np.testing.assert_array_equal(np.concatenate(found[::2]), load_samples(whole))
@@ -131,7 +130,7 @@ def test_two_cuts_of_one_file_may_be_decoded_at_once(tmp_path):
 @needs_ffmpeg
 def test_damage_behind_the_last_window_is_told_with_it(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000 * 3), 16000)
-    whole = AudioCut.of_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"), 16000)
+    whole = utterance_of_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"), 16000)
 
     def damaged(path, rate):
         yield np.zeros((16000 * 3, 1), dtype=np.float32)
@@ -149,9 +148,7 @@ def command(tmp_path, monkeypatch):
     _output.cache_clear()
 
     def replaced(cut, text):
-        entry = AudioCut.of(cut).to_dict()
-        entry["recording"]["sources"][0] |= {"type": "command", "source": text}
-        return AudioCut(entry["id"], json.dumps(entry).encode())
+        return utterance_of(cut).changed(kind="command", source=text)
 
     yield replaced
     _output.cache_clear()
@@ -174,9 +171,8 @@ def test_a_command_that_fails_is_named_and_counts_as_lying_outside(recording, co
 
 
 def test_a_channel_that_is_not_there_is_a_sentence(recording):
-    entry = AudioCut.of(recording(channels=1).to_cut()).to_dict()
+    cut = utterance_of(recording(channels=1).to_cut())
     with pytest.raises(SdpnError, match="its recording lacks the channel: 1"):
-        load_samples(AudioCut("a", json.dumps(entry | {"channel": 1}).encode()))
-    entry["recording"]["sources"][0]["channels"] = [0, 1]  # when stage 1 looked there were two
+        load_samples(cut.changed(channel=1))
     with pytest.raises(SdpnError, match="has 1 channels where the manifest says more"):
-        load_samples(AudioCut("a", json.dumps(entry | {"channel": 1}).encode()))
+        load_samples(cut.changed(channel=1, num_channels=2))  # when stage 1 looked there were two

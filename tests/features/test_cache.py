@@ -125,7 +125,7 @@ def test_another_decoder_makes_the_cache_stale_and_is_named(make_cache, monkeypa
     make_cache(CONFIG)
     monkeypatch.setattr("soundfile.__libsndfile_version__", "another")
     make_cache(CONFIG)
-    assert "4 of 4 shards are made again: libsndfile's version changed" in capsys.readouterr().out
+    assert "4 of 4 shards are made again: libsndfile's version was " in capsys.readouterr().out
 
 
 def test_two_runs_at_once_the_second_says_so(make_cache):
@@ -288,9 +288,9 @@ def test_where_a_tool_is_missing_nothing_is_made_without_it(tmp_path, tones):
 
 
 def test_versions_of_what_samples_go_through_count_where_they_do(tmp_path, tones, monkeypatch):
-    def stale(path, kind):
-        file = {"type": "file", "source": path, "transforms": [{"name": kind}]}
-        monkeypatch.setattr(Tone, "to_dict", lambda tone: {"id": tone.id, "recording": file})
+    def stale(path, is_resampled):
+        monkeypatch.setattr(Tone, "sources", lambda tone: [path])
+        monkeypatch.setattr(Tone, "is_resampled", is_resampled)
         reasons = []
         for version in ("1", "2"):
             monkeypatch.setattr(cache.ffmpeg, "version", lambda version=version: version)
@@ -300,6 +300,6 @@ def test_versions_of_what_samples_go_through_count_where_they_do(tmp_path, tones
             shard.work.finish([])
         return reasons[1]
 
-    assert stale("a.flac", "Speed") is None
-    assert stale("a.m4a", "Speed") == "ffmpeg's version changed"
-    assert stale("a.flac", "Resample") == "soxr's version changed"
+    assert stale("a.flac", False) is None
+    assert stale("a.m4a", False) == "ffmpeg's version was 1, is 2"
+    assert stale("a.flac", True) == "soxr's version was 1, is 2"

@@ -102,8 +102,8 @@ def test_the_extractor_takes_one_channel_of_floating_point_as_an_array_or_a_tens
         (np.zeros(48000, np.complex64), "complex64"),
         (np.full(48000, np.nan, np.float32), "NaN or infinite"),
         (np.full(48000, 1e200), "NaN or infinite"),
-        (np.zeros(100, np.float32), "100 samples are shorter than one frame"),
-        (np.zeros(0, np.float32), "0 samples are shorter than one frame"),
+        (np.zeros(100, np.float32), "shorter than one frame: 100 samples"),
+        (np.zeros(0, np.float32), "shorter than one frame: 0 samples"),
     ],
 )
 def test_the_extractor_refuses_other_shapes_and_types(samples, sentence, wrap):

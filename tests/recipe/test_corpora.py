@@ -63,3 +63,21 @@ def test_a_data_directory_of_kaldi(corpora, tmp_path):
     assert "train: none of its utterances can be used: 4 shorter than 2.3 s" in said
     run(tmp_path / "data", *words)
     assert len(rows(tmp_path / "data" / "train" / "cuts.jsonl.gz")) == 4
+
+
+def test_a_corpus_that_is_there_need_not_be_named_again(tmp_path):
+    for speaker in ("ann", "bob", "cyd"):
+        write_voice(tmp_path / "calls" / speaker / "1.wav", len(speaker), 1, 2.0)
+    words = ["--corpus", "folder", "--corpus-dir", "calls", "--unlabelled", "--dev-speakers", "0"]
+    run(tmp_path / "data", *words)
+    assert Corpus.read(tmp_path / "data").evals == []
+    said = run(tmp_path / "data")
+    assert "as --unlabelled says" in said
+    assert "the corpus 'folder' is there: nothing to do" in said
+    write_voice(tmp_path / "calls" / "dan.wav", 4, 1, 2.0)
+    assert "files changed" in run(tmp_path / "data")
+    assert len(rows(tmp_path / "data" / "train" / "cuts.jsonl.gz")) == 4
+    said = run(tmp_path / "data", "--labelled", status=1)
+    assert "already holds the same corpus with labelled False" in said
+    said = run(tmp_path / "data", "--dev-speakers", "2", status=1)
+    assert "already holds the same corpus with dev_speakers 0" in said

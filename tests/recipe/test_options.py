@@ -15,7 +15,8 @@ def test_help_names_every_option():
     names = (
         "stage stop-stage corpus corpus-dir trials data-dir exp-dir config feats-type nj ngpu seed backends score-norm"
         " noise-dir music-dir rir-dir dev-speakers voxceleb1 voxceleb2 voxceleb-trials cnceleb1 cnceleb2 train eval"
-        " augment enroll-map allow-pipes musan rirs download min-duration max-skipped trim-silence"
+        " augment enroll-map allow-pipes eval-share unlabelled musan rirs download min-duration"
+        " max-skipped trim-silence"
     )
     for name in names.split():
         assert f"--{name} " in done.stdout
@@ -42,6 +43,7 @@ def test_help_names_every_option():
         (["--corpus", "voxceleb", "--voxceleb2", "/tmp"], "--corpus voxceleb needs --voxceleb1"),
         (["--corpus", "voxceleb", "--allow-pipes"], "--allow-pipes does not go with --corpus voxceleb"),
         (["--corpus", "kaldi"], "--corpus kaldi needs --train"),
+        (["--labelled", "--unlabelled"], "--labelled and --unlabelled contradict each other"),
         (["download"], "did you mean --download?"),
         (["--max-skipped", "2"], "'max_skipped' is 2.0; expected a number at least 0 and at most 1"),
         (["--corpus", "folder", "--corpus-dir", "/no/where"], "which is not a folder"),

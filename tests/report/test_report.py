@@ -358,7 +358,7 @@ def figures_of(exp):
         (lambda exp: (exp / "results" / "results.json").write_text("{}"), "results.json is damaged: run stage 6"),
         (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
         (lambda exp: figures_of(exp).begin(), "are not those of .*, as after a stage 6 that was interrupted"),
-        (lambda exp: replace(figures_of(exp), fingerprint={"seed": 2}).finish([]), "are not those of .*results.json"),
+        (lambda exp: replace(figures_of(exp), inputs={"seed": 2}).finish([]), "are not those of .*results.json"),
         (lambda exp: (figures_of(exp).directory / "bootstrap.npy").unlink(), "are not those of .*results.json"),
     ],
 )

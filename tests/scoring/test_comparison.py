@@ -144,7 +144,7 @@ def test_a_back_end_fitted_with_other_settings_is_fitted_again_and_no_score_with
     score(root, *LDA_PLDA)
     out = capsys.readouterr().out
     assert "8 score files, 8 of them done already" in out
-    assert out.count("lda-plda, the fitted back-end: clusters changed: fitted again") == 1
+    assert out.count("lda-plda, the fitted back-end: clusters was 20") == 1
     assert scores.stat().st_mtime_ns == made
     assert fitted.read_bytes() == before[fitted]
     assert digest_of(fitted) == results(root)[0]["backend_digest"]
@@ -339,9 +339,7 @@ def test_only_what_a_change_touches_is_redone_and_the_reason_is_said(root, capsy
     capsys.readouterr()
     score(root, "--top-n", "20")
     out = capsys.readouterr().out
-    assert (
-        "eval: sdpn cosine+as: top_n changed: redone" in out and "eval: sdpn lda-plda+as: top_n changed: redone" in out
-    )
+    assert all(f"eval: sdpn {row}+as: top_n was 300, is 20: redone" in out for row in ("cosine", "lda-plda"))
     assert "14 score files, 10 of them done already" in out
     score(root, "--top-n", "20", "--clusters", "20")
     out = capsys.readouterr().out
@@ -350,8 +348,9 @@ def test_only_what_a_change_touches_is_redone_and_the_reason_is_said(root, capsy
     cosine = {
         row.replace("lda-plda", "cosine") for row in lda_plda
     }  # its scores know no clusters, its calibration does
-    assert redone == {f"{row}: clusters changed: redone" for row in lda_plda} | {
-        f"{row}, calibration trials: clusters changed: redone" for row in lda_plda | cosine
+    changed = "clusters was None, merged to None, seed 1, is 20, merged to None, seed 1"
+    assert redone == {f"{row}: {changed}: redone" for row in lda_plda} | {
+        f"{row}, calibration trials: {changed}: redone" for row in lda_plda | cosine
     }
     assert results(root)[2]["pseudo_speakers"] == 20
 
@@ -415,7 +414,7 @@ def test_utterances_left_out_since_are_left_out(root, capsys):
     capsys.readouterr()
     score(root, "--backends", "cosine")
     said = capsys.readouterr()
-    assert "eval: sdpn cosine: utterances left out changed: redone" in said.out
+    assert "eval: sdpn cosine: utterances left out is new: redone" in said.out
     assert "eval: 39 trials left out, of 1 utterances that could not be used" in said.err
     assert results(root)[0]["targets"] + results(root)[0]["nontargets"] == 780 - 39
 

@@ -57,7 +57,7 @@ def test_killed_by_sigkill_and_started_again_it_ends_with_the_same_bits_and_a_re
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--batch-size", "32"), "batch_size is 32 but the training set has 20 utterances"),
+        (("--batch-size", "32"), "--batch-size is 32, but the training set has 20 utterances"),
         (("--ngpu", "2"), "torch finds no GPU here"),
         (("--config", "absent.yaml"), "there is no such configuration file"),
     ],

@@ -2,7 +2,6 @@ from collections import Counter
 
 import pytest
 
-from sdpn.corpus.manifests import Entry
 from sdpn.errors import SdpnError
 from sdpn.trials.lists import (
     Trial,
@@ -16,18 +15,19 @@ from sdpn.trials.lists import (
     refuse_unknown,
     write_trials,
 )
+from sdpn.utterance import Utterance
 
 
-def entries(speakers: dict[str, str | None], sessions: int = 2, utterances: int = 3) -> list[Entry]:
+def entries(speakers: dict[str, str | None], sessions: int = 2, utterances: int = 3) -> list[Utterance]:
     return [
-        Entry(f"{name}-s{s}-{u}", "a.wav", 16000, 16000, speaker=name, session=f"{name}-s{s}", gender=gender)
+        Utterance(f"{name}-s{s}-{u}", "a.wav", 16000, 16000, speaker=name, session=f"{name}-s{s}", gender=gender)
         for name, gender in speakers.items()
         for s in range(sessions)
         for u in range(utterances)
     ]
 
 
-def facts(own: list[Entry]) -> dict[str, Entry]:
+def facts(own: list[Utterance]) -> dict[str, Utterance]:
     return {entry.id: entry for entry in own}
 
 

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""The end of stage 1: does the training set suit the settings of stage 4, before features are computed?
+
+    steps/check_sizes.py --config conf/sdpn/small.yaml --ngpu 2 data
+
+knows counts and durations from the cuts in DATA. What stage 4 will lower for want of utterances is said, one line each;
+a number given here as --name value that does not fit is an error.
+"""
+
+from pathlib import Path
+
+import click
+
+from sdpn import config
+from sdpn.console import run, say
+from sdpn.corpus.layout import Corpus
+from sdpn.errors import SdpnError
+from sdpn.features.config import FbankConfig
+from sdpn.shards import Work
+from sdpn.training.config import TrainConfig
+from sdpn.training.sizes import fit_to_corpus
+
+
+@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--config", "config_file", default="conf/sdpn/toy.yaml", show_default=True, help="settings (YAML)")
+@click.option("--fbank-config", default="conf/fbank.yaml", show_default=True, help="settings of stage 2 (YAML)")
+@click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0), help="GPUs that will train; 0: the CPU")
+@config.options(TrainConfig)
+def main(data: Path, config_file: str, fbank_config: str, ngpu: int, **overrides) -> None:
+    given = config.given(TrainConfig, overrides)
+    settings = config.read(config_file, TrainConfig, given)
+    fbank = config.read(fbank_config, FbankConfig)
+    train = data / Corpus.read(data).train
+    cuts = Work.finished(train, "cuts")
+    if cuts is None:
+        raise SdpnError(f"{train} has no cuts: run stage 1 first")
+    found = cuts.report()
+    longest = round(found["longest"] * 1000 / fbank.frame_shift) if found.get("longest") else None
+    _, lowered = fit_to_corpus(settings, given, found["cuts"], longest, max(1, ngpu))
+    for sentence in lowered:
+        say(f"  for stage 4, {sentence}")
+
+
+if __name__ == "__main__":
+    run(main)
