@@ -62,9 +62,11 @@ class Recognizer:
         self.sampling_rate, self.dimension = self.embedder.sampling_rate, self.embedder.dimension
         self.backend, self.chain, self.calibration = _backend_of(folder, backend, self.dimension)
 
-    def embed(self, audio: str | Path | np.ndarray, sampling_rate: int | None = None) -> np.ndarray:
+    def embed(
+        self, audio: str | Path | np.ndarray, sampling_rate: int | None = None, channel: int | str | None = None
+    ) -> np.ndarray:
         """The x-vector of a recording: (dimension,) float32; see Embedder.embed."""
-        return self.embedder.embed(audio, sampling_rate)
+        return self.embedder.embed(audio, sampling_rate, channel)
 
     def score(self, a: str | Path | np.ndarray, b: str | Path | np.ndarray) -> float:
         """How alike two voices are; more is more alike.

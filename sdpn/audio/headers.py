@@ -141,7 +141,7 @@ def _by_ffmpeg(path: str | Path) -> Header:
     try:
         return Header(*ffmpeg.read_header(path))
     except UnusableError as error:
-        if error.reason.kind == faults.NOT_AUDIO:
+        if error.reason.kind == faults.NOT_AUDIO and "Invalid data" in error.reason.detail:
             soundfile.info(path)
         raise
 

@@ -57,7 +57,8 @@ def read_blocks(
     """
     stop = UNTOLD if last is None else last
     if is_command:
-        found = _read_content(command_output(str(source)), first, stop)
+        pipes.refuse_unless_allowed(str(source))
+        found = _read_content(_audio_of(str(source)), first, stop)
     else:
         found = _read_file(str(source), first, stop, length)
     try:
@@ -116,7 +117,8 @@ def measure(source: str | Path, is_command: bool = False) -> Header:
         UnusableError: see `read_blocks`; or there are no samples in it.
     """
     if is_command:
-        found = _read_content(command_output(str(source)), 0, UNTOLD)
+        pipes.refuse_unless_allowed(str(source))
+        found = _read_content(_audio_of(str(source)), 0, UNTOLD)
     else:
         found = _read_file(str(source), 0, UNTOLD, None)
     rate = samples = channels = 0
@@ -132,18 +134,13 @@ def measure(source: str | Path, is_command: bool = False) -> Header:
 
 
 def command_output(command: str) -> bytes:
-    """What a command writes, the audio of a line `utterance command |` of Kaldi's wav.scp, as libsndfile reads it.
+    """Run a command, the audio of a line `utterance command |` of Kaldi's wav.scp; return what it writes.
 
     Raises:
         OutsideError: it fails; what it said stands in the sentence.
         SdpnError: commands are not allowed; see `pipes`.
     """
     pipes.refuse_unless_allowed(command)
-    return _output(command)
-
-
-@lru_cache(maxsize=1)  # the segments of a recording come one after another
-def _output(command: str) -> bytes:
     # Kaldi's pipes are for bash, and the failure of any part of one is a failure
     run = ["bash", "-o", "pipefail", "-c", command]
     done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)
@@ -151,7 +148,12 @@ def _output(command: str) -> bytes:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         reason = said[-1][:200] if said else f"status {done.returncode}"
         raise OutsideError("the command failed", f"{command[:200]}: {reason}")
-    return _for_libsndfile(done.stdout, command)
+    return done.stdout
+
+
+@lru_cache(maxsize=1)  # the segments of a recording come one after another
+def _audio_of(command: str) -> bytes:
+    return _for_libsndfile(command_output(command), command)
 
 
 def _for_libsndfile(content: bytes, command: str) -> bytes:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from sdpn.audio import faults
 from sdpn.audio.decoders import adts, chunks, mp4, mpeg, ogg
 from sdpn.audio.decoders.parts import Part
 from sdpn.errors import UnusableError
@@ -49,7 +50,7 @@ def route_of(path: str | Path) -> Route:
     try:
         return _route_of(str(path), Stamp.of(path))
     except OSError as error:
-        raise UnusableError(error.strerror.lower(), str(path)) from None
+        raise UnusableError(faults.UNREADABLE, f"{path}: {error.strerror.lower()}") from None
 
 
 @lru_cache(maxsize=64)  # the parts of a recording are read one after another

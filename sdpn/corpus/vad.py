@@ -1,7 +1,6 @@
 """Where speech begins and ends in an utterance, by its energy: Kaldi's compute-vad-energy."""
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from sdpn.console import Progress
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.manifests import read_set
 from sdpn.errors import SdpnError
-from sdpn.files import digest, exclusive, write_text
+from sdpn.files import digest, exclusive, stamp_of, write_text
 from sdpn.reasons import Reason
 from sdpn.utterance import Utterance
 
@@ -92,7 +91,7 @@ def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) 
 def _find_some(
     number: int, utterances: Sequence[Utterance], cache: Path, settings: str, config: CutsConfig
 ) -> tuple[int, dict[str, Any]]:
-    inputs = [[utterance.identity(), *map(_stamp, utterance.sources())] for utterance in utterances]
+    inputs = [[utterance.identity(), *map(stamp_of, utterance.sources())] for utterance in utterances]
     stamp, kept = digest(_FORMAT, settings, inputs), cache / f"{number}.json"
     spans: dict[str, Any] = {}
     try:
@@ -113,28 +112,13 @@ def _find_some(
     return number, spans
 
 
-def _stamp(path: str) -> list[int]:
-    """Size and time of a file; empty where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
-
-
 def _span_of(utterance: Utterance, config: CutsConfig) -> tuple[float, float] | None:
     """Begin and end (s) of the speech in an utterance, from its start; None where there is none."""
     rate = utterance.sampling_rate
     channel = utterance.channels[min(config.channel, len(utterance.channels) - 1)]
     first, last = round(utterance.start * rate), round((utterance.start + utterance.duration) * rate)
 
-    def wanted() -> Iterable[np.ndarray]:
-        offset = 0
-        for block in read_blocks({"type": utterance.kind, "source": utterance.source}):
-            part = block[max(0, first - offset) : max(0, last - offset), min(channel, block.shape[1] - 1)]
-            offset += len(block)
-            if len(part):
-                yield part
-
-    span = speech_span(wanted(), rate, config)
+    blocks = read_blocks(utterance.source, utterance.kind == "command", rate, first, last)
+    wanted = (block[:, min(channel, block.shape[1] - 1)] for block in blocks)
+    span = speech_span(wanted, rate, config)
     return span and (span[0], min(span[1], utterance.duration))

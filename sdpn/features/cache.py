@@ -19,7 +19,7 @@ from sdpn.features.frontend import Features, features_of
 from sdpn.features.index import FeatureIndex
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, WRITERS, Extent
-from sdpn.files import atomic_path, digest, exclusive, write_text
+from sdpn.files import atomic_path, digest, exclusive, stamp_of, write_text
 from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, write_skipped
@@ -233,16 +233,7 @@ def _versions(items: Iterable[Item]) -> dict[str, str]:
 
 def describe(item: Item) -> Any:
     """All that tells an item from another: its identity, and size and time of every file that it is made from."""
-    return [item.identity(), [_file_stamp(path) for path in item.sources()]]
-
-
-def _file_stamp(path: str) -> list[int]:
-    """Size in bytes and time of change in ns of a file; empty where it is missing."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
+    return [item.identity(), [stamp_of(path) for path in item.sources()]]
 
 
 def _identity(shard: Shard) -> list:

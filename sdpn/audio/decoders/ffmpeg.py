@@ -98,10 +98,10 @@ def read_header(path: str | Path) -> tuple[int, int, int]:
         UnusableError: it is no audio file, or it is damaged.
         MissingToolError: ffmpeg is not installed.
     """
+    refuse_without(path)
     told = _told(path)
     if told:
         return told
-    refuse_without(path)
     rate = length = channels = 0
     for rate, block in decode(path):  # noqa: B007  (rate is used behind the loop)
         length, channels = length + len(block), block.shape[1]
@@ -157,7 +157,7 @@ def _blocks(
 
 def _by_library(path: str | Path, sampling_rate: int | None, channels: int | None) -> Iterator[tuple[int, np.ndarray]]:
     av = library()
-    resampler = None
+    track = resampler = None
     try:
         with av.open(f"file:{path}", options=_LOCAL) as opened:
             track = _first_track(opened)
