@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import soundfile
 
+from sdpn.audio.decoders import ffmpeg
 from sdpn.audio.headers import Header
-from sdpn.audio.route import route_of
+from sdpn.audio.route import PLAIN, route_of
 from sdpn.console import Progress
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
@@ -144,7 +145,8 @@ def _misfit(source: Source, said: tuple[int, int], header: Header, utterance: Li
     """Why an utterance of the file that there is cannot be used; the manifest has `said` its rate (Hz) and samples."""
     rate, samples = said
     differ = abs(samples - header.num_samples)
-    guessed = differ and not source.command and not route_of(source.place).is_plain  # MP3 by its bit rate, e.g.
+    route = route_of(source.place) if differ and not source.command else PLAIN
+    guessed = route.parts or (route.by_ffmpeg and differ <= ffmpeg.TOLERANCE)  # an MP3's by its bit rate, e.g.
     if rate != header.sampling_rate or (differ and not guessed):
         there = f"{header.num_samples} at {header.sampling_rate} Hz"
         return Reason("the manifest lies", f"{samples} samples at {rate} Hz where there are {there}")

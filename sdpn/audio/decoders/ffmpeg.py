@@ -174,9 +174,7 @@ def _by_library(path: str | Path, sampling_rate: int | None, channels: int | Non
                     yield sampling_rate, part.to_ndarray().reshape(-1, channels)
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UnusableError(
-            faults.NOT_AUDIO if resampler is None else faults.UNDECODABLE, f"{path}: {reason}"
-        ) from None
+        raise UnusableError(faults.UNDECODABLE if track else faults.NOT_AUDIO, f"{path}: {reason}") from None
 
 
 def _by_program(path: str | Path, sampling_rate: int | None, channels: int | None) -> Iterator[tuple[int, np.ndarray]]:
