@@ -20,6 +20,9 @@ from sdpn.files import Stamp
 
 _BLOCK_SECONDS = 30
 _NOTHING = np.zeros((0, 1), dtype=np.float32)
+_SOUGHT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "OPUS", "ALAC")
+"""What libsndfile may be sent into, and reads the samples of the whole file there: of Vorbis and MP3 it reads wrong ones
+at first, and others refuse it."""
 UNTOLD = 2**48
 """A number of samples that libsndfile gives where the header does not tell it, or a greater one."""
 
@@ -47,9 +50,9 @@ def read_blocks(
         is_command: whether it is a command.
         rate: Hz, what the recording must have; None where that does not matter.
         first, last: which samples; up to the end where `last` is None.
-        length: samples in the whole recording, where that is known. What ffmpeg decodes is read to its end with the
-            last part of it, which is when it is known whether the file was whole; with any other part it stays open,
-            since the parts of a recording come one after another.
+        length: samples in the whole recording, where that is known. What must be decoded from its start on is read to
+            its end with the last part of it, which is when it is known whether the file was whole; with any other part
+            it stays open, since the parts of a recording come one after another.
 
     Raises:
         UnusableError: it cannot be read, or has another rate.
@@ -126,8 +129,7 @@ def measure(source: str | Path, is_command: bool = False) -> Header:
         for rate, block in found:  # noqa: B007  (rate is used behind the loop)
             samples, channels = samples + len(block), block.shape[1]
     except soundfile.LibsndfileError as error:
-        what = "the command writes something else: " if is_command else ""
-        raise UnusableError(faults.NOT_AUDIO, what + error.error_string.rstrip(".")) from None
+        raise UnusableError(faults.NOT_AUDIO, error.error_string.rstrip(".")) from None
     if not samples:
         raise UnusableError(faults.NO_SAMPLES)
     return Header(rate, samples, channels)
@@ -205,16 +207,30 @@ def _name(source: str | Path, is_command: bool) -> str:
 def _read_file(path: str, first: int, last: int, length: int | None) -> Iterator[tuple[int, np.ndarray]]:
     """The sampling rate, again and again, and blocks of samples [first, last) of a file."""
     route = route_of(path)
+    is_part = first > 0 or last < (UNTOLD if length is None else length)
+    if route.is_plain and (sound := open_plain(path)) is not None:
+        with sound:
+            if not is_part or sound.subtype.startswith(_SOUGHT):
+                yield from _read_sound(sound, first, last)
+                return
+    elif route.parts and not is_part:
+        yield from _from_start(path, route)
+        return
+    yield from _decode(path, first, last, length)
+
+
+def _from_start(path: str, route: Route) -> Iterator[tuple[int, np.ndarray]]:
+    """All samples of a file, whoever decodes it."""
     if route.parts:
         with open(path, "rb") as opened:
-            yield from _read_parts(opened, route, first, last)
+            yield from _read_parts(opened, route)
         return
     sound = None if route.by_ffmpeg else open_plain(path)
     if sound is None:
-        yield from _decode(path, first, last, length)
+        yield from ffmpeg.decode(path)
         return
     with sound:
-        yield from _read_sound(sound, first, last)
+        yield from _read_sound(sound, 0, UNTOLD)
 
 
 def open_plain(path: str | Path) -> soundfile.SoundFile | None:
@@ -241,11 +257,15 @@ def open_plain(path: str | Path) -> soundfile.SoundFile | None:
 def _read_content(content: bytes, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
     """The same of what stands in memory."""
     route = find_route(io.BytesIO(content))
-    if route.parts:
-        yield from _read_parts(io.BytesIO(content), route, first, last)
-        return
-    with soundfile.SoundFile(io.BytesIO(content)) as sound:
-        yield from _read_sound(sound, first, last)
+    if not route.parts:
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            if sound.subtype.startswith(_SOUGHT):
+                yield from _read_sound(sound, first, last)
+                return
+            whole = _read_sound(sound, 0, UNTOLD)
+            yield from _Decoding(("content",), whole).read(first, last)
+            return
+    yield from _Decoding(("content",), _read_parts(io.BytesIO(content), route)).read(first, last)
 
 
 def sum_of_parts(path: str | Path, route: Route) -> Header:
@@ -264,15 +284,10 @@ def sum_of_parts(path: str | Path, route: Route) -> Header:
     return found[0]._replace(num_samples=sum(one.num_samples for one in found))
 
 
-def _read_parts(opened: Any, route: Route, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
-    begin = 0
+def _read_parts(opened: Any, route: Route) -> Iterator[tuple[int, np.ndarray]]:
     for part in route.parts:
-        if begin >= last:
-            return
         with soundfile.SoundFile(part.open(opened)) as sound:
-            if first < begin + sound.frames:
-                yield from _read_sound(sound, max(0, first - begin), last - begin)
-            begin += sound.frames
+            yield from _read_sound(sound, 0, UNTOLD)
 
 
 def _read_sound(sound: soundfile.SoundFile, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -288,12 +303,12 @@ def _read_sound(sound: soundfile.SoundFile, first: int, last: int) -> Iterator[t
 
 
 def _decode(path: str, first: int, last: int, length: int | None) -> Iterator[tuple[int, np.ndarray]]:
-    """The same of what ffmpeg decodes, from the start on: nobody knows how much before a sample it must have seen."""
+    """The same of what is decoded from the start on: nobody knows how much before a sample a decoder must have seen."""
     key = (path, Stamp.of(path))
     decoding = getattr(_decoded, "last", None)
     _decoded.last = None  # until this part is through: somebody else may ask for the file meanwhile
     if decoding is None or decoding.key != key or decoding.at > first:
-        decoding = _Decoding(key, ffmpeg.decode(path))
+        decoding = _Decoding(key, _from_start(path, route_of(path)))
     yield from decoding.read(first, last)
     if length is not None and last < length:
         _decoded.last = decoding

@@ -118,7 +118,7 @@ def _span_of(utterance: Utterance, config: CutsConfig) -> tuple[float, float] | 
     channel = utterance.channels[min(config.channel, len(utterance.channels) - 1)]
     first, last = round(utterance.start * rate), round((utterance.start + utterance.duration) * rate)
 
-    blocks = read_blocks(utterance.source, utterance.kind == "command", rate, first, last)
+    blocks = read_blocks(utterance.source, utterance.kind == "command", rate, first, last, utterance.length)
     wanted = (block[:, min(channel, block.shape[1] - 1)] for block in blocks)
     span = speech_span(wanted, rate, config)
     return span and (span[0], min(span[1], utterance.duration))
