@@ -175,6 +175,7 @@ cnceleb)
     config=${config:-conf/sdpn/paper.yaml} max_skipped=${max_skipped:-0.5}
     ;;
 kaldi | lhotse) own="train eval eval_share trials enroll_map allow_pipes $clips" needed=train ;;
+combined) own="" && [ "$again" = true ] || fail "local/combine.py makes a combined corpus: name its folder with --data-dir" ;;
 *) fail "--corpus is '$corpus'; allowed: toy, voxceleb, cnceleb, kaldi, lhotse, folder" ;;
 esac
 : "${config:=conf/sdpn/small.yaml}"
@@ -207,8 +208,10 @@ if [ "$here" != "$PWD" ]; then
         eval=${eval:+$eval,}$set
     done
 fi
-for name in trials enroll_map config; do
-    [ -z "${!name}" ] || [ -f "${!name}" ] || fail "--${name//_/-} is '${!name}', which is not a file"
+[ -f "$config" ] || fail "--config is '$config', which is not a file"
+for name in trials enroll_map; do # pipes, such as <(grep ...) gives, will do: stage 0 keeps what comes out of them
+    [ -z "${!name}" ] || { [ -e "${!name}" ] && [ ! -d "${!name}" ]; } ||
+        fail "--${name//_/-} is '${!name}', which is not a file"
 done
 for name in corpus_dir voxceleb1 voxceleb2 cnceleb1 cnceleb2 $clips; do
     [ -z "${!name}" ] || [ -d "${!name}" ] || fail "--${name//_/-} is '${!name}', which is not a folder"
@@ -246,7 +249,8 @@ if runs 0; then
         given+=(${max_skipped:+--max-skipped "$max_skipped"})
     fi
     if [ "$again" = true ]; then
-        local/prepare_again.py ${given[@]+"${given[@]}"} ${dev_given[@]+"${dev_given[@]}"} --nj "$nj" "$data_dir"
+        [ "$corpus" = combined ] || given+=(${dev_given[@]+"${dev_given[@]}"} --nj "$nj")
+        local/prepare_again.py ${given[@]+"${given[@]}"} "$data_dir"
     else
         "local/prepare_$corpus.py" ${given[@]+"${given[@]}"} --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" \
             "$data_dir"

@@ -27,7 +27,7 @@ from sdpn.corpus.stage0 import GivenTrials, prepare
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
-from sdpn.trials.lists import refuse_unknown
+from sdpn.trials.names import refuse_unknown
 
 FOLDER = click.Path(path_type=Path)
 
@@ -40,7 +40,7 @@ FOLDER = click.Path(path_type=Path)
 @download_options("CN-Celeb 1 and 2 where --cnceleb1 is not given")
 @stage0_options
 def main(data: Path, nj: int, **given: Any) -> None:
-    options, run_all = absolute(given), partial(run_jobs, nj=nj)
+    options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     if options["download"]:
         fetched, catalogue = data / "download", options["downloads_config"]
         if not options["cnceleb1"]:
@@ -90,7 +90,7 @@ def find_speech(
         total = len({name for trial in protocol.trials for name in (trial.enroll, trial.test)})
         if name == given.name:
             where, total = given.path, len(given.names)
-        refuse_unknown(unknown, total, where, str(evaluation.folder), listing, found.skipped)
+        refuse_unknown(unknown, found.known, total, where, str(evaluation.folder), listing, found.skipped)
     entries, skipped = cnceleb.scan_train(train, run_all, data / CACHE / "train")
     return Prepared(
         {"train": entries, "eval": found.entries}, found.trials, {}, {"train": skipped, "eval": found.skipped}

@@ -34,7 +34,7 @@ class Enrollment:
 
         Args:
             model: digest of the model in use.
-            dimension: of its x-vectors.
+            dimension: of its x-vectors, the statistics of the fbank beside them included.
             may_be_new: whether a file that is not there is an empty one.
 
         Raises:
@@ -45,7 +45,7 @@ class Enrollment:
                 return Enrollment(path, model)
             raise SdpnError(f"{path}: there is no such file: `sdpn enroll` makes it")
         try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
+            tree = json.loads(path.read_text(encoding="utf-8-sig"))
             if tree["format"] != FORMAT:
                 raise ValueError
             made_by = tree["model"]
@@ -57,6 +57,13 @@ class Enrollment:
             raise SdpnError(f"{path}: damaged, or not a file that `sdpn enroll` made") from None
         if made_by != model:
             raise SdpnError(f"{path}: its speakers were enrolled with another model: enroll them again in a new file")
+        sizes = {vector.shape for own in speakers.values() for vector in own.values()}
+        if len(sizes) == 1 and sizes != {(dimension,)}:
+            have = "with" if dimension < max(sizes)[0] else "without"
+            raise SdpnError(
+                f"{path}: its speakers were enrolled {have} the statistics of the fbank (--with-statistics), which "
+                "does not go with this back-end: enroll them again in a new file"
+            )
         for name, own in speakers.items():
             if not own or any(vector.shape != (dimension,) for vector in own.values()):
                 raise SdpnError(f"{path}: the entry of '{name}' is damaged: enroll again in a new file")

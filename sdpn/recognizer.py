@@ -1,9 +1,8 @@
 """Comparing voices with a trained model: its network, a back-end, and the calibration of its scores."""
 
-import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,16 +11,16 @@ from sdpn.backend.chain_file import digest_of, load_chain, network_of
 from sdpn.console import warn
 from sdpn.errors import SdpnError
 from sdpn.extraction.embedder import Embedder
-from sdpn.extraction.sets import model_digest
+from sdpn.extraction.sets import SIDE_BY_SIDE, model_digest
 from sdpn.extraction.store import vectors_file
 from sdpn.models.folder import find_model
+from sdpn.report.rows import RESULTS, ResultRow, read_rows
 from sdpn.shards import Work
 
 PLAIN = "length-norm | cosine"
 """The back-end of a model that comes without one: it has learned nothing."""
 
 _DEFAULT = "cosine"
-RESULTS = Path("results", "results.json")  # of an experiment
 
 
 class Calibration(NamedTuple):
@@ -36,8 +35,9 @@ class Recognizer:
 
     Args:
         model: an experiment (exp/<name>), whose stage 6 has made back-ends, or a model folder.
-        backend: one of these by name; a file that `sdpn score --save-backend` wrote; or a chain that learns nothing,
-            e.g. "length-norm | cosine". None: `cosine` of the experiment, or that chain where it has none.
+        backend: one of these by name, e.g. `lda-plda`, or `xvector+fbank-stats/lda-plda`, which takes the statistics of
+            the fbank beside the x-vectors; a file that `sdpn score --save-backend` wrote; or a chain that learns
+            nothing, e.g. "length-norm | cosine". None: `cosine` of the experiment, or that chain where it has none.
         device: where the network computes.
 
     Attributes:
@@ -58,9 +58,16 @@ class Recognizer:
 
     def __init__(self, model: str | Path, backend: str | None = None, device: str = "cpu"):
         folder = find_model(model)
-        self.embedder = Embedder(folder, device)
+        self.backend, path = _find_backend(folder, backend)
+        chain = _unlearned(self.backend) if path is None else load_chain(path)
+        self.embedder = Embedder(folder, device, statistics=chain.side_by_side)
         self.sampling_rate, self.dimension = self.embedder.sampling_rate, self.embedder.dimension
-        self.backend, self.chain, self.calibration = _backend_of(folder, backend, self.dimension)
+        if path is None:
+            self.chain = chain.fit(np.ones((1, self.dimension)))
+        else:
+            self.chain = _tried(chain, path, self.dimension)
+        exp, made = backends_of(folder)
+        self.calibration = _calibration_of(exp, self.backend, path) if self.backend in made else None
 
     def embed(
         self, audio: str | Path | np.ndarray, sampling_rate: int | None = None, channel: int | str | None = None
@@ -117,29 +124,32 @@ class Recognizer:
         return rows
 
 
-def _backend_of(model: Path, backend: str | None, dimension: int) -> tuple[str, Chain, Calibration | None]:
-    """The name, the chain and the calibration of a back-end; see Recognizer."""
+def _find_backend(model: Path, backend: str | None) -> tuple[str, Path | None]:
+    """The name of a back-end and its file; the text of a chain that learns nothing has none. See Recognizer."""
     exp, made = backends_of(model)
     if backend is None:
         backend = _DEFAULT if _DEFAULT in made else next(iter(made), PLAIN)
     if backend in made:
-        path = fitted_backend(model, backend)
-        return backend, _tried(path, dimension), _calibration_of(exp, backend, path)
+        return backend, fitted_backend(model, backend)
     if backend.endswith(".h5"):
-        return backend, _tried(Path(backend), dimension), None
+        return backend, Path(backend)
     if "|" not in backend and backend != _DEFAULT:
         raise _unknown(exp, made, backend)
-    chain = Chain(PLAIN if backend == _DEFAULT else backend)
+    return (PLAIN if backend == _DEFAULT else Chain(backend).text), None
+
+
+def _unlearned(text: str) -> Chain:
+    """The chain of a text; SdpnError where it must be fitted first."""
+    chain = Chain(text)
     if chain.learns:
         raise SdpnError(
             f"the chain '{chain.text}' must be fitted first: name a back-end that stage 6 has made, or a .h5"
         )
-    return chain.text, chain.fit(np.ones((1, dimension))), None
+    return chain
 
 
-def _tried(path: Path, dimension: int) -> Chain:
+def _tried(chain: Chain, path: Path, dimension: int) -> Chain:
     """The chain in a file, once it has scored x-vectors of `dimension`; SdpnError where it cannot."""
-    chain = load_chain(path)
     vectors = np.random.default_rng(0).normal(size=(2, dimension))
     try:
         voices, counts = chain.enroll(vectors, np.arange(2))
@@ -154,9 +164,14 @@ def _tried(path: Path, dimension: int) -> Chain:
 
 
 def backends_of(model: Path) -> tuple[Path, dict[str, Path]]:
-    """The experiment that a model folder lies in, and the files of the back-ends that its stage 6 has made, by name."""
+    """The experiment that a model folder lies in, and the files of the back-ends that its stage 6 has made, by name.
+
+    Those of x-vectors with the statistics of the fbank beside them are named e.g. `xvector+fbank-stats/lda-plda`.
+    """
     exp = model.parent if model.name == "model" else model
-    return exp, {path.stem: path for path in sorted(exp.glob("backends/sdpn/*.h5"))}
+    found = {path.stem: path for path in sorted(exp.glob("backends/sdpn/*.h5"))}
+    of_both = sorted(exp.glob(f"backends/{SIDE_BY_SIDE}/*.h5"))
+    return exp, found | {f"{SIDE_BY_SIDE}/{path.stem}": path for path in of_both}
 
 
 def fitted_backend(model: Path, name: str) -> Path:
@@ -210,36 +225,31 @@ def _calibration_of(exp: Path, name: str, backend: Path) -> Calibration | None:
 
     Nor does a calibration count under which a higher score speaks for two speakers: such scores tell nothing.
     """
-    try:
-        for row in _rows_of(exp, name):
-            if row["score_norm"] == "none" and not row["quality"] and row["calibration"]:
-                found = Calibration(float(row["calibration"]["weight"]), float(row["calibration"]["offset"]))
-                sane = 1e-6 < found.weight < 1e6 and abs(found.offset) < 1e6
-                return found if sane and _made_with(row, backend) else None
-    except (ValueError, KeyError, TypeError):
-        raise _damaged(exp) from None
+    for row in _rows_of(exp, name):
+        if row.score_norm == "none" and not row.quality and row.calibration:
+            found = Calibration(float(row.calibration["weight"]), float(row.calibration["offset"]))
+            sane = 1e-6 < found.weight < 1e6 and abs(found.offset) < 1e6
+            return found if sane and _made_with(row, backend) else None
     return None
 
 
-def _rows_of(exp: Path, name: str) -> list[dict[str, Any]]:
-    """The rows of a back-end of the trained network in the results of stage 6; none where there are no results.
+def _rows_of(exp: Path, name: str) -> list[ResultRow]:
+    """The rows of a back-end of the trained network, as `backends_of` names it, in the results of stage 6.
+
+    There are none where there are no results.
 
     Raises:
         SdpnError: the results are damaged.
     """
     try:
-        rows = json.loads((exp / RESULTS).read_text(encoding="utf-8"))["rows"]
-        return [row for row in rows if row["system"] == "sdpn" and row["backend"] == name and not row["fused"]]
+        rows, _ = read_rows(exp)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise _damaged(exp) from None
+    system, _, backend = name.rpartition("/")
+    named = (system or "sdpn", backend)
+    return [row for row in rows if (row.system, row.backend) == named and not row.fused]
 
 
-def _made_with(row: dict[str, Any], backend: Path) -> bool:
+def _made_with(row: ResultRow, backend: Path) -> bool:
     """Whether a row of the results was made with the back-end in this file; not where either does not say it."""
-    return row.get("backend_digest") is not None and row["backend_digest"] == digest_of(backend)
-
-
-def _damaged(exp: Path) -> SdpnError:
-    return SdpnError(f"{exp / RESULTS} is damaged: remove it and run stage 6 again")
+    return row.backend_digest is not None and row.backend_digest == digest_of(backend)

@@ -72,6 +72,10 @@ def test_a_wrong_file_is_refused_by_file_key_and_what_is_allowed(tmp_path, text,
     assert "example.yaml" in str(error.value)
 
 
+def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path):
+    assert read(tmp_path, "\ufeffepochs: 5\r\nkind: b\r\n") == Example(epochs=5, kind="b")
+
+
 def test_a_missing_file_is_a_sentence(tmp_path):
     with pytest.raises(SdpnError, match="there is no such configuration file"):
         config.read(tmp_path / "none.yaml", Example)

@@ -14,6 +14,8 @@ import sdpn
 from sdpn.backend.chain import Chain
 from sdpn.backend.chain_file import load_chain, save_chain
 from sdpn.errors import SdpnError
+from sdpn.extraction.embedder import Embedder
+from sdpn.extraction.sets import model_digest
 from sdpn.recognizer import PLAIN, Recognizer
 from tests.voices import CALIBRATION, RATE, voice, write_experiment, write_small_model, write_voice
 
@@ -197,3 +199,21 @@ def test_the_lines_in_the_readme_run(exp, tmp_path):
     assert done.returncode == 0, done.stderr
     score, ratio = map(float, done.stdout.split())
     assert ratio == pytest.approx(score * CALIBRATION["weight"] + CALIBRATION["offset"], abs=1e-9)
+
+
+def test_a_back_end_of_x_vectors_and_statistics_takes_both_of_a_recording(tmp_path):
+    exp = write_experiment(tmp_path / "tiny")
+    model = exp / "model"
+    both = Embedder(model, statistics=True)
+    vectors = np.stack([both.embed(voice(speaker, take), RATE) for speaker in range(5) for take in range(2)])
+    chain = Chain("side-by-side 12 | mean-subtract | lda 3 | length-norm | plda").fit(vectors, np.arange(10) // 2)
+    save_chain(exp / "backends" / "xvector+fbank-stats" / "lda-plda.h5", chain, model_digest(model), "of both")
+    recognizer = sdpn.load(exp, "xvector+fbank-stats/lda-plda")
+    assert recognizer.dimension == 12 + 160
+    a, b = (recognizer.embed(voice(speaker, 3), RATE) for speaker in (0, 1))
+    np.testing.assert_array_equal(a[:12], sdpn.load(exp).embed(voice(0, 3), RATE))
+    transformed = chain.transform(np.stack((a, b)))
+    expected = chain.scorer.score_matrix(transformed, transformed)[0, 1]
+    assert recognizer.score(a, b) == pytest.approx(expected)
+    with pytest.raises(SdpnError, match="xvector\\+fbank-stats/lda-plda"):
+        sdpn.load(exp, "xvector+fbank-stats/plda")

@@ -21,8 +21,7 @@ from sdpn.files import Stamp
 _BLOCK_SECONDS = 30
 _NOTHING = np.zeros((0, 1), dtype=np.float32)
 _SOUGHT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "OPUS", "ALAC")
-"""What libsndfile may be sent into, and reads the samples of the whole file there: of Vorbis and MP3 it reads wrong ones
-at first, and others refuse it."""
+"""Where libsndfile seeks well: in Vorbis and MP3 it reads other samples than those of the whole, or it refuses."""
 UNTOLD = 2**48
 """A number of samples that libsndfile gives where the header does not tell it, or a greater one."""
 

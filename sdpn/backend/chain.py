@@ -12,7 +12,7 @@ from sdpn.backend.adaptation import CORAL
 from sdpn.backend.cosine import Cosine
 from sdpn.backend.plda import PLDA
 from sdpn.backend.scorer import Scorer, blocks
-from sdpn.backend.transforms import LDA, LengthNorm, MeanSubtract, Whiten
+from sdpn.backend.transforms import LDA, LengthNorm, MeanSubtract, SideBySide, Whiten
 from sdpn.backend.vectors import class_means
 from sdpn.errors import SdpnError
 
@@ -66,6 +66,7 @@ class Step:
 
 
 STEPS = {
+    "side-by-side": Step(SideBySide, {"dim": _count}, bare="dim", required=True),
     "mean-subtract": Step(MeanSubtract),
     "length-norm": Step(LengthNorm),
     "lda": Step(LDA, {"dim": _count}, bare="dim", required=True),
@@ -101,6 +102,7 @@ class Chain:
         transforms: the steps before the scorer.
         scorer: the last step.
         needs_classes: whether a step learns from classes.
+        side_by_side: whether it is of x-vectors with the statistics of the fbank beside them.
         needs_adaptation: whether a step adapts to unlabelled vectors of the domain of the trials.
         learns: whether a step learns more from the training vectors than their dimension.
         notes_: what the steps have to say after `fit`.
@@ -118,6 +120,7 @@ class Chain:
             scorers = ", ".join(name for name, step in STEPS.items() if issubclass(step.make, Scorer))
             raise SdpnError(f"the chain '{self.text}' must have one scorer, as its last step: one of {scorers}")
         self.transforms, self.scorer = steps[:-1], steps[-1]
+        self.side_by_side = any(isinstance(step, SideBySide) for step in steps)
         self.needs_classes = any(step.needs_classes for step in steps)
         self.needs_adaptation = any(step.needs_adaptation for step in steps)
         self.learns = not all(isinstance(step, (LengthNorm, Cosine)) for step in steps)

@@ -57,7 +57,9 @@ class BackendConfig:
 
     backends: str = value("cosine,lda-plda", "back-ends to run: files of conf/backend/, separated by commas")
     score_norm: str = value("none,as", "score normalizations to run: none, z, t, s, as, as2, separated by commas")
-    clusters: int | None = value(None, "clusters of k-means; null: by the rule", at_least=2)
+    clusters: int | None = value(
+        None, "clusters, e.g. a guess at the number of speakers; null: by the rule", at_least=2
+    )
     merge_clusters: int | None = value(None, "merge the clusters to this many; null: no merging", at_least=2)
     min_cluster_size: int = value(4, "smaller clusters are left out", at_least=1)
     cohort: str = value("utterances", "what the cohort consists of", one_of=("utterances", "clusters"))

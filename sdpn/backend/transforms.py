@@ -158,6 +158,49 @@ class Whiten(Transform):
         return (as_matrix(X, "whiten", len(self.mean_)) - self.mean_) @ self.projection_
 
 
+class SideBySide(Transform):
+    """Give two vectors that stand side by side the same weight: each is centred and scaled to a mean square of 1.
+
+    What LDA makes of them does not depend on it; a length norm or a cosine without LDA before it would hear only the
+    larger one.
+
+    Args:
+        dim: dimensions of the first vector; the rest is the second one.
+
+    Attributes:
+        mean_: (n_dimensions,).
+        scale_: (n_dimensions,), equal within each of the two.
+    """
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def fit(self, X: np.ndarray) -> "SideBySide":
+        """Learn from `X` (n_vectors, n_dimensions).
+
+        Raises:
+            SdpnError: there is no second vector, or one of the two does not vary.
+        """
+        X = as_matrix(X, "side-by-side")
+        if X.shape[1] <= self.dim:
+            raise SdpnError(
+                f"side-by-side: the vectors have {X.shape[1]} dimensions, so nothing stands beside the first {self.dim}"
+            )
+        self.mean_ = X.mean(axis=0)
+        variances = X.var(axis=0)
+        self.scale_ = np.empty(X.shape[1])
+        for part in (slice(self.dim), slice(self.dim, None)):
+            variance = variances[part].mean()
+            if variance <= np.finfo(np.float64).tiny:
+                raise SdpnError(f"side-by-side: one of the two is the same in all {len(X)} training vectors")
+            self.scale_[part] = 1 / np.sqrt(variance)
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        """(n_vectors, n_dimensions) -> the same shape."""
+        return (as_matrix(X, "side-by-side", len(self.mean_)) - self.mean_) * self.scale_
+
+
 def lengths(X: np.ndarray, where: str) -> np.ndarray:
     """The Euclidean length of each row of `X`.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sdpn.commands.options import PATH, channel_option, check_device, model_option
+from sdpn.commands.options import PATH, channel_option, check_device, model_option, statistics_option
 from sdpn.errors import SdpnError
 
 _FORMS = (".npz", ".ark", ".h5", ".hdf5")
@@ -16,11 +16,18 @@ _SHOWN = 20
 @click.command()
 @click.argument("recordings", nargs=-1, required=True, type=PATH)
 @model_option
+@statistics_option
 @click.option("-o", "--out", required=True, type=PATH, help=f"where the x-vectors go: {', '.join(_FORMS)}")
 @channel_option
 @click.option("--nj", default=len(os.sched_getaffinity(0)), type=click.IntRange(1), help="processes  [default: cores]")
 def embed(
-    recordings: tuple[Path, ...], model: Path, device: str, out: Path, channel: int | str | None, nj: int
+    recordings: tuple[Path, ...],
+    model: Path,
+    device: str,
+    statistics: bool,
+    out: Path,
+    channel: int | str | None,
+    nj: int,
 ) -> None:
     """Make an x-vector, which is a voice in numbers, of each of RECORDINGS: audio files of any format and sampling
     rate, or folders of such.
@@ -51,7 +58,8 @@ def embed(
     folder = find_model(model)
     run = partial(run_jobs, nj=nj if device == "cpu" else 1)
     with timed(f"{len(named)} recordings"):
-        found = dict(zip(named, embed_all(folder, list(named.values()), run, device, channel), strict=True))
+        files = list(named.values())
+        found = dict(zip(named, embed_all(folder, files, run, device, statistics, channel), strict=True))
     broken = unlisted + [one.reason for one in found.values() if one.vector is None]
     for reason in broken[:_SHOWN]:
         warn(reason)

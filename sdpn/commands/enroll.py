@@ -16,6 +16,7 @@ from sdpn.commands.options import (
     errors_apart,
     likelihood_words,
     model_option,
+    statistics_option,
     warn_of,
 )
 
@@ -34,6 +35,7 @@ SEVERAL = (
 @click.argument("name")
 @click.argument("recordings", nargs=-1, required=True, type=PATH)
 @model_option
+@statistics_option
 @_speakers_option
 @channel_option
 @click.option("--replace", is_flag=True, help="forget what NAME was enrolled with before")
@@ -42,6 +44,7 @@ def enroll(
     recordings: tuple[Path, ...],
     model: Path,
     device: str,
+    statistics: bool,
     speakers_file: Path,
     channel: int | str | None,
     replace: bool,
@@ -64,7 +67,7 @@ def enroll(
 
     check_name(name)
     folder = find_model(model)
-    embedder = Embedder(folder, device)
+    embedder = Embedder(folder, device, statistics=statistics)
     known = (speakers_file, model_digest(folder), embedder.dimension)
     Enrollment.read(*known, may_be_new=True)  # refused before any work
     found = list(embedder.embed_files(recordings, channel))

@@ -1,11 +1,12 @@
 """`sdpn export`: what the recipe made, in the forms that other tools read."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
-from sdpn.commands.options import PATH, one_model
+from sdpn.commands.options import PATH, one_model, statistics_option
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -40,8 +41,9 @@ def kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> None:
 @export.command("onnx", short_help="Write a model as ONNX.")
 @click.argument("exp", metavar="EXP|MODEL", type=PATH, required=False)
 @click.option("--model", type=PATH, help="the same as EXP|MODEL")
+@statistics_option
 @click.option("--out", type=FILE, metavar="FILE", help="[default: encoder.onnx in the model folder]")
-def onnx(exp: Path | None, model: Path | None, out: Path | None) -> None:
+def onnx(exp: Path | None, model: Path | None, statistics: bool, out: Path | None) -> None:
     """Write a model as ONNX, for batches of any size and length.
 
     \b
@@ -53,14 +55,15 @@ def onnx(exp: Path | None, model: Path | None, out: Path | None) -> None:
     """
     from sdpn.models.export import export_onnx
 
-    _export(one_model(exp, model), out, "encoder.onnx", export_onnx, "ONNX Runtime's")
+    _export(one_model(exp, model), out, "encoder.onnx", partial(export_onnx, statistics=statistics), "ONNX Runtime's")
 
 
 @export.command("torch", short_help="Write a model as a graph for torch alone.")
 @click.argument("exp", metavar="EXP|MODEL", type=PATH, required=False)
 @click.option("--model", type=PATH, help="the same as EXP|MODEL")
+@statistics_option
 @click.option("--out", type=FILE, metavar="FILE", help="[default: encoder.pt2 in the model folder]")
-def torch(exp: Path | None, model: Path | None, out: Path | None) -> None:
+def torch(exp: Path | None, model: Path | None, statistics: bool, out: Path | None) -> None:
     """Write a model as a graph that torch loads without this package, for batches of any size and length.
 
     \b
@@ -71,7 +74,7 @@ def torch(exp: Path | None, model: Path | None, out: Path | None) -> None:
     """
     from sdpn.models.export import export_torch
 
-    _export(one_model(exp, model), out, "encoder.pt2", export_torch, "its")
+    _export(one_model(exp, model), out, "encoder.pt2", partial(export_torch, statistics=statistics), "its")
 
 
 def _export(model: Path, out: Path | None, name: str, write: Callable[[Path, Path], float], whose: str) -> None:

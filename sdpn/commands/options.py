@@ -38,6 +38,12 @@ def model_option(command: Callable) -> Callable:
     return command
 
 
+def statistics_option(command: Callable) -> Callable:
+    """A decorator: --with-statistics."""
+    help = "have mean and deviation of the fbank stand beside each x-vector: xvector+fbank-stats of the results"
+    return click.option("--with-statistics", "statistics", is_flag=True, help=help)(command)
+
+
 def one_model(argument: Path | None, option: Path | None) -> Path:
     """What was named, by an argument or by --model, where both are possible.
 
@@ -78,7 +84,11 @@ def decision_options(command: Callable) -> Callable:
             callback=_finite,
             help="how probable the same speaker is before anything is heard; needs a calibration",
         ),
-        click.option("--backend", help="of the experiment's, by name; a fitted .h5; or a chain  [default: cosine]"),
+        click.option(
+            "--backend",
+            help="of the experiment's, by name (lda-plda, xvector+fbank-stats/lda-plda); a fitted .h5; or a chain  "
+            "[default: cosine]",
+        ),
     ):
         command = option(command)
     return command

@@ -9,6 +9,9 @@ from typing import Any
 from sdpn.errors import SdpnError
 from sdpn.files import write_json
 
+COMBINED = "combined"
+"""The name of a corpus that consists of others, see `sdpn.augment.combine`."""
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -37,6 +40,11 @@ class Corpus:
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def parts(self) -> list[str]:
+        """The data folders that this one is combined of; none where it is a corpus of its own."""
+        return self.options.get("parts", []) if self.name == COMBINED else []
+
+    @property
     def sets(self) -> list[str]:
         """Every set, training first."""
         clips = [*self.noises.values(), self.rir, self.talkers]
@@ -59,7 +67,7 @@ class Corpus:
         if not path.exists():
             raise SdpnError(f"{path} is missing: run stage 0 first")
         try:
-            return Corpus(**json.loads(path.read_text(encoding="utf-8")))
+            return Corpus(**json.loads(path.read_text(encoding="utf-8-sig")))
         except (ValueError, TypeError):
             raise SdpnError(f"{path} is damaged: remove it and run stage 0 again") from None
 

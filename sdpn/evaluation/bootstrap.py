@@ -1,18 +1,23 @@
-"""How sure the figures are: confidence intervals and paired comparisons by bootstrap over speakers.
+"""The figures of a trial list in many draws of its speakers, and of its pairs of speakers.
 
-Trials that share a speaker are not independent, so it is speakers that are drawn with replacement, not trials. A
-speaker drawn m times counts m times: a target trial of that speaker has the weight m, a non-target trial of two
-speakers the product of theirs. The same draws serve every system, so the difference between two systems is formed
-within each draw, and what makes a draw easy or hard for both falls out of it. (Bisani and Ney, ICASSP 2004, for the
-paired bootstrap; Poh and Bengio, Audio- and Video-based Biometric Person Authentication 2005, for drawing users.)
+Trials that share a speaker are not independent, so speakers are drawn with replacement, not trials. A speaker drawn m
+times counts m times: a target trial of that speaker has the weight m, a non-target trial of two speakers the product of
+theirs. The same draws serve every system, so the difference between two systems is formed within each draw, and what
+makes a draw easy or hard for both falls out of it. (Bisani and Ney, ICASSP 2004, for the paired bootstrap; Poh and
+Bengio, Audio- and Video-based Biometric Person Authentication 2005, for drawing users.)
+
+The product of two weights has three times the variance of one, so what is particular to a pair of speakers counts three
+times (Owen, Annals of Applied Statistics 1(2), 2007, on the pigeonhole bootstrap). Draws of the pairs themselves
+measure that part by itself; `sdpn.evaluation.intervals` takes the surplus out.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
-from sdpn.errors import SdpnError
+_DRAWS_AT_ONCE = 64  # of pairs: 64 draws of 5 million pairs are 320 MB of weights
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,21 @@ class Costs:
 
     points: np.ndarray
     losses: np.ndarray
+
+
+class _Order(NamedTuple):
+    """Trials by rising score.
+
+    Attributes:
+        target, nontarget: the trials of each class, as indices.
+        firsts: (n_distinct + 1,), where each distinct score begins in `target`, and its length.
+        stops: (2 n_distinct + 2,): 0, how many non-targets lie below and how many up to each distinct score, all.
+    """
+
+    target: np.ndarray
+    nontarget: np.ndarray
+    firsts: np.ndarray
+    stops: np.ndarray
 
 
 def draw_speakers(n_speakers: int, n_draws: int, seed: int) -> np.ndarray:
@@ -49,7 +69,7 @@ def replicate(
     Args:
         scores: (n_trials,).
         is_target: (n_trials,) bool.
-        enroll_speaker, test_speaker: (n_trials,) places in the columns of `draws`.
+        enroll_speaker, test_speaker: (n_trials,) indices of columns of `draws`.
         draws: (n_draws, n_speakers), as `draw_speakers` gives it.
         costs: the other figures.
 
@@ -59,31 +79,83 @@ def replicate(
     """
     points = np.asarray(costs.points, dtype=np.float64).reshape(-1, 2)
     figures = np.full((2 + len(points) + len(costs.losses), len(draws)), np.nan)
-    target, nontarget = np.flatnonzero(is_target), np.flatnonzero(~is_target)
-    target = target[np.argsort(scores[target], kind="stable")]
-    nontarget = nontarget[np.argsort(scores[nontarget], kind="stable")]
-    # The threshold stops below and above every distinct target score; between stops, only sums of weights matter
-    firsts = np.flatnonzero(np.append(True, np.diff(scores[target]) > 0))
-    distinct = scores[target[firsts]]
-    stops = [np.searchsorted(scores[nontarget], distinct, side) for side in ("left", "right")]
+    order = _in_order(scores, is_target)
+    target, nontarget = order.target, order.nontarget
     _sweeps(
         enroll_speaker[target].astype(np.uint32),
-        np.append(firsts, len(target)),
+        order.firsts,
         enroll_speaker[nontarget].astype(np.uint32),
         test_speaker[nontarget].astype(np.uint32),
-        np.concatenate(([0], np.column_stack(stops).ravel(), [len(nontarget)])),
+        order.stops,
         draws.astype(np.float32),
         points,
         figures,
     )
     pairs = (enroll_speaker[nontarget], test_speaker[nontarget])
     totals = np.bincount(enroll_speaker[target], minlength=draws.shape[1]) @ draws.T, _sums(pairs, None, draws)
-    for place, losses in enumerate(costs.losses, 2 + len(points)):
+    for figure, losses in enumerate(costs.losses, 2 + len(points)):
         of_targets = np.bincount(enroll_speaker[target], losses[target], draws.shape[1]) @ draws.T
         with np.errstate(invalid="ignore", divide="ignore"):
-            figures[place] = of_targets / totals[0] + _sums(pairs, losses[nontarget], draws) / totals[1]
+            figures[figure] = of_targets / totals[0] + _sums(pairs, losses[nontarget], draws) / totals[1]
     figures[:, (totals[0] == 0) | (totals[1] == 0)] = np.nan
     return figures
+
+
+def replicate_pairs(
+    scores: np.ndarray,
+    is_target: np.ndarray,
+    enroll_speaker: np.ndarray,
+    test_speaker: np.ndarray,
+    n_draws: int,
+    seed: int,
+    costs: Costs,
+) -> np.ndarray:
+    """Compute the figures of draws of the pairs of speakers that meet in non-target trials.
+
+    In every draw a pair, in whichever order, counts twice or not at all, with even chances: the mean of its weight is
+    1 and the variance 1. Target trials count once. What varies over these draws is what is particular to the pairs.
+
+    Args:
+        scores, is_target, enroll_speaker, test_speaker, costs: as for `replicate`.
+        n_draws: number of draws.
+        seed: of the draws; equal seeds give equal draws for equal trials, whatever the scores.
+
+    Returns:
+        (2 + n_points + n_losses, n_draws), as `replicate` returns them. A draw without non-targets is NaN.
+    """
+    order = _in_order(scores, is_target)
+    points = np.asarray(costs.points, dtype=np.float64).reshape(-1, 2)
+    figures = np.full((2 + len(points) + len(costs.losses), n_draws), np.nan)
+    low, high = np.minimum(enroll_speaker, test_speaker), np.maximum(enroll_speaker, test_speaker)
+    codes = low[order.nontarget].astype(np.int64) * (int(high.max()) + 1) + high[order.nontarget]
+    pairs, pair = np.unique(codes, return_inverse=True)
+    totals = np.bincount(pair).astype(np.float64)
+    of_targets = [losses[order.target].mean() for losses in costs.losses]
+    of_pairs = [np.bincount(pair, losses[order.nontarget]) for losses in costs.losses]
+    rng = np.random.default_rng([seed, 9])
+    for first in range(0, n_draws, _DRAWS_AT_ONCE):
+        block = figures[:, first : first + _DRAWS_AT_ONCE]
+        bits = rng.integers(256, size=(block.shape[1], -(-len(pairs) // 8)), dtype=np.uint8)
+        weights = 2 * np.unpackbits(bits, axis=1, count=len(pairs))
+        _pair_sweeps(order.firsts, pair.astype(np.uint32), order.stops, weights, points, block)
+        counts = weights @ totals
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for figure, (target, nontarget) in enumerate(zip(of_targets, of_pairs, strict=True), 2 + len(points)):
+                block[figure] = target + weights @ nontarget / counts
+    return figures
+
+
+def _in_order(scores: np.ndarray, is_target: np.ndarray) -> _Order:
+    """Sort the trials of each class, and find the scores at which a threshold must stop."""
+    target, nontarget = np.flatnonzero(is_target), np.flatnonzero(~is_target)
+    target = target[np.argsort(scores[target], kind="stable")]
+    nontarget = nontarget[np.argsort(scores[nontarget], kind="stable")]
+    # The threshold stops below and above every distinct target score; between stops, only sums of weights matter
+    firsts = np.flatnonzero(np.append(True, np.diff(scores[target]) > 0))
+    distinct = scores[target[firsts]]
+    sides = [np.searchsorted(scores[nontarget], distinct, side) for side in ("left", "right")]
+    stops = np.concatenate(([0], np.column_stack(sides).ravel(), [len(nontarget)]))
+    return _Order(target, nontarget, np.append(firsts, len(target)), stops)
 
 
 def _sums(pairs: tuple[np.ndarray, np.ndarray], losses: np.ndarray | None, draws: np.ndarray) -> np.ndarray:
@@ -96,59 +168,6 @@ def _sums(pairs: tuple[np.ndarray, np.ndarray], losses: np.ndarray | None, draws
     times = draws.T.astype(np.float64)
     product = form.toarray() @ times if form.nnz > 0.03 * size**2 else form @ times
     return np.einsum("ij,ij->j", times, product)
-
-
-def interval(replicates: np.ndarray, share: float = 0.95) -> tuple[float, float]:
-    """The percentile interval that holds `share` of the replicates (n_draws,); NaNs are left out."""
-    edges = 100 * (1 - share) / 2
-    found = replicates[~np.isnan(replicates)]
-    if not len(found):
-        return float("nan"), float("nan")
-    low, high = np.percentile(found, [edges, 100 - edges])
-    return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How a figure of system B differs from that of system A; less is better.
-
-    Attributes:
-        value: B - A over all trials.
-        low, high: the 95 % interval.
-        p: the two-sided probability of a difference as far from none, if there were none.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-
-    @property
-    def shown(self) -> bool:
-        """Whether a difference is shown: the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
-
-
-def paired_differences(a: np.ndarray, b: np.ndarray, draws_a: np.ndarray, draws_b: np.ndarray) -> list[Difference]:
-    """Compare two systems scored on the same trials, figure by figure.
-
-    Args:
-        a, b: (n_figures,), over all trials.
-        draws_a, draws_b: (n_figures, n_draws), of the same draws.
-
-    Raises:
-        SdpnError: the draws are not the same.
-    """
-    if draws_a.shape != draws_b.shape:
-        raise SdpnError(f"comparison: {draws_a.shape[1]} draws of one system, {draws_b.shape[1]} of the other")
-    differences = draws_b - draws_a
-    differences = differences[:, ~np.isnan(differences).any(axis=0)]  # draws that lack targets or non-targets
-    if not differences.shape[1]:
-        return [Difference(float(value), float("nan"), float("nan"), 1.0) for value in b - a]
-    lows, highs = np.percentile(differences, [2.5, 97.5], axis=1)
-    rarer = np.minimum((differences <= 0).sum(axis=1), (differences >= 0).sum(axis=1))
-    p = np.minimum(1.0, 2 * (rarer + 1) / (differences.shape[1] + 1))
-    return [Difference(*map(float, figures)) for figures in zip(b - a, lows, highs, p, strict=True)]
 
 
 @numba.njit(cache=True, nogil=True, parallel=True, fastmath=True)
@@ -178,6 +197,28 @@ def _sweeps(target, firsts, enroll, test, stops, draws, points, figures):
             _sweep(target, firsts, rejected, times, targets, nontargets, points, figures[:, draw])
 
 
+@numba.njit(cache=True, nogil=True, parallel=True, fastmath=True)
+def _pair_sweeps(firsts, pair, stops, weights, points, figures):
+    """The same for draws of pairs of speakers.
+
+    Args:
+        pair: (n_nontargets,) which pair each trial is of, by rising score.
+        weights: (n_draws, n_pairs) uint8.
+    """
+    targets = np.zeros(firsts[-1], dtype=np.uint32)  # as if one speaker, drawn once, had spoken all of them
+    once = np.ones(1, dtype=np.float32)
+    for draw in numba.prange(len(weights)):
+        times = weights[draw]
+        rejected = np.zeros(len(stops))
+        for stop in range(1, len(stops)):
+            between = 0.0
+            for i in range(stops[stop - 1], stops[stop]):
+                between += times[pair[i]]
+            rejected[stop] = rejected[stop - 1] + between
+        if rejected[-1] > 0:
+            _sweep(targets, firsts, rejected, once, float(len(targets)), rejected[-1], points, figures[:, draw])
+
+
 @numba.njit(cache=True, nogil=True)
 def _sweep(target, firsts, rejected, times, targets, nontargets, points, figures):
     """Raise the threshold over the trials once."""
@@ -188,8 +229,8 @@ def _sweep(target, firsts, rejected, times, targets, nontargets, points, figures
     corners[0, 0], corners[0, 1], size = 0.0, 1.0, 1
     last_miss, missed = 0.0, 0.0
     for distinct in range(len(firsts) - 1):
-        for place in range(firsts[distinct], firsts[distinct + 1]):
-            missed += times[target[place]]
+        for i in range(firsts[distinct], firsts[distinct + 1]):
+            missed += times[target[i]]
         before_miss, before_fa = last_miss, max(0.0, 1 - rejected[2 * distinct + 1] / nontargets)
         miss, fa = missed / targets, max(0.0, 1 - rejected[2 * distinct + 2] / nontargets)
         if miss == before_miss:  # nobody of this score was drawn

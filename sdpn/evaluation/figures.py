@@ -8,14 +8,16 @@ from scipy.special import ndtri
 
 from sdpn.backend.calibration import Calibration
 from sdpn.backend.config import OperatingPoint
-from sdpn.evaluation.bootstrap import Costs, draw_speakers, interval, replicate
+from sdpn.evaluation.bootstrap import Costs, draw_speakers, replicate, replicate_pairs
 from sdpn.evaluation.compat import EER
+from sdpn.evaluation.intervals import FEWEST_SPEAKERS, Replicates
 from sdpn.evaluation.metrics import DetCurve, act_dcf, cllr, det_curve
 from sdpn.trials.arrays import TrialList
 
 DET_STEP = 0.02  # of a normal deviate, between the points of a DET curve that are drawn
 DET_EDGE = 1e-6  # what stands for the rates 0 and 1, whose deviates are infinite: off the plot, so that curves leave it
 BINS = 80  # of the histogram
+PAIR_DRAWS = 400  # of pairs of speakers: only a variance is taken from them, to 4 %
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,17 @@ class Figures:
 
     Attributes:
         values: figure -> value over all trials.
-        intervals: figure -> its 95 % interval; empty without bootstrap.
-        replicates: (n_figures, n_draws), rows in the order of `values`, what paired comparisons need.
+        intervals: figure -> its 95 % interval; empty without bootstrap, and with fewer than `FEWEST_SPEAKERS` speakers.
+        replicates: rows in the order of `values`, what paired comparisons need; without columns where no draws are.
+        n_speakers: how many speakers the trials have.
         plots: what DET curve and histogram are drawn from.
         calibration: weight and offset that make log-likelihood ratios of the scores, or None.
     """
 
     values: dict[str, float]
     intervals: dict[str, tuple[float, float]]
-    replicates: np.ndarray
+    replicates: Replicates
+    n_speakers: int
     plots: dict[str, Any]
     calibration: dict[str, float] | None
 
@@ -95,20 +99,40 @@ def evaluate(
             cost = act_dcf(ratio[trials.is_target], ratio[~trials.is_target], *point.numbers)
             values[f"act_dcf_{point.name}{suffix}"] = cost
             losses.append(_act_dcf_losses(ratio, trials.is_target, point))
-    names = list(values)
+    names = list(values)  # those that follow are not drawn again
     if wanted.compat != "none":
         values[f"eer_percent_{wanted.compat}"] = 100 * EER[wanted.compat](scores, trials.is_target)
-    intervals, replicates = {}, np.empty((len(names), 0))
-    if wanted.draws:
-        everyone, places = np.unique(np.concatenate(speakers), return_inverse=True)
-        draws = draw_speakers(len(everyone), wanted.draws, wanted.seed)
-        weights = np.array([_weights(point) for point in wanted.points])
-        sides = places[: len(scores)], places[len(scores) :]
-        replicates = replicate(scores, trials.is_target, *sides, draws, Costs(weights, np.array(losses)))
-        replicates[0] *= 100  # the EER in percent
-        intervals = {name: interval(row) for name, row in zip(names, replicates, strict=True)}
+    everyone, of_trials = np.unique(np.concatenate(speakers), return_inverse=True)
+    replicates = _replicates(names, scores, trials.is_target, of_trials, len(everyone), losses, wanted)
+    intervals = {}
+    if wanted.draws and len(everyone) >= FEWEST_SPEAKERS:
+        intervals = {name: replicates.interval(figure) for figure, name in enumerate(names)}
     plots = {"det": _drawn(curve), "marks": _marks(curve, wanted.points), "histogram": _histogram(target, nontarget)}
-    return Figures(values, intervals, replicates, plots, parameters)
+    return Figures(values, intervals, replicates, len(everyone), plots, parameters)
+
+
+def _replicates(
+    names: list[str],
+    scores: np.ndarray,
+    is_target: np.ndarray,
+    speakers: np.ndarray,
+    n_speakers: int,
+    losses: list[np.ndarray],
+    wanted: Wanted,
+) -> Replicates:
+    """Compute the figures in draws of speakers and of pairs of speakers; `speakers`: of enrollments, then of tests."""
+    points = np.array([_weights(point) for point in wanted.points])
+    costs = Costs(points, np.array(losses))
+    sides = speakers[: len(scores)], speakers[len(scores) :]
+    if not wanted.draws:
+        nothing = np.empty((len(names), 0))
+        return Replicates(names, nothing, nothing, n_speakers)
+    draws = draw_speakers(n_speakers, wanted.draws, wanted.seed)
+    of_speakers = replicate(scores, is_target, *sides, draws, costs)
+    of_pairs = replicate_pairs(scores, is_target, *sides, min(wanted.draws, PAIR_DRAWS), wanted.seed, costs)
+    for found in (of_speakers, of_pairs):
+        found[0] *= 100  # the EER in percent
+    return Replicates(names, of_speakers, of_pairs, n_speakers)
 
 
 def _weights(point: OperatingPoint) -> tuple[float, float]:

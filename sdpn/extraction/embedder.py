@@ -42,17 +42,26 @@ class Embedder:
         model: the model folder.
         device: where the network computes.
         max_frames: longer recordings go in windows; see Extractor.
+        statistics: whether mean and deviation of the fbank stand beside each x-vector, as in the system
+            xvector+fbank-stats of the recipe.
 
     Attributes:
         sampling_rate: Hz, of the features; any other rate is resampled to it.
-        dimension: of the x-vectors.
+        dimension: of the vectors, statistics included.
+        statistics: as above.
         frame_seconds: what a frame stands for.
 
     Raises:
         SdpnError: there is no model in the folder, or one that cannot be read.
     """
 
-    def __init__(self, model: str | Path, device: str | torch.device = "cpu", max_frames: int = 6000):
+    def __init__(
+        self,
+        model: str | Path,
+        device: str | torch.device = "cpu",
+        max_frames: int = 6000,
+        statistics: bool = False,
+    ):
         encoder, config = read_model(model, device)
         self.model = Path(model)
         try:
@@ -62,8 +71,10 @@ class Embedder:
             raise SdpnError(where + str(error).removeprefix(where)) from None
         self.sampling_rate = self.fbank.config.sampling_rate
         self.frame_seconds = self.fbank.config.frame_shift / 1000
-        self.dimension: int = encoder.embedding_size
-        self.extractor = Extractor(encoder, torch.device(device), max_frames)
+        self.statistics = statistics
+        self._num_statistics = 2 * self.fbank.config.num_mel_bins if statistics else 0
+        self.dimension: int = encoder.embedding_size + self._num_statistics
+        self.extractor = Extractor(encoder, torch.device(device), max_frames, statistics=statistics)
 
     def embed(
         self, audio: str | Path | np.ndarray, sampling_rate: int | None = None, channel: int | str | None = None
@@ -127,10 +138,22 @@ class Embedder:
 
     def _vector(self, matrix: Matrix) -> tuple[np.ndarray, int]:
         """The x-vector of features that come in blocks, window by window, and the number of frames."""
-        total = np.zeros(self.dimension)
+        total, squares = np.zeros(self.dimension), 0.0
         for window in cut_into_windows(matrix, self.extractor.max_frames):
-            total += self.extractor.extract(Held([window]), [0])[0].astype(np.float64) * len(window)
-        return (total / matrix.rows).astype(np.float32), matrix.rows
+            vector = self.extractor.extract(Held([window]), [0])[0].astype(np.float64)
+            total += vector * len(window)
+            if self.statistics:
+                squares += self._squares(vector) * len(window)
+        vector = total / matrix.rows
+        if self.statistics:  # the deviation over all windows, which is not the mean of theirs
+            bins = self._num_statistics // 2
+            vector[-bins:] = np.sqrt(np.maximum(squares / matrix.rows - vector[-2 * bins : -bins] ** 2, 0))
+        return vector.astype(np.float32), matrix.rows
+
+    def _squares(self, vector: np.ndarray) -> np.ndarray:
+        """The mean squares of the bins (bins,), by their means and deviations at the end of a vector."""
+        means, deviations = vector[-self._num_statistics :].reshape(2, -1)
+        return means**2 + deviations**2
 
     def _resampled(self, samples: np.ndarray, rate: int | None) -> np.ndarray:
         if rate is None:
@@ -168,6 +191,7 @@ def embed_all(
     paths: Sequence[str],
     run: Callable[..., Iterable],
     device: str = "cpu",
+    statistics: bool = False,
     channel: int | str | None = None,
 ) -> list[Embedded]:
     """Embed many files, in jobs of some each: what became of each, in their order.
@@ -175,9 +199,13 @@ def embed_all(
     Args:
         channel: see `Embedder.embed`.
         run: yields `function(*job)` for every job, in any order.
+        statistics: see Embedder.
     """
     edges = [*range(0, len(paths), _FILES_PER_JOB), len(paths)]
-    jobs = [(number, model, paths[start:stop], device, channel) for number, (start, stop) in enumerate(pairwise(edges))]
+    jobs = [
+        (number, model, paths[start:stop], device, statistics, channel)
+        for number, (start, stop) in enumerate(pairwise(edges))
+    ]
     found: list[list[Embedded]] = [[] for _ in jobs]
     with Progress("x-vectors", len(paths), "recordings") as progress:
         for number, part in run(_embed_job, jobs):
@@ -187,11 +215,11 @@ def embed_all(
 
 
 def _embed_job(
-    number: int, model: Path, paths: Sequence[str], device: str, channel: int | str | None
+    number: int, model: Path, paths: Sequence[str], device: str, statistics: bool, channel: int | str | None
 ) -> tuple[int, list[Embedded]]:
-    return number, list(_embedder(model, device).embed_files(paths, channel))
+    return number, list(_embedder(model, device, statistics).embed_files(paths, channel))
 
 
 @lru_cache(maxsize=1)
-def _embedder(model: Path, device: str) -> Embedder:
-    return Embedder(model, device)
+def _embedder(model: Path, device: str, statistics: bool) -> Embedder:
+    return Embedder(model, device, statistics=statistics)

@@ -63,6 +63,7 @@ class Extractor:
         batch_frames: frames in a batch, padding included, so that memory is bounded; a longer window is alone.
         crops: 0, or so many crops of `crop_frames`, evenly spread over the utterance, whose mean is its x-vector, as
             some evaluations do; an utterance of fewer frames is embedded whole.
+        statistics: whether the statistics of the fbank (`fbank_statistics`) stand beside each x-vector.
     """
 
     def __init__(
@@ -73,10 +74,12 @@ class Extractor:
         batch_frames: int = 4000,
         crops: int = 0,
         crop_frames: int = 400,
+        statistics: bool = False,
     ):
         self.encoder, self.device = encoder, device
         self.max_frames, self.batch_frames = max_frames, batch_frames
         self.crops, self.crop_frames = crops, crop_frames
+        self.statistics = statistics
 
     @torch.inference_mode()
     def extract(self, features: Features, utterances: Sequence[int]) -> np.ndarray:
@@ -91,7 +94,8 @@ class Extractor:
             for window, embedding in zip(batch, embeddings, strict=True):
                 sums[rows[window.utterance]] += embedding * window.frames
                 weights[rows[window.utterance]] += window.frames
-        return (sums / weights).astype(np.float32)
+        xvectors = (sums / weights).astype(np.float32)
+        return np.hstack((xvectors, fbank_statistics(features, utterances))) if self.statistics else xvectors
 
     def windows(self, utterance: int, frames: int) -> list[Window]:
         """What of an utterance is embedded: all of it, in windows where it is long, or crops."""

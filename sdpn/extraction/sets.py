@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SHARD_SIZE = 200
 FBANK_STATISTICS = "fbank-stats"
+SIDE_BY_SIDE = "xvector+fbank-stats"
+"""The name of the system whose vectors are x-vectors with the statistics of the fbank beside them."""
 
 
 @dataclass(frozen=True)

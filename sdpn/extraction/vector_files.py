@@ -1,5 +1,6 @@
 """x-vectors in anybody's files: Kaldi ark or scp, HDF5, npz, or a folder that stage 5 wrote."""
 
+import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors, read_checked, refuse_unusable, write_ark, write_frames, write_hdf5
 from sdpn.files import atomic_path
+from sdpn.tables import read_table
 
 FORMS = "a folder of stage 5, .scp, .ark, .h5, .hdf5 or .npz"
 FRAMES_SUFFIX = ".num_frames"
@@ -99,11 +101,10 @@ def _lists_only(scp: Path, ark: Path) -> bool:
     """Whether every line of an scp points into the ark, as seen from here or from another working directory."""
     here = os.path.realpath(ark)
     try:
-        lines = scp.read_text(encoding="utf-8").split("\n")
-    except (UnicodeDecodeError, IsADirectoryError):
+        files = {place.rpartition(":")[0] for place in read_table(scp).values()}
+    except SdpnError:
         return False
-    files = {line.partition(" ")[2].rpartition(":")[0] for line in lines if line}
-    return bool(files) and all(os.path.realpath(file) == here or here.endswith(f"{os.sep}{file}") for file in files)
+    return all(os.path.realpath(file) == here or here.endswith(f"{os.sep}{file}") for file in files)
 
 
 def _collected(named: list[tuple[str, np.ndarray]], path: Path) -> XVectors:
@@ -141,12 +142,11 @@ def _table(named: list[tuple[str, np.ndarray]]) -> tuple[list[str], np.ndarray] 
 
 # kaldiio runs a name that begins or ends with "|", and "-" is its standard input: it is given absolute paths alone.
 def _scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            name, *rest = line.split(maxsplit=1)  # at any white space, as kaldiio does
-            if rest and ("|" in rest[0] or rest[0].strip() == "-"):
-                raise SdpnError(f"{path}: '{name}' is the output of a command: write it into a file first")
-    yield from kaldiio.load_scp_sequential(str(path.absolute()))
+    table = read_table(path)
+    for name, place in table.items():
+        if "|" in place or place.partition(":")[0] == "-":
+            raise SdpnError(f"{path}: '{name}' is the output of a command: write it into a file first")
+    yield from kaldiio.load_scp_sequential(io.StringIO("".join(f"{name} {place}\n" for name, place in table.items())))
 
 
 def _ark(path: Path) -> Iterator[tuple[str, np.ndarray]]:

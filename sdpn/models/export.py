@@ -31,7 +31,7 @@ _SHORTEST = 9  # ResNet34 halves frames three times, and a graph is not for one 
 _INPUTS, _OUTPUT = ("features", "lengths"), "embedding"
 
 
-def export_torch(model: str | Path, out: str | Path) -> float:
+def export_torch(model: str | Path, out: str | Path, statistics: bool = False) -> float:
     """Write the encoder of a model folder for `torch.export.load`, with the metadata as its extra file `sdpn.json`.
 
     Example::
@@ -40,6 +40,9 @@ def export_torch(model: str | Path, out: str | Path) -> float:
         encoder = torch.export.load("encoder.pt2", extra_files=described).module()
         embedding = encoder(features, lengths)
 
+    Args:
+        statistics: whether the statistics of the features stand beside the embedding; see WithStatistics.
+
     Returns:
         The largest difference to the encoder's own embeddings, on a padded batch of noise.
 
@@ -47,11 +50,14 @@ def export_torch(model: str | Path, out: str | Path) -> float:
         SdpnError: the folder holds no model, or the file cannot be written.
     """
     encoder, config = read_model(model)
+    encoder = WithStatistics(encoder) if statistics else encoder
     bins = fbank_config(model, config).num_mel_bins
     program = trace(encoder, bins)
     packed = io.BytesIO()
     with _quiet():
-        torch.export.save(program, packed, extra_files={DESCRIPTION: json.dumps(metadata(config), indent=2)})
+        torch.export.save(
+            program, packed, extra_files={DESCRIPTION: json.dumps(metadata(config, statistics), indent=2)}
+        )
         packed.seek(0)
         again = torch.export.load(packed).module()
     difference = compare(encoder, again, bins)
@@ -59,8 +65,11 @@ def export_torch(model: str | Path, out: str | Path) -> float:
     return difference
 
 
-def export_onnx(model: str | Path, out: str | Path) -> float:
+def export_onnx(model: str | Path, out: str | Path, statistics: bool = False) -> float:
     """Write the encoder of a model folder as ONNX, with the metadata among the file's properties.
+
+    Args:
+        statistics: whether the statistics of the features stand beside the embedding; see WithStatistics.
 
     Returns:
         The largest difference between ONNX Runtime's embeddings and the encoder's own, on a padded batch of noise.
@@ -72,11 +81,32 @@ def export_onnx(model: str | Path, out: str | Path) -> float:
     if missing:
         raise SdpnError(f"ONNX needs {' and '.join(missing)}: run pip install onnx onnxscript onnxruntime")
     encoder, config = read_model(model)
+    encoder = WithStatistics(encoder) if statistics else encoder
     bins = fbank_config(model, config).num_mel_bins
-    packed = to_onnx(trace(encoder, bins), metadata(config))
+    packed = to_onnx(trace(encoder, bins), metadata(config, statistics))
     difference = compare(encoder, onnx_encoder(packed), bins)
     _write(out, packed)
     return difference
+
+
+class WithStatistics(nn.Module):
+    """An encoder beside whose embedding stand mean and standard deviation over frames of every bin of the features.
+
+    They are what `sdpn.extraction.extractor.fbank_statistics` gives: the system xvector+fbank-stats of the recipe.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, frames, bins), (batch,) -> (batch, dimensions + 2 * bins)."""
+        inside = (torch.arange(features.shape[1], device=features.device) < lengths[:, None])[..., None]
+        count = lengths[:, None].to(features.dtype)
+        mean = torch.where(inside, features, 0).sum(dim=1) / count
+        offsets = torch.where(inside, features - mean[:, None], 0)
+        deviation = (offsets.square().sum(dim=1) / count).sqrt()
+        return torch.cat((self.encoder(features, lengths), mean, deviation), dim=1)
 
 
 def trace(encoder: nn.Module, num_bins: int) -> torch.export.ExportedProgram:
@@ -113,15 +143,18 @@ def to_onnx(program: torch.export.ExportedProgram, properties: dict[str, str]) -
     return converted.SerializeToString()
 
 
-def metadata(config: dict[str, Any]) -> dict[str, str]:
+def metadata(config: dict[str, Any], statistics: bool = False) -> dict[str, str]:
     """What a user has to know of a model folder's encoder: its inputs, `sampling_rate`, `features` and `network`.
 
     All of it is text, and the last two are JSON.
 
     Args:
         config: of the model folder.
+        statistics: whether the statistics of the features stand beside the embedding.
     """
+    beside = "the x-vector, then mean and standard deviation over frames of each bin" if statistics else "the x-vector"
     return {
+        "output": f"embedding (batch, dimensions): {beside}",
         "inputs": "features (batch, frames, bins): log-mel as the JSON in `features` says; "
         "lengths (batch,): frames of each utterance, what follows is padding",
         "sampling_rate": str(FbankConfig(**config["features"]).sampling_rate),

@@ -55,7 +55,7 @@ def compare(plan: Plan, chains: dict[str, str]) -> tuple[list[tuple[Scoring, Wor
 def compute_figures(row: Scoring, lists: TrialLists, wanted: Wanted) -> Work:
     """Compute the figures of a row from its score file, unless they are there; write what plots and comparisons need.
 
-    `figures.json` holds the DET curve, its marks and the histogram; `bootstrap.npy` the figures of every draw.
+    `figures.json` holds the DET curve, its marks and the histogram; `bootstrap.npz` the figures of every draw.
     """
     calibrated_by = row.calibration if row.calibration and row.calibration.stale_reason() is None else None
     fingerprint = {
@@ -79,15 +79,23 @@ def compute_figures(row: Scoring, lists: TrialLists, wanted: Wanted) -> Work:
     found = evaluate(trials, scores, lists.speakers(row.trials), wanted, taught, row.calibrated)
     if found.calibration and found.calibration["weight"] <= 0:
         warn(f"{row.label}: not calibrated: on the calibration trials it tells targets and non-targets the wrong way")
-    plots, replicates = row.directory / "figures.json", row.directory / "bootstrap.npy"
+    plots, replicates = row.directory / "figures.json", row.directory / "bootstrap.npz"
     work.begin()
     write_text(plots, json.dumps(found.plots) + "\n")
     with atomic_path(replicates) as temporary:
-        np.save(temporary, found.replicates.astype(np.float32))
+        draws = found.replicates
+        np.savez(
+            temporary,
+            names=draws.names,
+            speakers=draws.speakers.astype(np.float32),
+            pairs=draws.pairs.astype(np.float32),
+            n_speakers=draws.n_speakers,
+        )
     work.finish(
         [plots, replicates],
         targets=trials.n_targets,
         nontargets=trials.n_nontargets,
+        speakers=found.n_speakers,
         figures=found.values,
         intervals=found.intervals,
         calibration=found.calibration,

@@ -1,5 +1,6 @@
 """Makes the score files of one system: what its back-ends share is read, clustered and chosen once."""
 
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +14,7 @@ from sdpn.backend.config import ORACLE
 from sdpn.backend.vectors import class_means
 from sdpn.console import say, timed, warn
 from sdpn.errors import SdpnError
+from sdpn.evaluation.partition import agreement
 from sdpn.extraction.store import XVectors, read_checked
 from sdpn.files import atomic_path, digest, remove_partial
 from sdpn.scoring.calibration_trials import pseudo_trials
@@ -147,10 +149,21 @@ class SystemScorer:
                 work.begin()
                 with atomic_path(path) as temporary:
                     np.save(temporary, speakers.labels_)
-                work.finish([path], note=speakers.note_)
+                work.finish([path], note=speakers.note_, oracle=self._agreement(speakers.labels_))
             say(f"  {work.report()['note']}")
             self.clusters_ = np.load(path)
         return self.clusters_
+
+    def _agreement(self, clusters: np.ndarray) -> dict[str, float] | None:
+        """How well clusters agree with the corpus's own speakers, for analysis alone; None if it names none."""
+        labels = self.lists.data_dir / self.corpus.train / "utt2spk.oracle"
+        if not labels.exists():
+            return None
+        try:
+            return asdict(agreement(clusters, read_speakers(labels, self.train.ids)))
+        except SdpnError as error:
+            warn(f"{self.system.name}: clusters are not compared with speakers: {error}")
+            return None
 
     def _cohort(
         self, chain: Chain, norms: list[str], with_quality: bool, left_out: np.ndarray | None = None
@@ -226,6 +239,7 @@ class SystemScorer:
             "chain": chain.text,
             "network": self.network,
             "pseudo_speakers": int(self.clusters().max()) + 1 if clustered else None,
+            "clusters_oracle": self.clustered.report().get("oracle") if clustered else None,
             "cohort": self.settings.cohort if normalized else None,
             "cohort_size": len(cohort.vectors) if normalized else None,
             "top_n": cohort.top_n if row.norm in ("as", "as2") else None,

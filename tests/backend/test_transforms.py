@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from sdpn.backend.transforms import LDA, LengthNorm, MeanSubtract, Whiten
+from sdpn.backend.transforms import LDA, LengthNorm, MeanSubtract, SideBySide, Whiten
 from sdpn.errors import SdpnError
 
 
@@ -120,3 +120,17 @@ def test_bad_vectors_are_refused_in_a_sentence(step, vectors):
         step.transform(broken)
     with pytest.raises(SdpnError, match="there are no vectors"):
         step.fit(np.empty((0, 6)))
+
+
+def test_two_vectors_side_by_side_get_the_same_weight():
+    rng = np.random.default_rng(0)
+    X = np.hstack((1e-3 * rng.standard_normal((50, 3)), 40 + 7 * rng.standard_normal((50, 5))))
+    found = SideBySide(3).fit(X).transform(X)
+    for part, given in ((found[:, :3], X[:, :3]), (found[:, 3:], X[:, 3:])):
+        assert np.mean(part**2) == pytest.approx(1)
+        offsets = given - given.mean(axis=0)
+        np.testing.assert_allclose(part, offsets / np.sqrt(np.mean(offsets**2)))
+    with pytest.raises(SdpnError, match="nothing stands beside the first 8"):
+        SideBySide(8).fit(X)
+    with pytest.raises(SdpnError, match="is the same in all 50"):
+        SideBySide(3).fit(np.hstack((np.ones((50, 3)), X[:, 3:])))

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from sdpn.errors import SdpnError
-from sdpn.evaluation.bootstrap import Costs, draw_speakers, interval, paired_differences, replicate
+from sdpn.evaluation.bootstrap import Costs, draw_speakers, replicate, replicate_pairs
 from sdpn.evaluation.metrics import cllr, det_curve
 
 
@@ -49,57 +48,27 @@ def test_a_draw_without_a_class_is_left_out():
     draws = np.array([[1, 1, 1], [0, 2, 1], [3, 0, 0]])
     found = replicate(scores, is_target, enroll, test, draws, costs(scores, is_target))
     np.testing.assert_array_equal(np.isnan(found).any(axis=0), [False, True, True])
-    assert interval(found[0]) == (0, 0)
-    assert np.isnan(interval(np.full(4, np.nan))).all()
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
-    # speakers of differing difficulty: intervals over trials alone would be far too narrow
-    truth = 0.2266  # EER of N(1.5, 1) against N(0, 1)
-    held = 0
-    for seed in range(60):
-        rng = np.random.default_rng([seed, 1])
-        own = 0.4 * rng.normal(size=60)
-        speaker = np.repeat(np.arange(60), 8)
-        target = 1.5 + own[speaker] + np.sqrt(1 - 0.16) * rng.normal(size=480)
-        e, t = rng.integers(60, size=(2, 4000))
-        e, t = e[e != t], t[e != t]
-        scores = np.concatenate([target, rng.normal(size=len(e))])
-        is_target = np.arange(len(scores)) < 480
-        enroll, test = np.concatenate([speaker, e]), np.concatenate([speaker, t])
-        draws = draw_speakers(60, 300, seed)
-        low, high = interval(replicate(scores, is_target, enroll, test, draws, costs(scores, is_target))[0])
-        held += low <= truth <= high
-    assert 0.85 <= held / 60 <= 1.0
+def test_every_draw_of_pairs_is_the_figures_of_the_trials_of_the_pairs_drawn():
+    rng = np.random.default_rng(3)
+    scores, is_target, enroll, test = trial_set(rng)
+    found = replicate_pairs(scores, is_target, enroll, test, 70, 1, costs(scores, is_target))
+    pairs, pair = np.unique(np.sort(np.column_stack((enroll, test)), axis=1)[~is_target], axis=0, return_inverse=True)
+    drawn = np.random.default_rng([1, 9]).integers(256, size=(64, -(-len(pairs) // 8)), dtype=np.uint8)
+    weights = np.unpackbits(drawn, axis=1, count=len(pairs))
+    for times, figures in zip(weights[:20], found.T, strict=False):
+        target, nontarget = scores[is_target], scores[~is_target][times[pair.ravel()] > 0]
+        curve = det_curve(target, nontarget)
+        expected = [curve.eer(), curve.min_cllr(), curve.min_dcf(0.01), curve.min_dcf(0.05), cllr(target, nontarget)]
+        np.testing.assert_allclose(figures, expected, atol=1e-6)
 
 
-def test_a_paired_difference_is_shown_where_single_intervals_overlap():
-    rng = np.random.default_rng(5)
-    scores, is_target, enroll, test = trial_set(rng, n_speakers=30, n_trials=6000)
-    better = scores + 0.15 * is_target
-    draws = draw_speakers(30, 500, seed=1)
-    a, b = (replicate(s, is_target, enroll, test, draws, costs(s, is_target))[:1] for s in (scores, better))
-    values = [np.array([det_curve(s[is_target], s[~is_target]).eer()]) for s in (scores, better)]
-    difference = paired_differences(*values, a, b)[0]
-    assert interval(a[0])[0] < interval(b[0])[1]  # they overlap
-    assert difference.shown and difference.high < 0 and difference.p < 0.01
-    assert difference.value == (values[1] - values[0])[0]
-    assert (difference.low, difference.high) == pytest.approx(interval(b[0] - a[0]))
-
-
-def test_a_system_does_not_differ_from_itself():
-    draws = np.random.default_rng(6).normal(size=(2, 100))
-    for difference in paired_differences(np.ones(2), np.ones(2), draws, draws):
-        assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
-        assert not difference.shown
-
-
-def test_draws_without_a_class_are_left_out_of_a_difference_and_other_draws_are_refused():
-    draws = np.arange(40.0)[None]
-    spoilt = np.where(draws % 4 == 0, np.nan, draws + 1)
-    found = paired_differences(np.zeros(1), np.ones(1), draws, spoilt)[0]
-    assert (found.low, found.high, found.p) == (1, 1, 2 / 31)
-    nothing = paired_differences(np.zeros(1), np.ones(1), draws, np.full((1, 40), np.nan))[0]
-    assert not nothing.shown and nothing.p == 1
-    with pytest.raises(SdpnError, match="40 draws of one system, 20 of the other"):
-        paired_differences(np.zeros(1), np.zeros(1), draws, draws[:, :20])
+def test_draws_of_pairs_are_the_same_whatever_the_scores():
+    rng = np.random.default_rng(4)
+    scores, is_target, enroll, test = trial_set(rng)
+    same = replicate_pairs(scores, is_target, enroll, test, 30, 1, costs(scores, is_target))
+    shifted = replicate_pairs(2 * scores + 5, is_target, enroll, test, 30, 1, costs(scores, is_target))
+    np.testing.assert_allclose(same[:4], shifted[:4], atol=1e-9)
+    other = replicate_pairs(scores, is_target, enroll, test, 30, 2, costs(scores, is_target))
+    assert (same[0] != other[0]).any()

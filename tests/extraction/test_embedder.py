@@ -139,3 +139,14 @@ def test_settings_of_features_that_are_none_are_a_sentence(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(SdpnError, match="its features cannot be computed"):
         Embedder(tmp_path)
+
+
+def test_statistics_of_the_fbank_stand_beside_the_x_vector_whatever_the_windows(model):
+    samples = voice(1, 1, seconds=5.0)
+    plain, whole = Embedder(model).embed(samples, RATE), Embedder(model, statistics=True)
+    features = whole.fbank(samples).astype(np.float64)
+    expected = np.concatenate((plain, features.mean(axis=0), features.std(axis=0)))
+    assert whole.dimension == len(expected)
+    np.testing.assert_allclose(whole.embed(samples, RATE), expected, rtol=0, atol=2e-2)
+    in_windows = Embedder(model, max_frames=130, statistics=True).embed(samples, RATE)
+    np.testing.assert_allclose(in_windows[len(plain) :], whole.embed(samples, RATE)[len(plain) :], rtol=0, atol=1e-4)

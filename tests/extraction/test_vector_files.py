@@ -66,9 +66,25 @@ def save(**arrays):
     return lambda path: np.savez(path, **arrays)
 
 
+def test_marks_and_line_ends_of_an_scp_do_not_matter(tmp_path):
+    write_ark(tmp_path / "x")
+    lines = (tmp_path / "x.scp").read_bytes().replace(b" ", b"\t").replace(b"\n", b"\r\n\r\n")
+    (tmp_path / "x.scp").write_bytes(b"\xef\xbb\xbf" + lines)
+    check(read_vectors(tmp_path / "x.scp"))
+
+
 @pytest.mark.parametrize(
     "line",
-    ["a {command} |", "a {command} |:12", "a\t|{command}", "a |{command}", " a  | {command}", "a\x0b|{command}", "a -"],
+    [
+        "a {command} |",
+        "a {command} |:12",
+        "a\t|{command}",
+        "a |{command}",
+        " a  | {command}",
+        "a\x0b|{command}",
+        "a -",
+        "a -:5",
+    ],
 )
 def test_a_command_in_an_scp_is_refused_and_not_run(tmp_path, line):
     (tmp_path / "x.scp").write_text(line.format(command=f"touch {tmp_path}/ran") + "\n")

@@ -139,3 +139,19 @@ def test_without_onnx_the_sentence_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else there(name))
     with pytest.raises(SdpnError, match="needs onnx and onnxscript and onnxruntime: run pip install onnx onnxscript"):
         export.export_onnx(tmp_path, tmp_path / "encoder.onnx")
+
+
+def test_statistics_beside_the_embedding_are_those_of_the_recipe(tmp_path):
+    from sdpn.extraction.extractor import Held, fbank_statistics
+
+    directory, encoder = model_folder(tmp_path / "model", NETWORKS["xvector"])
+    export.export_onnx(directory, tmp_path / "both.onnx", statistics=True)
+    exported = export.onnx_encoder((tmp_path / "both.onnx").read_bytes())
+    features, lengths = export.noise(BINS, [40, 25])
+    found = exported(features, lengths).numpy()
+    matrices = [row[:length].numpy() for row, length in zip(features, lengths, strict=True)]
+    with torch.inference_mode():
+        expected = encoder(features, lengths).numpy()
+    assert found.shape == (2, 6 + 2 * BINS)
+    assert abs(found[:, :6] - expected).max() < 1e-4
+    assert abs(found[:, 6:] - fbank_statistics(Held(matrices), range(2))).max() < 1e-4

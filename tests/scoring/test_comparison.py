@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from sklearn.metrics import normalized_mutual_info_score
 
 from sdpn.backend.chain_file import digest_of, load_chain, network_of
 from sdpn.corpus.layout import Corpus
@@ -63,7 +64,7 @@ def prepared(tmp_path_factory):
     systems = [("xvectors", 0.8), ("systems/fbank-stats/xvectors", 2.0), ("systems/untrained/xvectors", 1.5)]
     for folder, noise in systems:
         write_set(root / "exp" / folder / "train", "tr", 30, 8, noise, seed=1)
-        ids = write_set(root / "exp" / folder / "eval", "ev", 8, 5, noise, seed=2)
+        ids = write_set(root / "exp" / folder / "eval", "ev", 10, 4, noise, seed=2)
     data = root / "data"
     data.mkdir()
     Corpus("synthetic", "train", ["eval"], dict.fromkeys(LISTS, "eval")).write(data)
@@ -247,7 +248,7 @@ def test_the_table_stands_in_markdown_with_its_legend(scored):
         "| system | back-end | norm | EER % | minDCF(0.01) | minDCF(0.05) | minCllr | Cllr raw | Cllr"
     )
     assert f"| sdpn | lda-plda | none | {row['eer_percent']:.2f} [{low:.2f}, {high:.2f}] | " in text
-    assert "- trials eval_short: 16 target, 174 non-target" in lines
+    assert "- trials eval_short: 10 target, 180 non-target" in lines
     assert "- sdpn, cosine: `mean-subtract | length-norm | cosine`" in lines
     assert "- fbank-stats whitened, cosine: `whiten | length-norm | cosine`" in lines
     assert "- score normalization as: cohort of 240 training utterances, the 240 largest scores" in lines
@@ -357,7 +358,7 @@ def test_only_what_a_change_touches_is_redone_and_the_reason_is_said(root, capsy
 
 def test_other_vectors_are_scored_anew(root, capsys):
     score(root, "--backends", "cosine")
-    write_set(root / "exp/systems/untrained/xvectors/eval", "ev", 8, 5, 0.1, seed=5)
+    write_set(root / "exp/systems/untrained/xvectors/eval", "ev", 10, 4, 0.1, seed=5)
     capsys.readouterr()
     score(root, "--backends", "cosine")
     out = capsys.readouterr().out
@@ -565,6 +566,27 @@ def test_oracle_labels_are_used_when_asked_for_and_marked(root):
     assert "oracle labels" in (root / "exp/results/report.html").read_text()
 
 
+def test_clusters_are_compared_with_the_corpuss_own_speakers_and_the_figures_marked_oracle(root):
+    ids = read_xvectors(root / "exp/xvectors/train").ids
+    (root / "data/train").mkdir(parents=True)
+    (root / "data/train/utt2spk.oracle").write_text("".join(f"{name} {name[:4]}\n" for name in ids))
+    score(root, "--backends", "cosine,lda-plda", "--score-norm", "none", "--calibration", "none")
+    rows = {(row["system"], row["backend"]): row["clusters_oracle"] for row in results(root)}
+    clusters = np.load(root / "exp/backends/sdpn/clusters.npy")
+    speakers = np.array([name[:4] for name in ids])[clusters >= 0]
+    found = rows["sdpn", "lda-plda"]
+    assert found["nmi"] == pytest.approx(normalized_mutual_info_score(speakers, clusters[clusters >= 0]))
+    assert found["n_speakers"] == 30 and rows["sdpn", "cosine"] is None
+    for name in ("results.md", "report.html"):
+        text = (root / "exp/results" / name).read_text()
+        assert "(oracle, for analysis alone)" in text and f"NMI {found['nmi']:.3f}" in text
+
+
+def test_clusters_are_found_without_speakers_to_compare_them_with(scored):
+    assert {row["clusters_oracle"] for row in results(scored)} == {None}
+    assert "for analysis alone" not in (scored / "exp/results/results.md").read_text()
+
+
 def test_oracle_labels_that_are_not_there_are_asked_for(root):
     with pytest.raises(SdpnError, match=r"utt2spk.oracle is missing: run stage 1 first"):
         score(root, "--backends", "oracle-lda-plda")
@@ -608,7 +630,7 @@ def test_calibration_and_bootstrap_may_be_left_out(root):
 
 
 def test_models_of_several_utterances_are_scored_by_their_map(root):
-    lines = [f"spk{s} ev{t:02d}-4 {'target' if s == t else 'nontarget'}\n" for s in range(8) for t in range(8)]
+    lines = [f"spk{s} ev{t:02d}-3 {'target' if s == t else 'nontarget'}\n" for s in range(8) for t in range(8)]
     (root / "data/trials/eval.txt").write_text("".join(lines))
     models = "".join(f"spk{s} " + " ".join(f"ev{s:02d}-{u}" for u in range(3)) + "\n" for s in range(8))
     (root / "data/trials/eval.enroll.map").write_text(models)
