@@ -1,5 +1,9 @@
 """One channel of a recording that may have several: the verbs that hear a voice take one, and say which."""
 
+import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +22,10 @@ class OneChannel:
     """Reads one channel of a recording.
 
     Args:
-        path: an audio file.
+        path: an audio file; or a pipe, such as `<(...)` of a shell, which is read once, into a file of its own.
         sampling_rate: Hz, at which it is read, whatever it has.
         channel: which one, counted from 1; `MEAN` for the mean of all; None for the first, with a note where the
-            others differ from it.
+            others differ from it. A recording of one channel has no other.
 
     Attributes:
         num_channels: of the recording.
@@ -31,13 +35,17 @@ class OneChannel:
     """
 
     def __init__(self, path: str | Path, sampling_rate: int, channel: int | str | None = None):
+        self._copy = _copy_of_pipe(path)
+        path = path if self._copy is None else self._copy.name
         header = read_header(path)
         if isinstance(header, Reason):
             raise UnusableError(*header)
         self.num_channels = header.num_channels
+        if self.num_channels == 1:
+            channel = None
         if isinstance(channel, int) and not 1 <= channel <= self.num_channels:
-            has = "one channel" if self.num_channels == 1 else f"{self.num_channels} channels"
-            raise UnusableError("there is no such channel", f"--channel {channel} is asked for, and it has {has}")
+            detail = f"--channel {channel} is asked for, and it has {self.num_channels} channels"
+            raise UnusableError("there is no such channel", detail)
         self._path, self._header, self._wanted_rate, self._channel = path, header, sampling_rate, channel
         self._energy, self._difference = 0.0, 0.0
 
@@ -76,3 +84,17 @@ class OneChannel:
         if self._difference <= _DIFFERENT * self._energy:
             return ""
         return f"its {self.num_channels} channels differ, and channel 1 is taken: --channel N or --channel mean decides"
+
+
+def _copy_of_pipe(path: str | Path) -> "tempfile._TemporaryFileWrapper | None":
+    """What is written into a pipe, as a file that goes with the object; None where there is no pipe."""
+    try:
+        if not stat.S_ISFIFO(os.stat(path).st_mode):
+            return None
+        with open(path, "rb") as pipe:
+            copy = tempfile.NamedTemporaryFile(prefix="sdpn-pipe-")  # noqa: SIM115  (held by who asks)
+            shutil.copyfileobj(pipe, copy)
+    except OSError:  # which reading it says
+        return None
+    copy.flush()
+    return copy
