@@ -64,7 +64,7 @@ class Stamp(NamedTuple):
         return Stamp(status.st_size, status.st_mtime_ns)
 
 
-def stamp_of(path: str | Path) -> Stamp | None:
+def file_stamp(path: str | Path) -> Stamp | None:
     """The stamp of a file; None where there is none, or it may not be looked at."""
     try:
         return Stamp.of(path)

@@ -8,7 +8,7 @@ from typing import Any
 from sdpn import config
 from sdpn.backend.chain import Chain
 from sdpn.backend.score_norm import METHODS
-from sdpn.config import value
+from sdpn.config import refuse_unknown_choices, value
 from sdpn.errors import SdpnError
 
 ORACLE = "oracle-"  # before the name of a back-end: it learns from the speaker labels that the corpus has
@@ -73,6 +73,9 @@ class BackendConfig:
     operating_points: str = value("", "further detection costs: p_target[:c_miss:c_fa], separated by commas")
     compat: str = value("none", "whose equal error rate to give beside ours", one_of=TOOLS)
     bootstrap: int = value(2000, "draws of speakers for intervals and comparisons; 0: none", at_least=0)
+
+    def __post_init__(self) -> None:
+        refuse_unknown_choices(self)
 
     @property
     def backend_names(self) -> list[str]:

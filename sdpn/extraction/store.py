@@ -7,7 +7,7 @@ import h5py
 import kaldiio
 import numpy as np
 
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, refuse_unknown
 from sdpn.files import atomic_path, write_text
 from sdpn.tables import composed, read_map
 from sdpn.trials.names import some
@@ -40,6 +40,7 @@ def write_xvectors(directory: str | Path, xvectors: XVectors, form: str = "ark")
             `utt2num_frames`; `hdf5`: `xvector.h5` with the datasets `ids`, `vectors` (n, D) and `num_frames`. Files of
             the other form go, so that what is read back is always what was written last.
     """
+    refuse_unknown("form", form, FORMS)
     directory = Path(directory)
     order = sorted(range(len(xvectors.ids)), key=lambda row: xvectors.ids[row].encode())
     ids = [xvectors.ids[row] for row in order]

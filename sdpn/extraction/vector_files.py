@@ -15,7 +15,7 @@ from sdpn.extraction.store import XVectors, read_checked, refuse_unusable, write
 from sdpn.files import atomic_path
 from sdpn.tables import read_table
 
-FORMS = "a folder of stage 5, .scp, .ark, .h5, .hdf5 or .npz"
+FORMS = "a folder of stage 5, .scp, .ark, .h5, .hdf5 or .npz, or what scp: or ark: stands before, as in Kaldi"
 FRAMES_SUFFIX = ".num_frames"
 """Of the file beside an ark that says how many frames each x-vector was made from."""
 
@@ -25,30 +25,40 @@ def read_vectors(path: str | Path) -> XVectors:
 
     Kaldi files hold a vector, or a matrix of one row, for each utterance. HDF5 and npz files hold either an array for
     each utterance under its name (in HDF5 names may contain slashes), or one matrix and, beside it, the names of its
-    rows as an array of text. Numbers of frames are known of a stage 5 folder alone; elsewhere they are 0.
+    rows as an array of text. A pipe, e.g. `<(grep near xvector.scp)`, is a list as an scp is, or what the prefix says:
+    `ark:<(copy-vector scp:xvector.scp ark:-)`. Numbers of frames are known of a stage 5 folder alone; elsewhere they
+    are 0.
 
     Raises:
         SdpnError: there is no such file, it has another form, is damaged, holds no vectors, vectors of several
             dimensions, one name twice, or numbers that cannot be computed with.
     """
-    path = Path(path)
+    path, form = _form_of(Path(path))
     if path.is_dir():
         return read_checked(path)
     readers = {".scp": _scp, ".ark": _ark, ".h5": _hdf5, ".hdf5": _hdf5, ".npz": _npz}
-    if path.suffix not in readers:
-        raise SdpnError(f"{path}: x-vectors are read from {FORMS}")
-    if not path.is_file():
+    if not path.exists():
         raise SdpnError(f"{path}: there is no such file")
+    if form not in readers:
+        raise SdpnError(f"{path}: x-vectors are read from {FORMS}")
     try:
-        named = list(readers[path.suffix](path))
+        named = list(readers[form](path))
     except (OSError, EOFError, ArithmeticError, ValueError, AssertionError, KeyError, MemoryError) as error:
         reason = " ".join(str(error).split())[:120] or "it is damaged, or points past the end of another file"
         if "pickle" in reason:  # NumPy's sentence goes on with how to run what is in the file
             reason = "there is more in it than arrays of numbers and text"
-        raise SdpnError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from None
+        raise SdpnError(f"{path}: cannot be read as {form[1:]}: {reason}") from None
     found = _collected(named, path)
     refuse_unusable(found, str(path))
     return found
+
+
+def _form_of(path: Path) -> tuple[Path, str]:
+    """The file, and its form: the suffix, or what Kaldi's prefix says; a pipe without either is a list."""
+    prefix, _, rest = str(path).partition(":")
+    if prefix in ("scp", "ark") and rest and not path.exists():
+        return Path(rest), f".{prefix}"
+    return path, ".scp" if path.is_fifo() and not path.suffix else path.suffix
 
 
 def write_vectors(
@@ -150,7 +160,10 @@ def _scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _ark(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    yield from kaldiio.load_ark(str(path.absolute()))
+    if path.is_fifo():  # in which kaldiio would look for where it is
+        yield from kaldiio.load_ark(io.BytesIO(path.read_bytes()))
+    else:
+        yield from kaldiio.load_ark(str(path.absolute()))
 
 
 def _hdf5(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,7 +1,10 @@
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import h5py
+import kaldi_native_io
 import kaldiio
 import numpy as np
 import pytest
@@ -156,3 +159,18 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path, name, write, sen
     write(tmp_path / name)
     with pytest.raises(SdpnError, match=sentence):
         read_vectors(tmp_path / name)
+
+
+@pytest.mark.parametrize("words", ["<(grep -v b {scp})", "scp:<(grep -v b {scp})", "scp:{list}", "ark:<(cat {ark})"])
+def test_lists_and_arks_come_out_of_pipes_and_behind_prefixes(tmp_path, words):
+    """As bash makes them, and as Kaldi's users write them."""
+    with kaldi_native_io.FloatVectorWriter(f"ark,scp:{tmp_path}/xvector.ark,{tmp_path}/xvector.scp") as writer:
+        for number, name in enumerate("abc"):
+            writer.write(name, np.full(4, number + 1, dtype=np.float32))
+    (tmp_path / "list").write_text((tmp_path / "xvector.scp").read_text())
+    names = dict(scp=tmp_path / "xvector.scp", ark=tmp_path / "xvector.ark", list=tmp_path / "list")
+    program = "import sys; from sdpn.extraction.vector_files import read_vectors; print(read_vectors(sys.argv[1]).ids)"
+    ran = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -c '{program}' {words.format(**names)}"], capture_output=True, text=True
+    )
+    assert ran.stdout.strip() == str(["a", "c"] if "grep" in words else ["a", "b", "c"]), ran.stderr

@@ -20,9 +20,8 @@ from sdpn.evaluation.metrics import cllr, eer, min_dcf
 from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
 from sdpn.report import embedding_map
 from sdpn.report.experiments import compare_experiments
-from sdpn.scoring import comparison
-from sdpn.scoring.comparison import compute_figures
-from sdpn.scoring.system_scorer import SystemScorer
+from sdpn.scoring import stage
+from sdpn.scoring.calibration import Calibrator
 from sdpn.shards import Work
 
 REPOSITORY = Path(__file__).parents[2]
@@ -145,7 +144,7 @@ def test_a_back_end_fitted_with_other_settings_is_fitted_again_and_no_score_with
     score(root, *LDA_PLDA)
     out = capsys.readouterr().out
     assert "8 score files, 8 of them done already" in out
-    assert out.count("lda-plda, the fitted back-end: clusters was 20") == 1
+    assert out.count("lda-plda, the fitted back-end: classes: clusters was 20, is nothing") == 1
     assert scores.stat().st_mtime_ns == made
     assert fitted.read_bytes() == before[fitted]
     assert digest_of(fitted) == results(root)[0]["backend_digest"]
@@ -164,7 +163,7 @@ def test_a_back_end_of_a_run_killed_after_it_was_fitted_is_fitted_again(scored, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(click.Abort):
-        patch.setattr(SystemScorer, "_calibration", killed)
+        patch.setattr(Calibrator, "score", killed)
         score(root, *LDA_PLDA, "--clusters", "20")
     assert digest_of(fitted) != of_row == results(root)[2]["backend_digest"]
     score(root)
@@ -175,7 +174,7 @@ def test_an_experiment_whose_stage_6_was_killed_is_not_compared(scored, tmp_path
     root = tmp_path / "run"
     shutil.copytree(scored, root)
     compare_experiments([root / "exp"], tmp_path / "page")
-    computed = iter(range(2))
+    computed, compute_figures = iter(range(2)), stage.compute_figures
 
     def killed(*given):
         if next(computed, None) is None:
@@ -183,7 +182,7 @@ def test_an_experiment_whose_stage_6_was_killed_is_not_compared(scored, tmp_path
         return compute_figures(*given)
 
     with monkeypatch.context() as patch, pytest.raises(click.Abort):
-        patch.setattr(comparison, "compute_figures", killed)
+        patch.setattr(stage, "compute_figures", killed)
         score(root, "--seed", "2", "--backends", "cosine", "--score-norm", "none")
     with pytest.raises(SdpnError, match=r"scores/eval/sdpn/cosine are not those of .*: run stage 6 on .*exp again"):
         compare_experiments([root / "exp"], tmp_path / "page")
@@ -349,10 +348,10 @@ def test_only_what_a_change_touches_is_redone_and_the_reason_is_said(root, capsy
     cosine = {
         row.replace("lda-plda", "cosine") for row in lda_plda
     }  # its scores know no clusters, its calibration does
-    changed = "clusters was None, merged to None, seed 1, is 20, merged to None, seed 1"
-    assert redone == {f"{row}: {changed}: redone" for row in lda_plda} | {
-        f"{row}, calibration trials: {changed}: redone" for row in lda_plda | cosine
+    assert {line.split(": back-end")[0].split(": classes")[0] for line in redone} == lda_plda | {
+        f"{row}, calibration trials" for row in lda_plda | cosine
     }
+    assert all("classes: clusters was nothing, is 20" in line for line in redone)
     assert results(root)[2]["pseudo_speakers"] == 20
 
 
@@ -362,7 +361,7 @@ def test_other_vectors_are_scored_anew(root, capsys):
     capsys.readouterr()
     score(root, "--backends", "cosine")
     out = capsys.readouterr().out
-    assert "eval: untrained cosine: evaluation x-vectors changed: redone" in out
+    assert "eval: untrained cosine: x-vectors changed: redone" in out
     assert "10 score files, 8 of them done already" in out
 
 
@@ -415,7 +414,7 @@ def test_utterances_left_out_since_are_left_out(root, capsys):
     capsys.readouterr()
     score(root, "--backends", "cosine")
     said = capsys.readouterr()
-    assert "eval: sdpn cosine: utterances left out is new: redone" in said.out
+    assert "skipped.tsv is new: redone" in said.out
     assert "eval: 39 trials left out, of 1 utterances that could not be used" in said.err
     assert results(root)[0]["targets"] + results(root)[0]["nontargets"] == 780 - 39
 
@@ -504,7 +503,7 @@ def append_trial(root, line):
         ),
         (lambda root: None, ("--backends", "gmm"), "'backends' is unknown: gmm; allowed"),
         (lambda root: None, ("--score-norm", "zz"), "'score_norm' is unknown: zz"),
-        (lambda root: None, ("--clusters", "999"), "999 clusters asked for, but at most 240"),
+        (lambda root: None, ("--clusters", "999"), "999 clusters asked for, but"),
         (lambda root: None, ("--config", "none.yaml"), "none.yaml: there is no such configuration file"),
     ],
 )
@@ -666,3 +665,64 @@ def test_all_unknown_utterances_are_listed_once(root):
         append_trial(root, f"ev00-0 {name} nontarget")
     with pytest.raises(SdpnError, match=r"2 of its 42 utterances have no x-vector in .*: ev97-0, ev98-0$"):
         score(root)
+
+
+def without_evaluation(root):
+    """Take the evaluation sets out of the corpus."""
+    path = root / "data" / "corpus.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "evals": [], "trials": {}}))
+
+
+@pytest.fixture
+def unlabelled(root, monkeypatch):
+    """An experiment without an evaluation set; no network halves its utterances."""
+    from sdpn.scoring import unlabelled
+
+    without_evaluation(root)
+    monkeypatch.setattr(unlabelled, "_probe", lambda name, *_: {"sdpn": 12.5, "untrained": 40.0}[name])
+    for folder in (root / "exp" / "model", root / "exp" / "systems" / "untrained" / "model"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def test_without_an_evaluation_set_the_results_are_what_is_known_without_labels(unlabelled, capsys):
+    score(unlabelled)
+    said = capsys.readouterr().out
+    for words in ("Halves of utterances", "12.50", "silhouette", "Calibration by clusters", "no evaluation set"):
+        assert words in said
+    folder = unlabelled / "exp" / "results"
+    tree = json.loads((folder / "results.json").read_text())
+    assert tree["without_labels"]["probe_eer_percent"] == {"sdpn": 12.5, "untrained": 40.0}
+    assert 0 < tree["without_labels"]["clusters"]["silhouette"] <= 1
+    assert [(row["backend"], row["calibrated_by"]) for row in tree["rows"]] == [
+        ("cosine", "clusters"),
+        ("lda-plda", "clusters"),
+    ]
+    assert all(row["calibration"]["weight"] > 0 for row in tree["rows"])
+    assert not any("eer_percent" in row for row in tree["rows"])
+    assert "Embedding map" in (folder / "report.html").read_text()
+    assert "no error rate" in (folder / "results.md").read_text()
+
+
+def test_a_rerun_without_an_evaluation_set_makes_nothing_again(unlabelled, capsys):
+    score(unlabelled)
+    before = everything(unlabelled)
+    capsys.readouterr()
+    score(unlabelled)
+    assert "fitted" not in capsys.readouterr().out
+    assert everything(unlabelled) == before
+
+
+def test_what_needs_trials_is_refused_without_an_evaluation_set(unlabelled):
+    with pytest.raises(SdpnError, match=r"'calibration' is 'eval', but .* has no trial lists"):
+        score(unlabelled, "--calibration", "eval")
+    with pytest.raises(SdpnError, match="'quality' and 'fusion' make rows of trial lists"):
+        score(unlabelled, "--quality", "duration")
+
+
+def test_an_experiment_without_an_evaluation_set_is_not_compared(unlabelled, root, tmp_path):
+    from sdpn.report.experiments import compare_experiments
+
+    score(unlabelled)
+    with pytest.raises(SdpnError, match="no evaluation set, so there is no error rate to compare"):
+        compare_experiments([unlabelled / "exp"], tmp_path / "out")
