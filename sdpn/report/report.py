@@ -10,7 +10,7 @@ import yaml
 
 from sdpn.backend.config import BackendConfig
 from sdpn.config import to_dict
-from sdpn.files import digest
+from sdpn.files import digest, remove_partial
 from sdpn.report import page as html
 from sdpn.report import plots
 from sdpn.report.pairs import compare_pairs
@@ -56,6 +56,7 @@ def write_results(
         "environment": environment(),
         "program": {path.name: path for path in sorted(Path(__file__).parent.iterdir()) if path.is_file()},
     }
+    remove_partial(folder)
     work = Work(folder, "results", inputs)
     if work.stale_reason() is None:  # most of a rerun that does nothing would go into the comparisons and the page
         tree = json.loads((folder / "results.json").read_text(encoding="utf-8"))
