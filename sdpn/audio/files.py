@@ -15,7 +15,7 @@ import soundfile
 
 from sdpn.audio.decoders import ffmpeg
 from sdpn.errors import SdpnError
-from sdpn.files import atomic_path
+from sdpn.files import Stamp, atomic_path
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed
@@ -33,14 +33,12 @@ class AudioFile:
     Attributes:
         folder: the folder that was listed.
         raw: its path below that folder, as the file system has it.
-        size: bytes.
-        mtime_ns: when it was changed.
+        stamp: size and time of change.
     """
 
     folder: str
     raw: str
-    size: int
-    mtime_ns: int
+    stamp: Stamp
 
     @property
     def path(self) -> str:
@@ -95,11 +93,11 @@ def serially(function: Callable, jobs: Iterable[tuple]) -> Iterator:
 
 
 class _Folder(NamedTuple):
-    """One folder: its name below the listed one, who it is, its audio files as (name, size, time), and the rest."""
+    """One folder: its name below the listed one, who it is, its audio files with their stamps, and the rest."""
 
     name: str
     identity: tuple
-    files: list[tuple[str, int, int]]
+    files: list[tuple[str, Stamp]]
     skipped: list[Skipped]
     others: dict[str, int]
 
@@ -142,7 +140,7 @@ def list_audio(folder: str | Path, run: Callable[..., Iterable] = serially) -> L
         if here.identity in entered:
             continue
         entered.add(here.identity)
-        files += [AudioFile(root, os.path.join(here.name, name), *stamp) for name, *stamp in here.files]
+        files += [AudioFile(root, os.path.join(here.name, name), stamp) for name, stamp in here.files]
         skipped += here.skipped
         others.update(here.others)
     files.sort(key=lambda file: (file.name.encode(), file.raw.encode()))
@@ -163,7 +161,7 @@ def _walk(root: str, pending: Sequence[_Pending]) -> list[_Folder]:
 def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pending]]:
     """What lies in one folder, and the folders below it; nothing where it is one of those above it."""
     path = os.path.join(root, folder.name) if folder.name else root
-    files: list[tuple[str, int, int]] = []
+    files: list[tuple[str, Stamp]] = []
     skipped: list[Skipped] = []
     others: Counter = Counter()
     below: list[str] = []
@@ -199,7 +197,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _look_at(entry: os.DirEntry) -> tuple[str, int, int] | Skipped:
+def _look_at(entry: os.DirEntry) -> tuple[str, Stamp] | Skipped:
     try:
         entry.path.encode()
         found = entry.stat()
@@ -209,7 +207,7 @@ def _look_at(entry: os.DirEntry) -> tuple[str, int, int] | Skipped:
         return Skipped(entry.path, Reason(error.strerror.lower()))
     if not stat.S_ISREG(found.st_mode):
         return Skipped(entry.path, Reason("not a regular file"))
-    return entry.name, found.st_size, found.st_mtime_ns
+    return entry.name, Stamp.of_status(found)
 
 
 def _readable(path: str) -> str:
@@ -220,7 +218,7 @@ def fingerprint(files: Iterable[AudioFile]) -> str:
     """A digest of names, sizes and times: it changes when a file is added, removed or replaced."""
     total = hashlib.sha256()
     for file in files:
-        total.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\n".encode())
+        total.update(f"{file.name}\0{file.stamp.size}\0{file.stamp.mtime_ns}\n".encode())
     return total.hexdigest()[:32]
 
 
