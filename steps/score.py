@@ -28,7 +28,7 @@ from sdpn.files import exclusive
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of clusters, cohort and bootstrap")
 @config.options(BackendConfig)
 def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> None:
-    settings, chains = read_backends(config_file, config.given(BackendConfig, overrides))
+    settings, chosen = read_backends(config_file, config.given(BackendConfig, overrides))
     corpus = Corpus.read(data)
     if not (exp / "xvectors").is_dir():
         raise SdpnError(f"{exp}/xvectors is missing: run stage 5 first")
@@ -43,7 +43,7 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
     say(f"scoring {', '.join(corpus.trials)}: back-ends {backends}; score normalization {norms}")
     with timed(f"scores and results in {exp}"), exclusive(exp / "scores"):
         plan = Plan(data, exp, corpus, settings, seed)
-        scored, failures = compare(plan, chains)
+        scored, failures = compare(plan, chosen)
         rows = result_rows(exp, scored)
         points = embedding_map(plan)
         pairs, written = write_results(exp, corpus.name, rows, settings, seed, points)

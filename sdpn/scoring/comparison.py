@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from sdpn.backend.config import ChainConfig
 from sdpn.console import say, warn
 from sdpn.errors import SdpnError
 from sdpn.evaluation.figures import Wanted, evaluate
@@ -15,13 +16,13 @@ from sdpn.scoring.trial_lists import TrialLists
 from sdpn.shards import Work
 
 
-def compare(plan: Plan, chains: dict[str, str]) -> tuple[list[tuple[Scoring, Work]], list[str]]:
+def compare(plan: Plan, backends: dict[str, ChainConfig]) -> tuple[list[tuple[Scoring, Work]], list[str]]:
     """Make the fitted back-ends, score files and figures that are missing or stale, holding the folder `scores`.
 
     A back-end that cannot be fitted or normalized on these x-vectors costs its own rows alone.
 
     Args:
-        chains: back-end name -> the text of its chain.
+        backends: back-end name -> its chain, and what that learns from.
 
     Returns:
         the rows of the table, each with its figures as a piece of work (`figures.report()`), and a sentence for each
@@ -32,7 +33,7 @@ def compare(plan: Plan, chains: dict[str, str]) -> tuple[list[tuple[Scoring, Wor
     """
     settings = plan.settings
     remove_partial(plan.exp_dir / "backends")
-    systems = systems_of(plan.exp_dir, settings, chains)
+    systems = systems_of(plan.exp_dir, settings, backends)
     rows = plan.rows(systems)
     stale = [row for row in rows if _is_stale(row) or (row.fitted and row.fitted.stale_reason() is not None)]
     n_done = sum(row.scores.stale_reason() is None for row in rows)

@@ -20,6 +20,7 @@ from sdpn.scoring.quality import quality_features
 from sdpn.scoring.score_files import read_scores, write_scores
 from sdpn.scoring.scoring import Cohort, Scored, score_trials
 from sdpn.scoring.systems import Plan, Scoring, System, fitted_file, needs_clusters
+from sdpn.scoring.training_vectors import TrainingVectors, clusterable
 from sdpn.scoring.trial_lists import TrialLists, read_speakers
 from sdpn.trials.arrays import TrialList
 
@@ -32,8 +33,9 @@ class SystemScorer:
         self.settings, self.seed, self.corpus = plan.settings, plan.seed, plan.corpus
         self.exp_dir = plan.exp_dir
         self.clustered, self.network = plan.clusters(system), plan.network(system)
-        self.train = read_checked(system.xvectors / self.corpus.train)
-        self.sets: dict[str, XVectors] = {self.corpus.train: self.train}
+        train, views = read_checked(system.xvectors / self.corpus.train), plan.views(system)
+        self.training = TrainingVectors(train, read_checked(views) if views else None)
+        self.sets: dict[str, XVectors] = {self.corpus.train: train}
         self.clusters_: np.ndarray | None = None
 
     def run(self, rows: list[Scoring]) -> list[str]:
@@ -42,13 +44,16 @@ class SystemScorer:
         Returns:
             what failed, a sentence each.
         """
-        say(f"{self.system.name}: {len(self.train.ids)} training x-vectors of {self.train.vectors.shape[1]} dimensions")
+        training = self.training
+        n_views, dimensions = len(training.owners) - training.n_utterances, training.clean.shape[1]
+        views = f" and {n_views} of augmented views" if n_views else ""
+        say(f"{self.system.name}: {training.n_utterances} training x-vectors{views}, {dimensions} dimensions")
         failures = []
-        for backend, text in self.system.chains.items():
+        for backend, config in self.system.backends.items():
             mine = [row for row in rows if row.backend == backend]
             if mine:
                 try:
-                    sentences = self._run_chain(backend, Chain(text), mine)
+                    sentences = self._run_chain(backend, Chain(config.chain), mine)
                 except SdpnError as error:
                     sentences = [str(error)]
                 for sentence in sentences:
@@ -87,7 +92,7 @@ class SystemScorer:
             calibration = self._calibration(backend, chain, norms)
             for row in to_calibrate:
                 calibration.write(row)
-        cohort = self._cohort(chain, [row.norm for row in stale], bool(learned))
+        cohort = self._cohort(backend, chain, [row.norm for row in stale], bool(learned))
         failures: list[str] = []
         for name, of_list in groupby(stale, key=lambda row: row.trials):
             failures += self._score_list(name, list(of_list), backend, chain, cohort, calibration)
@@ -122,20 +127,31 @@ class SystemScorer:
         return [f"{norm}: {sentence}" for norm, sentence in scored.failures.items()]
 
     def _fit(self, backend: str, chain: Chain, left_out: np.ndarray | None) -> None:
-        """Fit the chain on the training x-vectors, or on those that are not `left_out`."""
+        """Fit the chain on the training x-vectors, or on those of utterances that are not `left_out`."""
+        config = self.system.backends[backend]
+        rows = self.training.rows(config.fit_on)
+        if left_out is not None:
+            rows = rows[~left_out[self.training.owners[rows]]]
         classes = None
         if chain.needs_classes:
-            oracle = self.lists.data_dir / self.corpus.train / "utt2spk.oracle"
-            classes = read_speakers(oracle, self.train.ids) if backend.startswith(ORACLE) else self.clusters()
+            classes = self._classes(backend)[rows]
         adaptation = self._set(self.settings.adaptation_set).vectors if chain.needs_adaptation else None
-        vectors = self.train.vectors
         with timed(f"{backend}: fitted" + ("" if left_out is None else ", without the clusters of calibration")):
-            if left_out is not None:
-                vectors, classes = vectors[~left_out], None if classes is None else classes[~left_out]
-            chain.fit(vectors, classes, adaptation)
+            chain.fit(self.training.all.vectors[rows], classes, adaptation)
+
+    def _classes(self, backend: str) -> np.ndarray:
+        """The class of each training vector, -1 for none: its cluster, its utterance, or for `oracle-` its speaker."""
+        if self.system.backends[backend].classes == "utterances":
+            if not self.training.has_views:
+                raise SdpnError("there are no augmented views to learn from: run stages 3 and 5")
+            return self.training.utterance_classes
+        if backend.startswith(ORACLE):
+            oracle = self.lists.data_dir / self.corpus.train / "utt2spk.oracle"
+            return read_speakers(oracle, self.training.all.ids[: self.training.n_utterances])[self.training.owners]
+        return self.clusters()[self.training.owners]
 
     def clusters(self) -> np.ndarray:
-        """The cluster of every training x-vector, -1 for none: (n_train,); found once and kept in a file."""
+        """The cluster of every training utterance, -1 for none: (n_train,); found once and kept in a file."""
         if self.clusters_ is None:
             settings, work = self.settings, self.clustered
             path = work.directory / "clusters.npy"
@@ -143,7 +159,7 @@ class SystemScorer:
                 sizes = (settings.clusters, settings.merge_clusters, settings.min_cluster_size)
                 speakers = PseudoSpeakers(*sizes, self.seed)
                 with timed("pseudo-speakers found"):
-                    speakers.fit(self.train.vectors)
+                    speakers.fit(clusterable(self.training, self.system.statistics))
                 work.begin()
                 with atomic_path(path) as temporary:
                     np.save(temporary, speakers.labels_)
@@ -153,21 +169,21 @@ class SystemScorer:
         return self.clusters_
 
     def _cohort(
-        self, chain: Chain, norms: list[str], with_quality: bool, left_out: np.ndarray | None = None
+        self, backend: str, chain: Chain, norms: list[str], with_quality: bool, left_out: np.ndarray | None = None
     ) -> Cohort | None:
         """The cohort: a sample of the training set or the means of its clusters; None where nothing looks at one."""
         if set(norms) <= {"none"} and not (with_quality and "cohort-mean" in self.settings.quality_names):
             return None
-        usable = np.ones(len(self.train.ids), dtype=bool) if left_out is None else ~left_out
+        rows, owners = self.training.rows(self.system.backends[backend].cohort_of), self.training.owners
+        usable = np.ones(self.training.n_utterances, dtype=bool) if left_out is None else ~left_out
         if self.settings.cohort == "clusters":
-            labelled = (self.clusters() >= 0) & usable
-            classes = np.unique(self.clusters()[labelled], return_inverse=True)[1]
-            vectors = class_means(self.train.vectors[labelled].astype(np.float64), classes)[1]
+            rows = rows[((self.clusters() >= 0) & usable)[owners[rows]]]
+            classes = np.unique(self.clusters()[owners[rows]], return_inverse=True)[1]
+            vectors = class_means(self.training.all.vectors[rows].astype(np.float64), classes)[1]
         else:
-            size = min(self.settings.cohort_size, len(usable))
-            chosen = np.random.default_rng([self.seed, 6]).choice(len(usable), size, replace=False)
-            chosen = np.sort(chosen)
-            vectors = self.train.vectors[chosen[usable[chosen]]]
+            size = min(self.settings.cohort_size, len(rows))
+            rows = rows[np.sort(np.random.default_rng([self.seed, 6]).choice(len(rows), size, replace=False))]
+            vectors = self.training.all.vectors[rows[usable[owners[rows]]]]
         adaptive = not {"as", "as2"}.isdisjoint(norms)
         if len(vectors) < self.settings.top_n and adaptive and left_out is None:
             say(
@@ -180,18 +196,18 @@ class SystemScorer:
         measures = self.settings.quality_names
         try:
             if self.settings.calibration == "clusters":
-                drawn = pseudo_trials(self.clusters(), self.seed)
-                trials, found, rows = drawn.trials, self.train, drawn.rows
+                drawn = pseudo_trials(self.clusters(), self.seed, self.training)
+                trials, found, rows = drawn.trials, self.training.all, drawn.rows
                 held_out = Chain(chain.text)
                 self._fit(backend, held_out, drawn.held_out)
-                cohort = self._cohort(held_out, norms, bool(measures), drawn.held_out)
+                cohort = self._cohort(backend, held_out, norms, bool(measures), drawn.held_out)
                 scored = score_trials(held_out, found.vectors[rows], trials, norms, cohort, training=True)
             else:
                 trials = self.lists.trials(self.settings.calibration)
                 evaluation_set = self.corpus.trials[self.settings.calibration]
                 found = self._set(evaluation_set)
                 rows = trials.rows(found.ids, self.system.xvectors / evaluation_set)
-                cohort = self._cohort(chain, norms, bool(measures))
+                cohort = self._cohort(backend, chain, norms, bool(measures))
                 scored = score_trials(chain, found.vectors[rows], trials, norms, cohort)
         except SdpnError as error:
             warn(f"{self.system.name}, {backend}: not calibrated: {error}")
@@ -221,9 +237,10 @@ class SystemScorer:
     def _report(self, backend: str, chain: Chain, row: Scoring, cohort: Cohort | None) -> dict[str, Any]:
         """What a reader of the results must know of how the scores were made."""
         normalized = row.norm != "none"
-        clustered = needs_clusters(backend, chain, row.norm, self.settings)
+        clustered = needs_clusters(self.system, backend, chain, row.norm, self.settings)
         return {
             "chain": chain.text,
+            "fit_on": self._learned_from(backend),
             "network": self.network,
             "pseudo_speakers": int(self.clusters().max()) + 1 if clustered else None,
             "cohort": self.settings.cohort if normalized else None,
@@ -232,15 +249,19 @@ class SystemScorer:
             "adaptation_set": self.settings.adaptation_set if chain.needs_adaptation else None,
         }
 
+    def _learned_from(self, backend: str) -> str:
+        """Which training x-vectors a back-end has learned from."""
+        return self.system.backends[backend].fit_on if self.training.has_views else "clean"
+
     def _set(self, name: str) -> XVectors:
         """The x-vectors of a set, read once."""
         if name not in self.sets:
             directory = self.system.xvectors / name
             found = read_checked(directory)
-            if found.vectors.shape[1] != self.train.vectors.shape[1]:
+            if found.vectors.shape[1] != self.training.clean.shape[1]:
                 raise SdpnError(
                     f"{directory}: the x-vectors have {found.vectors.shape[1]} dimensions, those of "
-                    f"'{self.corpus.train}' {self.train.vectors.shape[1]}: run stage 5 again for both"
+                    f"'{self.corpus.train}' {self.training.clean.shape[1]}: run stage 5 again for both"
                 )
             self.sets[name] = found
         return self.sets[name]

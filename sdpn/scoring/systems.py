@@ -1,28 +1,28 @@
 """What is compared: systems that made x-vectors, their back-ends and normalizations, and the score files to make."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from sdpn.backend.chain import Chain
-from sdpn.backend.config import ORACLE, BackendConfig
+from sdpn.backend.config import ORACLE, BackendConfig, ChainConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
+from sdpn.extraction.sets import FBANK_STATISTICS, SIDE_BY_SIDE
 from sdpn.extraction.store import vectors_file
+from sdpn.extraction.views import VIEWS
 from sdpn.files import digest, file_digest
 from sdpn.scoring.score_files import ScoreFile
 from sdpn.shards import Work
 
-# Rows of the table beside the trained network: the system whose x-vectors they score, and how. `fbank-stats` is the
-# mean and deviation of every filterbank bin over the utterance, `untrained` the network before training.
-BASELINES = {
-    "fbank-stats": ("fbank-stats", "mean-subtract | length-norm | cosine"),
-    "fbank-stats whitened": ("fbank-stats", "whiten | length-norm | cosine"),
-    "untrained": ("untrained", "mean-subtract | length-norm | cosine"),
-}
+# Systems of the table beside the trained network: whose vectors they score. `fbank-stats` is the mean and deviation of
+# every filterbank bin over the utterance, `untrained` the network before training. Both get the back-ends and
+# normalizations that the trained network gets, so that what is better is the network and not what follows it.
+BASELINES = ("fbank-stats", "fbank-stats whitened", "untrained")
+_WHITENED = {"cosine": ChainConfig("whiten | length-norm | cosine")}
 
-REVISION = 3  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
+REVISION = 4  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
@@ -33,16 +33,18 @@ class System:
     Attributes:
         name: in the table, e.g. "sdpn".
         xvectors: the folder with one folder of x-vectors for each set.
-        chains: back-end name -> the text of its chain.
+        backends: back-end name -> its chain, and what that learns from.
         norms: the score normalizations.
         baseline: whether it is there for comparison alone: its scores are neither calibrated nor fused.
+        statistics: whether there are statistics of the fbank in its vectors; see `training_vectors.clusterable`.
     """
 
     name: str
     xvectors: Path
-    chains: dict[str, str]
+    backends: dict[str, ChainConfig]
     norms: list[str]
     baseline: bool = False
+    statistics: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,29 @@ def versions_of(what: str, libraries: tuple[str, ...]) -> str:
     return ", ".join([f"{what} {REVISION}", *(f"{library} {version(library)}" for library in libraries)])
 
 
-def systems_of(exp_dir: Path, settings: BackendConfig, chains: dict[str, str]) -> list[System]:
-    """The trained network with every back-end and normalization asked for, then the baselines whose x-vectors exist."""
-    systems = [System("sdpn", exp_dir / "xvectors", chains, settings.norm_names)]
-    for name, (source, chain) in BASELINES.items():
+def systems_of(exp_dir: Path, settings: BackendConfig, backends: dict[str, ChainConfig]) -> list[System]:
+    """The trained network with every back-end and normalization asked for, then the other systems whose vectors exist.
+
+    x-vectors with statistics beside them are offered where a chain learns how to weigh them.
+    """
+    norms = settings.norm_names
+    systems = [System("sdpn", exp_dir / "xvectors", backends, norms)]
+    both = exp_dir / "systems" / SIDE_BY_SIDE / "xvectors"
+    learning = {name: one for name, one in backends.items() if Chain(one.chain).needs_classes}
+    if both.is_dir() and learning:
+        made = [work for path in sorted(both.iterdir()) if (work := Work.finished(path, "xvectors"))]
+        if not made:
+            raise SdpnError(f"{both} is unfinished: run stage 5 again")
+        first = made[0].report()["first"]
+        texts = {name: replace(one, chain=f"side-by-side {first} | {one.chain}") for name, one in learning.items()}
+        systems.append(System(SIDE_BY_SIDE, both, texts, norms, statistics=True))
+    for name in BASELINES:
+        source, _, whitened = name.partition(" ")
         xvectors = exp_dir / "systems" / source / "xvectors"
         if xvectors.is_dir():
-            systems.append(System(name, xvectors, {"cosine": chain}, ["none"], baseline=True))
+            own = _WHITENED if whitened else backends
+            statistics = source == FBANK_STATISTICS
+            systems.append(System(name, xvectors, own, norms, baseline=True, statistics=statistics))
     return systems
 
 
@@ -150,15 +168,16 @@ class Plan:
                 f"{', '.join(self.corpus.trials)}"
             )
         for system in systems:
-            refuse_mixed_models(system, [self.corpus.train, *dict.fromkeys(self.corpus.trials.values())])
+            of_views = [f"{self.corpus.train}/{VIEWS}"] if self.views(system) else []
+            refuse_mixed_models(system, [self.corpus.train, *of_views, *dict.fromkeys(self.corpus.trials.values())])
         rows = []
         for trials in self.corpus.trials:
             for system in systems:
                 own = [
                     row
-                    for backend, text in system.chains.items()
+                    for backend, config in system.backends.items()
                     for norm in system.norms
-                    for row in self._rows_of(trials, system, backend, Chain(text), norm)
+                    for row in self._rows_of(trials, system, backend, Chain(config.chain), norm)
                 ]
                 rows += own
                 if not system.baseline:
@@ -175,7 +194,7 @@ class Plan:
             return [Scoring(trials, system, backend, norm, scores, fitted)]
         of_calibration = {name: part for name, part in fingerprint.items() if name != "trial list"}
         if calibration == "clusters":
-            of_calibration |= self.of_clusters() | {"seed": self.seed}
+            of_calibration |= self.of_clusters(system) | self._of_views(system) | {"seed": self.seed}
             of_calibration.pop("evaluation x-vectors")
             of_calibration.pop("enrollment", None)
             of_calibration.pop("utterances left out", None)
@@ -187,7 +206,11 @@ class Plan:
         rows = [Scoring(trials, system, backend, norm, scores, fitted, Work(directory, "calibration", of_calibration))]
         if self.settings.quality_names:
             quality = ", ".join(self.settings.quality_names)
-            options = {"quality": quality, "prior": self.settings.calibration_prior, **self._of_cohort("as")}
+            options = {
+                "quality": quality,
+                "prior": self.settings.calibration_prior,
+                **self._of_cohort(system, backend, "as"),
+            }
             work = ScoreFile(
                 self._folder(trials, system, f"{name}+quality"),
                 "scores",
@@ -222,21 +245,24 @@ class Plan:
             "score normalization": norm,
         }
         if norm != "none":
-            parts |= self._of_cohort(norm)
-        if needs_clusters(backend, chain, norm, self.settings):
-            parts |= self.of_clusters()
+            parts |= self._of_cohort(system, backend, norm)
+        if needs_clusters(system, backend, chain, norm, self.settings):
+            parts |= self.of_clusters(system)
         return parts
 
     def _of_fit(self, system: System, backend: str, chain: Chain) -> dict[str, Any]:
         """What a fitted back-end depends on."""
-        parts = {**self.of_training(system), "chain": chain.text}
+        config = system.backends[backend]
+        parts = {**self.of_training(system), "chain": chain.text, "classes": config.classes}
+        if config.fit_on != "clean":
+            parts |= {"fit_on": config.fit_on, **self._of_views(system)}
         if backend.startswith(ORACLE):
             parts["oracle labels"] = self._digest(self.data_dir / self.corpus.train / "utt2spk.oracle", 1)
         if chain.needs_adaptation:
             path = vectors_file(system.xvectors / self.settings.adaptation_set)
             parts["adaptation x-vectors"] = self._digest(path, 5)
-        if needs_clusters(backend, chain, "none", self.settings):
-            parts |= self.of_clusters()
+        if needs_clusters(system, backend, chain, "none", self.settings):
+            parts |= self.of_clusters(system)
         return parts
 
     def _of_list(self, trials: str, system: System) -> dict[str, Any]:
@@ -259,7 +285,7 @@ class Plan:
     def clusters(self, system: System) -> Work:
         """The clusters of the training x-vectors of a system, in `clusters.npy`."""
         folder = fitted_file(self.exp_dir, system, "").parent
-        return Work(folder, "clusters", self.of_training(system) | self.of_clusters())
+        return Work(folder, "clusters", self.of_training(system) | self.of_clusters(system))
 
     def network(self, system: System) -> str | None:
         """A digest of the network that made the training x-vectors of a system; None where they do not say it."""
@@ -271,16 +297,26 @@ class Plan:
         path = vectors_file(system.xvectors / self.corpus.train)
         return {"training x-vectors": self._digest(path, 5), "versions": self.versions}
 
-    def _of_cohort(self, norm: str) -> dict[str, Any]:
-        settings = self.settings
+    def views(self, system: System) -> Path | None:
+        """The folder of the x-vectors of augmented views of the training set; None where there are none."""
+        folder = system.xvectors / self.corpus.train / VIEWS
+        return folder if folder.is_dir() else None
+
+    def _of_views(self, system: System) -> dict[str, Any]:
+        folder = self.views(system)
+        return {"x-vectors of views": self._digest(vectors_file(folder), 5) if folder else None}
+
+    def _of_cohort(self, system: System, backend: str, norm: str) -> dict[str, Any]:
+        settings, of = self.settings, system.backends[backend].cohort_of
         size = "" if settings.cohort == "clusters" else f" {settings.cohort_size} seed {self.seed}"
         top_n = settings.top_n if norm in ("as", "as2") else None
-        return {"cohort": f"{settings.cohort}{size}", "top_n": top_n}
+        views = {} if of == "clean" else self._of_views(system)
+        return {"cohort": f"{settings.cohort}{size}", "cohort_of": of, "top_n": top_n, **views}
 
-    def of_clusters(self) -> dict[str, Any]:
-        """The options of the clusters."""
+    def of_clusters(self, system: System) -> dict[str, Any]:
+        """The options of the clusters, and the views where these matter."""
         settings = self.settings
-        return {
+        return (self._of_views(system) if system.statistics else {}) | {
             "clusters": f"{settings.clusters}, merged to {settings.merge_clusters}, seed {self.seed}",
             "min_cluster_size": settings.min_cluster_size,
         }
@@ -311,7 +347,8 @@ def refuse_mixed_models(system: System, sets: list[str]) -> None:
         raise SdpnError(f"the x-vectors in {system.xvectors} are unfinished or of several networks: run stage 5 again")
 
 
-def needs_clusters(backend: str, chain: Chain, norm: str, settings: BackendConfig) -> bool:
+def needs_clusters(system: System, backend: str, chain: Chain, norm: str, settings: BackendConfig) -> bool:
     """Whether the clusters of the training set matter to the scores of a row."""
-    learns = chain.needs_classes and not backend.startswith(ORACLE)
+    of_clusters = system.backends[backend].classes == "clusters" and not backend.startswith(ORACLE)
+    learns = chain.needs_classes and of_clusters
     return learns or (norm != "none" and settings.cohort == "clusters")
