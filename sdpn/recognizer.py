@@ -1,9 +1,8 @@
 """Comparing voices with a trained model: its network, a back-end, and the calibration of its scores."""
 
-import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,13 +14,13 @@ from sdpn.extraction.embedder import Embedder
 from sdpn.extraction.sets import SIDE_BY_SIDE, model_digest
 from sdpn.extraction.store import vectors_file
 from sdpn.models.folder import find_model
+from sdpn.report.rows import RESULTS, ResultRow, read_rows
 from sdpn.shards import Work
 
 PLAIN = "length-norm | cosine"
 """The back-end of a model that comes without one: it has learned nothing."""
 
 _DEFAULT = "cosine"
-RESULTS = Path("results", "results.json")  # of an experiment
 
 
 class Calibration(NamedTuple):
@@ -224,18 +223,15 @@ def _calibration_of(exp: Path, name: str, backend: Path) -> Calibration | None:
 
     Nor does a calibration count under which a higher score speaks for two speakers: such scores tell nothing.
     """
-    try:
-        for row in _rows_of(exp, name):
-            if row["score_norm"] == "none" and not row["quality"] and row["calibration"]:
-                found = Calibration(float(row["calibration"]["weight"]), float(row["calibration"]["offset"]))
-                sane = 1e-6 < found.weight < 1e6 and abs(found.offset) < 1e6
-                return found if sane and _made_with(row, backend) else None
-    except (ValueError, KeyError, TypeError):
-        raise _damaged(exp) from None
+    for row in _rows_of(exp, name):
+        if row.score_norm == "none" and not row.quality and row.calibration:
+            found = Calibration(float(row.calibration["weight"]), float(row.calibration["offset"]))
+            sane = 1e-6 < found.weight < 1e6 and abs(found.offset) < 1e6
+            return found if sane and _made_with(row, backend) else None
     return None
 
 
-def _rows_of(exp: Path, name: str) -> list[dict[str, Any]]:
+def _rows_of(exp: Path, name: str) -> list[ResultRow]:
     """The rows of a back-end of the trained network, as `backends_of` names it, in the results of stage 6.
 
     There are none where there are no results.
@@ -244,20 +240,14 @@ def _rows_of(exp: Path, name: str) -> list[dict[str, Any]]:
         SdpnError: the results are damaged.
     """
     try:
-        rows = json.loads((exp / RESULTS).read_text(encoding="utf-8"))["rows"]
-        system, _, backend = name.rpartition("/")
-        named = (system or "sdpn", backend)
-        return [row for row in rows if (row["system"], row["backend"]) == named and not row["fused"]]
+        rows, _ = read_rows(exp)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise _damaged(exp) from None
+    system, _, backend = name.rpartition("/")
+    named = (system or "sdpn", backend)
+    return [row for row in rows if (row.system, row.backend) == named and not row.fused]
 
 
-def _made_with(row: dict[str, Any], backend: Path) -> bool:
+def _made_with(row: ResultRow, backend: Path) -> bool:
     """Whether a row of the results was made with the back-end in this file; not where either does not say it."""
-    return row.get("backend_digest") is not None and row["backend_digest"] == digest_of(backend)
-
-
-def _damaged(exp: Path) -> SdpnError:
-    return SdpnError(f"{exp / RESULTS} is damaged: remove it and run stage 6 again")
+    return row.backend_digest is not None and row.backend_digest == digest_of(backend)

@@ -197,12 +197,14 @@ def _print_streamed(trials: Path, scores: Path, options: dict) -> None:
     from sdpn.console import say
     from sdpn.evaluation.metrics import det_curve_of
     from sdpn.report.results import cell, columns
+    from sdpn.report.rows import ResultRow
     from sdpn.scoring.score_files import read_chunks
 
     curve = det_curve_of(read_chunks(trials, scores))
-    row = {"eer_percent": 100 * curve.eer(), "min_cllr": curve.min_cllr(), "intervals": {}}
-    row |= {f"min_dcf_{point.name}": curve.min_dcf(*point.numbers) for point in _points(options)}
+    figures = {"eer_percent": 100 * curve.eer(), "min_cllr": curve.min_cllr()}
+    figures |= {f"min_dcf_{point.name}": curve.min_dcf(*point.numbers) for point in _points(options)}
     say(f"  {curve.n_targets} target, {curve.n_nontargets} non-target trials")
+    row = ResultRow(str(trials), "", "", figures=figures)
     for heading, key in columns([row]):
         say(f"  {heading:16} {cell(row, key)}")
 
@@ -223,6 +225,7 @@ def _print_figures(trials, scores, options: dict) -> None:
     from sdpn.console import say
     from sdpn.evaluation.figures import Wanted, evaluate
     from sdpn.report.results import cell, columns
+    from sdpn.report.rows import ResultRow
     from sdpn.scoring.trial_lists import read_map
 
     utt2spk = read_map(options["speakers"]) if options["speakers"] else {}
@@ -234,7 +237,7 @@ def _print_figures(trials, scores, options: dict) -> None:
         )
     wanted = Wanted(_points(options), options["compat"], options["bootstrap"], options["seed"])
     found = evaluate(trials, scores, trials.speakers(utt2spk), wanted)
-    row = {**found.values, "intervals": found.intervals}
+    row = ResultRow(trials.name, "", "", figures=found.values, intervals=found.intervals)
     say(f"  {trials.n_targets} target, {trials.n_nontargets} non-target trials")
     for heading, key in columns([row]):
         say(f"  {heading:16} {cell(row, key, interval=True)}")

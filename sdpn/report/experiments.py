@@ -1,14 +1,15 @@
 """Several experiments side by side: their rows in one table, compared, on one page."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sdpn.errors import SdpnError
-from sdpn.files import digest
 from sdpn.report.pairs import compare_pairs
 from sdpn.report.report import report
 from sdpn.report.results import as_json, legend, markdown, plain_text, sentences, write_texts
+from sdpn.report.rows import RESULTS, ResultRow, read_rows
 from sdpn.shards import Work
 
 
@@ -26,21 +27,22 @@ def compare_experiments(folders: list[Path], out: Path) -> tuple[str, list[str],
         names = [str(folder) for folder in folders]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise SdpnError("an experiment is given twice")
-    rows, experiments = [], {}
+    rows: list[ResultRow] = []
+    experiments = {}
     lists: dict[str, set[str | None]] = {}
     for name, folder in zip(names, folders, strict=True):
-        tree = read_results(folder)
-        rows += [{**row, "experiment": name} for row in tree["rows"]]
-        for row in tree["rows"]:
-            lists.setdefault(row["trials"], set()).add(row.get("trials_digest"))
+        found, settings = read_results(folder)
+        rows += [replace(row, experiment=name) for row in found]
+        for row in found:
+            lists.setdefault(row.trials, set()).add(row.trials_digest)
         points = folder / "results" / "map.json"
-        found = json.loads(points.read_text(encoding="utf-8")) if points.exists() else None
-        experiments[name] = (folder, found, tree["settings"])
-    for row in rows:
-        if len(lists[row["trials"]]) > 1:  # other trials by the same name are another list
-            row["trials"] = f"{row['trials']} of {row['experiment']}"
-    order = list(dict.fromkeys(row["trials"] for row in rows))
-    rows.sort(key=lambda row: order.index(row["trials"]))
+        drawn = json.loads(points.read_text(encoding="utf-8")) if points.exists() else None
+        experiments[name] = (folder, drawn, settings)
+    rows = [  # other trials by the same name are another list
+        replace(row, trials=f"{row.trials} of {row.experiment}") if len(lists[row.trials]) > 1 else row for row in rows
+    ]
+    order = list(dict.fromkeys(row.trials for row in rows))
+    rows.sort(key=lambda row: order.index(row.trials))
     pairs, title = compare_pairs(rows), ", ".join(names)
     texts = {
         "results.md": markdown(title, rows, pairs),
@@ -50,30 +52,25 @@ def compare_experiments(folders: list[Path], out: Path) -> tuple[str, list[str],
     return plain_text(rows), [*sentences(rows, pairs), *legend(rows)], write_texts(out, texts)
 
 
-def read_results(exp_dir: Path) -> dict[str, Any]:
-    """What `write_results` left in an experiment, each row with the folder of its score file.
+def read_results(exp_dir: Path) -> tuple[list[ResultRow], dict[str, Any]]:
+    """Read the results of an experiment (`read_rows`), making sure that the figures beside its score files are those.
 
     Raises:
         SdpnError: stage 6 has not been run on it or was interrupted, or its files are damaged.
     """
-    path = exp_dir / "results" / "results.json"
+    path = exp_dir / RESULTS
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        for row in tree["rows"]:
-            row["directory"] = str((exp_dir / row["scores"]).parent)
+        rows, settings = read_rows(exp_dir)
     except FileNotFoundError:
         raise SdpnError(f"{path} is missing: run stage 6 on {exp_dir} first") from None
-    except (ValueError, KeyError, TypeError):
-        raise SdpnError(f"{path} is damaged: run stage 6 on {exp_dir} again") from None
-    for row in tree["rows"]:
-        directory = Path(row["directory"])
-        if not (directory / "figures.json").exists():
-            raise SdpnError(f"{directory} has lost its figures: run stage 6 on {exp_dir} again")
-        figures = Work.finished(directory, "figures")
+    for row in rows:
+        if not (row.folder / "figures.json").exists():
+            raise SdpnError(f"{row.folder} has lost its figures: run stage 6 on {exp_dir} again")
+        figures = Work.finished(row.folder, "figures")
         whole = figures is not None and figures.stale_reason() is None
-        if not whole or digest(figures.fingerprint) != row.get("figures_digest"):
+        if not whole or figures.identity != row.figures_digest:
             raise SdpnError(
-                f"the figures in {directory} are not those of {path}, as after a stage 6 that was interrupted: "
+                f"the figures in {row.folder} are not those of {path}, as after a stage 6 that was interrupted: "
                 f"run stage 6 on {exp_dir} again"
             )
-    return tree
+    return rows, settings

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from scipy.special import ndtri
 
 from sdpn.evaluation.figures import DET_EDGE
-from sdpn.report.pairs import name_of
+from sdpn.report.rows import ResultRow
 
 # Colours that can be told apart on a light and on a dark page
 COLOURS = ("#3b82c4", "#e07b39", "#3f9b5b", "#9a6cc8", "#d14b4b", "#1c9aa0", "#b0804f", "#d46fa8", "#8f8f1f")
@@ -21,7 +21,7 @@ FARTHEST = 0.0002  # rate, and its distance from 1, up to which DET axes reach f
 MARGIN = {"l": 56, "r": 16, "t": 16, "b": 48}
 
 
-def styles(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+def styles(rows: list[ResultRow]) -> list[dict[str, str]]:
     """Colour, dash and width of the line of each row.
 
     A back-end has a colour (baselines are grey), a normalization a dash; with quality measures the line is thin.
@@ -30,13 +30,13 @@ def styles(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
     greys: dict[tuple, str] = {}
     found = []
     for row in rows:
-        kind = (row.get("experiment"), row["system"], row["backend"])
-        if row["baseline"]:
+        kind = (row.experiment, row.system, row.backend)
+        if row.baseline:
             dash = greys.setdefault(kind, ("dot", "dash", "solid", "dashdot")[len(greys) % 4])
             found.append({"color": GREY, "dash": dash, "width": 1.5})
         else:
             colour = kinds.setdefault(kind, COLOURS[len(kinds) % len(COLOURS)])
-            found.append({"color": colour, "dash": DASHES[row["score_norm"]], "width": 1.25 if row["quality"] else 2.5})
+            found.append({"color": colour, "dash": DASHES[row.score_norm], "width": 1.25 if row.quality else 2.5})
     return found
 
 
@@ -47,7 +47,7 @@ def symbols(plots: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def det_plot(
-    rows: list[dict[str, Any]], plots: list[dict[str, Any]], looks: list[dict[str, Any]], shapes: dict[str, str]
+    rows: list[ResultRow], plots: list[dict[str, Any]], looks: list[dict[str, Any]], shapes: dict[str, str]
 ) -> go.Figure:
     """DET curves of one trial list on normal-deviate axes, with the EER and the minimum costs marked on each.
 
@@ -57,7 +57,7 @@ def det_plot(
     across, up = (_det_range(plots, side) for side in ("p_fa", "p_miss"))
     figure.add_scatter(x=[-4, 4], y=[-4, 4], mode="lines", hoverinfo="skip", line={"color": GREY, "width": 1})
     for row, plot, look in zip(rows, plots, looks, strict=True):
-        name, det = name_of(row), plot["det"]
+        name, det = row.label, plot["det"]
         figure.add_scatter(
             x=_deviates(det["p_fa"]),
             y=_deviates(det["p_miss"]),
@@ -83,7 +83,7 @@ def det_plot(
     return _laid_out(figure, 480)
 
 
-def histogram_plot(rows: list[dict[str, Any]], plots: list[dict[str, Any]]) -> go.Figure:
+def histogram_plot(rows: list[ResultRow], plots: list[dict[str, Any]]) -> go.Figure:
     """Scores of target and non-target trials of one list; a menu chooses the row."""
     figure, buttons = go.Figure(), []
     for place, (row, plot) in enumerate(zip(rows, plots, strict=True)):
@@ -102,7 +102,7 @@ def histogram_plot(rows: list[dict[str, Any]], plots: list[dict[str, Any]]) -> g
         shown = [other // 2 == place for other in range(2 * len(rows))]
         threshold = plot["marks"][0]["threshold"]
         lines = [] if threshold is None else [_threshold(threshold)]
-        buttons.append({"label": name_of(row), "method": "update", "args": [{"visible": shown}, {"shapes": lines}]})
+        buttons.append({"label": row.label, "method": "update", "args": [{"visible": shown}, {"shapes": lines}]})
     figure.update_layout(
         barmode="overlay",
         bargap=0,

@@ -12,7 +12,7 @@ from sdpn.backend.config import BackendConfig
 from sdpn.config import to_dict
 from sdpn.report import page as html
 from sdpn.report import plots
-from sdpn.report.pairs import compare_pairs, name_of
+from sdpn.report.pairs import compare_pairs
 from sdpn.report.results import (
     as_json,
     best_of,
@@ -23,6 +23,7 @@ from sdpn.report.results import (
     markdown,
     write_texts,
 )
+from sdpn.report.rows import ResultRow
 
 MOST_PAIRS = 400  # comparisons in the page's table, of each trial list those with the best rows first
 NOT_A_CURVE = re.compile(r"step|epoch|second|time|wait|memory|throughput|gpu|device|world|rank$")
@@ -30,13 +31,12 @@ WITH_RANK = "effective_rank"
 
 
 def write_results(
-    exp_dir: Path, name: str, rows: list[dict[str, Any]], settings: BackendConfig, seed: int, points: dict | None
+    exp_dir: Path, name: str, rows: list[ResultRow], settings: BackendConfig, seed: int, points: dict | None
 ) -> tuple[list[dict[str, Any]], list[Path]]:
     """Write the results of an experiment into `exp_dir/results` where they differ from what stands there.
 
     Args:
         name: of the corpus.
-        rows: `results.result_rows`.
         points: the embedding map (`embedding_map`), or None.
 
     Returns:
@@ -54,7 +54,7 @@ def write_results(
 
 def report(
     title: str,
-    rows: list[dict[str, Any]],
+    rows: list[ResultRow],
     pairs: list[dict[str, Any]],
     experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]],
 ) -> str:
@@ -65,7 +65,7 @@ def report(
         experiments: name ("" where there is but one) -> its folder, embedding map, and settings of stage 6.
     """
     looks = plots.styles(rows)
-    drawn = [json.loads((Path(row["directory"]) / "figures.json").read_text(encoding="utf-8")) for row in rows]
+    drawn = [json.loads((row.folder / "figures.json").read_text(encoding="utf-8")) for row in rows]
     page = html.Page(title, headline(rows, pairs))
     said = html.text(
         "Below each figure its 95 % interval. Bold: the lowest of its trial list, rows with oracle labels left aside. "
@@ -86,21 +86,21 @@ def report(
     return page.html()
 
 
-def headline(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
+def headline(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
     """What came out, in a sentence for each trial list."""
     parts = []
-    for trials in dict.fromkeys(row["trials"] for row in rows):
-        mine = [row for row in rows if row["trials"] == trials]
+    for trials in dict.fromkeys(row.trials for row in rows):
+        mine = [row for row in rows if row.trials == trials]
         best = best_of(rows, trials)
         own = [pair for pair in pairs if best in (rows[pair["a"]], rows[pair["b"]])]
-        rivals = [pair for pair in own if not (rows[pair["a"]]["oracle"] or rows[pair["b"]]["oracle"])]
+        rivals = [pair for pair in own if not (rows[pair["a"]].oracle or rows[pair["b"]].oracle)]
         alike = sum(not pair["differences"]["eer_percent"]["shown"] for pair in rivals)
-        n_others = sum(not row["oracle"] for row in mine) - (not best["oracle"])
+        n_others = sum(not row.oracle for row in mine) - (not best.oracle)
         oracle = "" if n_others == len(mine) - 1 else " without oracle labels"
         others = f", not shown to be better than {alike} of the {n_others} others{oracle}" if alike else ""
         if own and len(rivals) < n_others:
             others += f", not compared with {n_others - len(rivals)} others, whose draws are not the same"
-        parts.append(f"{trials}: lowest EER {cell(best, 'eer_percent', True)} % by {name_of(best)}{others}.")
+        parts.append(f"{trials}: lowest EER {cell(best, 'eer_percent', True)} % by {best.label}{others}.")
     return " ".join(parts)
 
 
@@ -124,31 +124,35 @@ def training_curves(folder: Path) -> dict[str, tuple[list[float], list[float]]]:
     return curves
 
 
-def _table(rows: list[dict[str, Any]], looks: list[dict[str, str]]) -> str:
+def _table(rows: list[ResultRow], looks: list[dict[str, str]]) -> str:
     """The one table; on a phone, one column holds all the names, so that the first figures stand beside it."""
     figures = columns(rows)
-    several = any(row.get("experiment") for row in rows)
+    several = any(row.experiment for row in rows)
     head = ["row", *(["experiment"] if several else []), "system", "back-end", "norm", "trials"]
     body = []
     for row, look in zip(rows, looks, strict=True):
-        mine = [other for other in rows if other["trials"] == row["trials"] and not other["oracle"]]
-        trials = f"{row['targets']} / {row['nontargets']}"
-        oracle = "oracle labels" if row["oracle"] else ""
-        backend = row["backend"] + (" + quality" if row["quality"] else "")
-        cells = [html.Cell(name_of(row), f"{row['trials']} {trials} {oracle}", swatch=look, only="narrow")]
-        cells += [html.Cell(row["experiment"], only="wide", name=True)] if several else []
-        cells += [html.Cell(row["system"], swatch=look, only="wide", name=True)]
+        mine = [other for other in rows if other.trials == row.trials and not other.oracle]
+        trials = f"{row.targets} / {row.nontargets}"
+        oracle = "oracle labels" if row.oracle else ""
+        backend = row.backend + (" + quality" if row.quality else "")
+        cells = [html.Cell(row.label, f"{row.trials} {trials} {oracle}", swatch=look, only="narrow")]
+        cells += [html.Cell(row.experiment, only="wide", name=True)] if several else []
+        cells += [html.Cell(row.system, swatch=look, only="wide", name=True)]
         cells += [html.Cell(backend, oracle, only="wide", name=True)]
-        cells += [html.Cell(row["score_norm"], only="wide", name=True), html.Cell(row["trials"], trials, only="wide")]
+        cells += [html.Cell(row.score_norm, only="wide", name=True), html.Cell(row.trials, trials, only="wide")]
         for _, key in figures:
-            best = row in mine and key in row and row[key] == min(other[key] for other in mine if key in other)
+            best = (
+                row in mine
+                and key in row.figures
+                and row.figures[key] == min(other.figures[key] for other in mine if key in other.figures)
+            )
             interval = cell(row, key, True)[len(cell(row, key)) :].strip(" []").replace(", ", " - ")
-            cells.append(html.Cell(cell(row, key), interval, row.get(key), strong=best))
+            cells.append(html.Cell(cell(row, key), interval, row.figures.get(key), strong=best))
         body.append(cells)
     return html.table([*head, *(heading for heading, _ in figures)], body, "error rates")
 
 
-def _better(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
+def _better(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
     lists = list(dict.fromkeys(pair["trials"] for pair in pairs))
     shown = [
         pair
@@ -176,16 +180,16 @@ def _better(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str
     return parts
 
 
-def _pairs(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
+def _pairs(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
     costs = [key for key in pairs[0]["differences"] if key.startswith("min_dcf")][:2]
     figures = {"eer_percent": "EER", **{key: f"minDCF({key.removeprefix('min_dcf_')})" for key in costs}}
     body = []
     for pair in pairs:
-        b, a, verdict = name_of(rows[pair["b"]]), name_of(rows[pair["a"]]), "no difference shown to"
+        b, a, verdict = rows[pair["b"]].label, rows[pair["a"]].label, "no difference shown to"
         if pair["differences"]["eer_percent"]["shown"]:
             verdict = "is better than"
         cells = [html.Cell(b, f"{verdict} {a} ({pair['trials']})", only="narrow")]
-        marks = ["oracle labels" if rows[pair[side]]["oracle"] else "" for side in "ba"]
+        marks = ["oracle labels" if rows[pair[side]].oracle else "" for side in "ba"]
         cells += [html.Cell(b, marks[0], only="wide", name=True), html.Cell(verdict, only="wide", name=True)]
         cells += [html.Cell(a, marks[1], only="wide", name=True), html.Cell(pair["trials"], only="wide")]
         for key in figures:
@@ -211,7 +215,7 @@ def _det(page: html.Page, rows: list, drawn: list, looks: list) -> list[str]:
             f"<h3>{html.escape(trials)}</h3>",
             page.plot(plots.det_plot(*mine, shapes), f"DET curves of {trials}"),
         ]
-        parts.append(html.legend([(name_of(row), look) for row, _, look in zip(*mine, strict=True)]))
+        parts.append(html.legend([(row.label, look) for row, _, look in zip(*mine, strict=True)]))
     return parts
 
 
@@ -281,9 +285,9 @@ def _setup(experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]]) -> 
     return parts
 
 
-def _lists(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
-    """The places of the rows of each trial list."""
+def _lists(rows: list[ResultRow]) -> dict[str, list[int]]:
+    """The indices of the rows of each trial list."""
     lists: dict[str, list[int]] = {}
-    for place, row in enumerate(rows):
-        lists.setdefault(row["trials"], []).append(place)
+    for index, row in enumerate(rows):
+        lists.setdefault(row.trials, []).append(index)
     return lists

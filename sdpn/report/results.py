@@ -8,7 +8,7 @@ from typing import Any
 
 from sdpn.backend.chain import Chain
 from sdpn.files import digest, remove_partial, write_text
-from sdpn.report.pairs import name_of
+from sdpn.report.rows import ResultRow
 from sdpn.scoring.systems import Scoring
 from sdpn.shards import Work
 
@@ -16,8 +16,8 @@ MOST_SENTENCES = 15  # comparisons of a trial list that results.md spells out; a
 PACKAGES = ("sdpn", "torch", "numpy", "scipy", "scikit-learn", "numba", "lhotse", "kaldiio", "h5py", "plotly")
 
 
-def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[str, Any]]:
-    """One dictionary for each row of the table, its figures not rounded; `directory` is where its score file lies."""
+def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[ResultRow]:
+    """Collect the rows of the table from what stage 6 has made."""
     rows = []
     for scoring, work in scored:
         found = work.report()
@@ -28,30 +28,30 @@ def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[dict[
         )
         made = {name: value for name, value in scoring.scores.report().items() if name != "digest"}
         rows.append(
-            {
-                "trials": scoring.trials,
-                "system": scoring.system.name,
-                "backend": scoring.backend,
-                "score_norm": scoring.norm,
-                "quality": scoring.quality,
-                "fused": scoring.fused,
-                "oracle": scoring.oracle,
-                "baseline": scoring.system.baseline,
+            ResultRow(
+                trials=scoring.trials,
+                system=scoring.system.name,
+                backend=scoring.backend,
+                score_norm=scoring.norm,
+                quality=scoring.quality,
+                fused=scoring.fused,
+                oracle=scoring.oracle,
+                baseline=scoring.system.baseline,
                 **made,
-                "backend_digest": digest(scoring.fitted.fingerprint) if scoring.fitted else None,
-                **found["figures"],
-                "intervals": found["intervals"],
-                "calibration": found["calibration"],
-                "calibrated_by": scoring.calibration.fingerprint["calibration"] if scoring.calibration else None,
-                "not_calibrated": calibration.get("failure"),
-                "targets": found["targets"],
-                "nontargets": found["nontargets"],
-                "trials_digest": trials,
-                "paired": digest(trials, [work.fingerprint[part] for part in ("bootstrap", "speakers")]),
-                "figures_digest": digest(work.fingerprint),
-                "scores": str(scoring.scores_file.relative_to(exp_dir)),
-                "directory": str(scoring.directory),
-            }
+                backend_digest=scoring.fitted.identity if scoring.fitted else None,
+                figures=found["figures"],
+                intervals=found["intervals"],
+                calibration=found["calibration"],
+                calibrated_by=scoring.calibration.fingerprint["calibration"] if scoring.calibration else None,
+                not_calibrated=calibration.get("failure"),
+                targets=found["targets"],
+                nontargets=found["nontargets"],
+                trials_digest=trials,
+                paired=digest(trials, [work.fingerprint[part] for part in ("bootstrap", "speakers")]),
+                figures_digest=work.identity,
+                scores=str(scoring.scores_file.relative_to(exp_dir)),
+                folder=scoring.directory,
+            )
         )
     return rows
 
@@ -77,16 +77,16 @@ def write_texts(directory: Path, texts: dict[str, str]) -> list[Path]:
     return [directory / name for name in texts]
 
 
-def as_json(name: str, rows: list[dict[str, Any]], pairs: list[dict[str, Any]], settings: dict[str, Any]) -> str:
+def as_json(name: str, rows: list[ResultRow], pairs: list[dict[str, Any]], settings: dict[str, Any]) -> str:
     """results.json."""
-    kept = [{key: cell for key, cell in row.items() if key != "directory"} for row in rows]
-    tree = {"corpus": name, "rows": kept, "comparisons": pairs, "settings": settings, "environment": environment()}
+    stored = [row.to_dict() for row in rows]
+    tree = {"corpus": name, "rows": stored, "comparisons": pairs, "settings": settings, "environment": environment()}
     return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
 
 
-def columns(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def columns(rows: list[ResultRow]) -> list[tuple[str, str]]:
     """The heading and the key of every figure in the table, in order; those that no row has are left out."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    keys = list(dict.fromkeys(key for row in rows for key in row.figures))
     costs = [key.removeprefix("min_dcf_") for key in keys if key.startswith("min_dcf_")]
     tools = [key for key in keys if key.startswith("eer_percent_")]
     wanted = [("EER %", "eer_percent")]
@@ -95,22 +95,22 @@ def columns(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     wanted += [("minCllr", "min_cllr"), ("Cllr raw", "cllr"), ("Cllr", "cllr_calibrated")]
     for cost in costs:
         wanted += [(f"actDCF({cost}) raw", f"act_dcf_{cost}"), (f"actDCF({cost})", f"act_dcf_{cost}_calibrated")]
-    return [(heading, key) for heading, key in wanted if any(key in row for row in rows)]
+    return [(heading, key) for heading, key in wanted if key in keys]
 
 
-def cell(row: dict[str, Any], key: str, interval: bool = False) -> str:
+def cell(row: ResultRow, key: str, interval: bool = False) -> str:
     """A figure as text, with its 95 % interval where asked for; a dash where the row has none."""
-    if key not in row:
+    if key not in row.figures:
         return "-"
     digits = 2 if key.startswith("eer") else 3 if "cllr" in key else 4
-    text = f"{row[key]:.{digits}f}"
-    if interval and key in row["intervals"]:
-        low, high = row["intervals"][key]
+    text = f"{row.figures[key]:.{digits}f}"
+    if interval and key in row.intervals:
+        low, high = row.intervals[key]
         text += f" [{low:.{digits}f}, {high:.{digits}f}]"
     return text
 
 
-def markdown(name: str, rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
+def markdown(name: str, rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
     """results.md: the table, what is better than what, and what the names stand for."""
     figures = columns(rows)
     head = [*_names(rows), *(heading for heading, _ in figures), "trials"]
@@ -123,7 +123,7 @@ def markdown(name: str, rows: list[dict[str, Any]], pairs: list[dict[str, Any]])
     return "\n".join([*parts, "## What the names stand for", "", *(f"- {line}" for line in legend(rows)), ""])
 
 
-def plain_text(rows: list[dict[str, Any]]) -> str:
+def plain_text(rows: list[ResultRow]) -> str:
     """The table with aligned columns for a terminal: names to the left, figures to the right."""
     shown = [
         (heading, key)
@@ -133,7 +133,7 @@ def plain_text(rows: list[dict[str, Any]]) -> str:
     head = [*_names(rows), "EER %", "95 %", *(heading for heading, key in shown if key != "eer_percent"), "trials"]
     lines = [head]
     for row in rows:
-        low, high = row["intervals"].get("eer_percent", (None, None))
+        low, high = row.intervals.get("eer_percent", (None, None))
         band = "" if low is None else f"{low:.2f} - {high:.2f}"
         figures = [cell(row, key) for _, key in shown if key != "eer_percent"]
         lines.append([*_labels(row, rows), cell(row, "eer_percent"), band, *figures, _trials(row)])
@@ -149,13 +149,13 @@ def plain_text(rows: list[dict[str, Any]]) -> str:
     return "\n".join(aligned)
 
 
-def best_of(rows: list[dict[str, Any]], trials: str) -> dict[str, Any]:
+def best_of(rows: list[ResultRow], trials: str) -> ResultRow:
     """The row of a trial list with the lowest EER; those with oracle labels are no candidates unless all have them."""
-    mine = [row for row in rows if row["trials"] == trials]
-    return min((row for row in mine if not row["oracle"]), key=lambda row: row["eer_percent"], default=mine[0])
+    mine = [row for row in rows if row.trials == trials]
+    return min((row for row in mine if not row.oracle), key=lambda row: row.eer_percent, default=mine[0])
 
 
-def sentences(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[str]:
+def sentences(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
     """For each trial list what is better than what; where there are many pairs, those with the best row alone."""
     lines = []
     for trials in dict.fromkeys(pair["trials"] for pair in pairs):
@@ -169,69 +169,69 @@ def sentences(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> list[s
     return lines
 
 
-def legend(rows: list[dict[str, Any]]) -> list[str]:
+def legend(rows: list[ResultRow]) -> list[str]:
     """What the names in the table stand for, each once, in the order of the table."""
     lines = []
     for row in rows:
-        lines.append(f"trials {row['trials']}: {row['targets']} target, {row['nontargets']} non-target")
+        lines.append(f"trials {row.trials}: {row.targets} target, {row.nontargets} non-target")
     for row in rows:
-        if row["fused"]:
-            weights = ", ".join(f"{weight:.3g} x {name}" for name, weight in row["weights"].items())
-            lines.append(f"{_of(row)}: logistic regression, {weights} {row['offset']:+.3g}")
+        if row.fused:
+            weights = ", ".join(f"{weight:.3g} x {name}" for name, weight in (row.weights or {}).items())
+            lines.append(f"{_of(row)}: logistic regression, {weights} {row.offset:+.3g}")
             continue
         learned = ""
-        if Chain(row["chain"]).needs_classes:
-            learned = f"; classes: {row['pseudo_speakers']} pseudo-speakers, no labels"
-            if row["oracle"]:
+        if Chain(row.chain).needs_classes:
+            learned = f"; classes: {row.pseudo_speakers} pseudo-speakers, no labels"
+            if row.oracle:
                 learned = "; classes: oracle, the speaker labels that the corpus has"
-        if row["adaptation_set"]:
-            learned += f"; adapted to '{row['adaptation_set']}' without its labels"
-        lines.append(f"{_of(row)}: `{row['chain']}`{learned}")
-        if row["quality"]:
-            lines.append(f"quality: {', '.join(row['quality'])} of both sides beside the score, by logistic regression")
+        if row.adaptation_set:
+            learned += f"; adapted to '{row.adaptation_set}' without its labels"
+        lines.append(f"{_of(row)}: `{row.chain}`{learned}")
+        if row.quality:
+            lines.append(f"quality: {', '.join(row.quality)} of both sides beside the score, by logistic regression")
     for row in rows:
-        if row.get("cohort"):
-            cohort = {"utterances": "training utterances", "clusters": "means of pseudo-speakers"}[row["cohort"]]
-            top = f", the {row['top_n']} largest scores" if row["top_n"] else ""
-            lines.append(f"score normalization {row['score_norm']}: cohort of {row['cohort_size']} {cohort}{top}")
+        if row.cohort:
+            cohort = {"utterances": "training utterances", "clusters": "means of pseudo-speakers"}[row.cohort]
+            top = f", the {row.top_n} largest scores" if row.top_n else ""
+            lines.append(f"score normalization {row.score_norm}: cohort of {row.cohort_size} {cohort}{top}")
     lines += _calibration_legend(rows)
-    if any(row["intervals"] for row in rows):
+    if any(row.intervals for row in rows):
         lines.append("intervals: 95 %, by bootstrap over speakers; comparisons by the same draws, paired")
         lines.append("p: of a single comparison, not corrected for the number of comparisons")
     return list(dict.fromkeys(lines))
 
 
-def _calibration_legend(rows: list[dict[str, Any]]) -> list[str]:
-    calibrated = any(row["calibration"] for row in rows)
+def _calibration_legend(rows: list[ResultRow]) -> list[str]:
+    calibrated = any(row.calibration for row in rows)
     lines = []
     if calibrated:
         lines.append(
             "raw: scores taken at their word as log-likelihood ratios; without raw: after calibration by logistic "
             "regression"
         )
-        for name in dict.fromkeys(row["calibrated_by"] for row in rows if row["calibrated_by"]):
+        for name in dict.fromkeys(row.calibrated_by for row in rows if row.calibrated_by):
             clusters = "trials within and between clusters of the training set: pseudo-labels, no speaker label"
             on = clusters if name == "clusters" else f"the trial list {name}, whose own rows know too much"
             lines.append(f"calibration: on {on}")
-    lines += [f"{name_of(row)}: not calibrated: {row['not_calibrated']}" for row in rows if row["not_calibrated"]]
+    lines += [f"{row.label}: not calibrated: {row.not_calibrated}" for row in rows if row.not_calibrated]
     return lines
 
 
-def _of(row: dict[str, Any]) -> str:
+def _of(row: ResultRow) -> str:
     """System and back-end, after the experiment where there are several, which may differ in what they learned."""
-    experiment = f"{row['experiment']}: " if row.get("experiment") else ""
-    return f"{experiment}{row['system']}, {row['backend']}"
+    experiment = f"{row.experiment}: " if row.experiment else ""
+    return f"{experiment}{row.system}, {row.backend}"
 
 
-def _names(rows: list[dict[str, Any]]) -> list[str]:
-    return [*(["experiment"] if any(row.get("experiment") for row in rows) else []), "system", "back-end", "norm"]
+def _names(rows: list[ResultRow]) -> list[str]:
+    return [*(["experiment"] if any(row.experiment for row in rows) else []), "system", "back-end", "norm"]
 
 
-def _labels(row: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
-    experiment = [row.get("experiment", "")] if any(other.get("experiment") for other in rows) else []
-    backend = f"{row['backend']} + quality" if row["quality"] else row["backend"]
-    return [*experiment, row["system"], backend, row["score_norm"]]
+def _labels(row: ResultRow, rows: list[ResultRow]) -> list[str]:
+    experiment = [row.experiment] if any(other.experiment for other in rows) else []
+    backend = f"{row.backend} + quality" if row.quality else row.backend
+    return [*experiment, row.system, backend, row.score_norm]
 
 
-def _trials(row: dict[str, Any]) -> str:
-    return f"{row['trials']} ({row['targets']}/{row['nontargets']})"
+def _trials(row: ResultRow) -> str:
+    return f"{row.trials} ({row.targets}/{row.nontargets})"

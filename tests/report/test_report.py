@@ -16,18 +16,16 @@ from sdpn.backend.config import ALWAYS, BackendConfig, OperatingPoint
 from sdpn.errors import SdpnError
 from sdpn.evaluation.figures import Wanted, _drawn, evaluate
 from sdpn.evaluation.metrics import det_curve
-from sdpn.files import digest
 from sdpn.report import plots, report
 from sdpn.report.experiments import compare_experiments
 from sdpn.report.report import training_curves, write_results
 from sdpn.report.results import best_of, sentences
+from sdpn.report.rows import ResultRow, read_rows
 from sdpn.shards import Work
 from sdpn.trials.arrays import TrialList
 
-FIGURES_OF_A_ROW = {"chain": "mean-subtract | length-norm | cosine", "pseudo_speakers": None, "adaptation_set": None}
 
-
-def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = ALWAYS) -> list[dict]:
+def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = ALWAYS) -> None:
     """An experiment after stage 6: three rows of one list, a training log, a map."""
     rng = np.random.default_rng(seed)
     enroll, test = rng.integers(40, size=(2, 1500))
@@ -47,13 +45,26 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
         np.savez(directory / "bootstrap.npz", **vars(found.replicates))
         figures = Work(directory, "figures", {"seed": seed})
         figures.finish([directory / "figures.json", directory / "bootstrap.npz"])
-        row = {"trials": "eval", "system": "sdpn", "backend": backend, "score_norm": norm, "quality": [], "fused": []}
-        row |= {"oracle": "oracle" in backend, "baseline": False, **FIGURES_OF_A_ROW, "cohort": None}
-        row |= {**found.values, "intervals": found.intervals, "calibration": found.calibration}
-        row |= {"calibrated_by": "clusters", "not_calibrated": None, "paired": "same"}
-        row |= {"targets": trials.n_targets, "nontargets": trials.n_nontargets}
-        row |= {"figures_digest": digest(figures.fingerprint)}
-        rows.append(row | {"scores": f"scores/eval/sdpn/{place}/scores.txt", "directory": str(directory)})
+        rows.append(
+            ResultRow(
+                "eval",
+                "sdpn",
+                backend,
+                norm,
+                oracle="oracle" in backend,
+                chain="mean-subtract | length-norm | cosine",
+                figures=found.values,
+                intervals=found.intervals,
+                calibration=found.calibration,
+                calibrated_by="clusters",
+                paired="same",
+                targets=trials.n_targets,
+                nontargets=trials.n_nontargets,
+                figures_digest=figures.identity,
+                scores=f"scores/eval/sdpn/{place}/scores.txt",
+                folder=directory,
+            )
+        )
     lines = [
         {"step": step, "epoch": 1, "loss": 5 / step, "effective_rank": step, "waiting_share": 0.1} for step in (1, 2)
     ]
@@ -62,7 +73,6 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
     write_results(
         exp, "a <corpus> & more", rows, BackendConfig(), 1, {**points, "cluster": [i % 4 - 1 for i in range(30)]}
     )
-    return rows
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +239,11 @@ def test_the_best_figure_is_that_of_a_row_without_oracle_labels(experiment):
 
 
 def test_the_headline_counts_the_rows_that_the_best_is_compared_with():
-    names = {"trials": "eval", "system": "sdpn", "score_norm": "none", "intervals": {}}
     rates = {"plda": 2.0, "cosine": 3.0, "raw": 4.0, "oracle-plda": 1.0}
-    rows = [{**names, "backend": name, "eer_percent": rate, "oracle": "oracle" in name} for name, rate in rates.items()]
+    rows = [
+        ResultRow("eval", "sdpn", name, figures={"eer_percent": rate}, oracle="oracle" in name)
+        for name, rate in rates.items()
+    ]
 
     def pair(b, a, shown):
         return {"trials": "eval", "a": a, "b": b, "differences": {"eer_percent": {"shown": shown}}}
@@ -258,9 +270,9 @@ def test_every_mark_stands_on_the_det_plot_of_a_hard_list():
     curve = _drawn(det_curve(np.array([0.0, 2.0, 3.0]), np.array([-1.0, 1.0])))
     places = {"EER": (0.3, 0.3), "a": (0.9995, 0.0004), "b": (0.6, 0.0), "c": (1.0, 0.0)}
     marks = [{"name": name, "p_miss": y, "p_fa": x, "threshold": None} for name, (y, x) in places.items()]
-    names = {"system": "sdpn", "backend": "cosine", "score_norm": "none"}
+    row = ResultRow("eval", "sdpn", "cosine")
     drawn = [{"det": curve, "marks": marks}]
-    figure = plots.det_plot([names], drawn, [{"color": plots.GREY}], plots.symbols(drawn))
+    figure = plots.det_plot([row], drawn, [{"color": plots.GREY}], plots.symbols(drawn))
     found = [trace for trace in figure.data if trace.mode == "markers"]
     assert [tuple(trace.customdata[0][:2]) for trace in found] == [(100 * y, 100 * x) for y, x in places.values()]
     (left, right), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
@@ -271,8 +283,8 @@ def test_every_mark_stands_on_the_det_plot_of_a_hard_list():
 
 def test_where_there_are_many_comparisons_those_of_the_best_row_without_oracle_labels_are_spelled_out():
     names = ["best", "oracle-plda", *map(str, range(8))]
-    rows = [{"trials": "eval", "eer_percent": 2.0 + place, "oracle": False} for place in range(len(names))]
-    rows[1] = {"trials": "eval", "eer_percent": 1.0, "oracle": True}
+    rows = [ResultRow("eval", "sdpn", name, figures={"eer_percent": 2.0 + i}) for i, name in enumerate(names)]
+    rows[1] = ResultRow("eval", "sdpn", "oracle-plda", figures={"eer_percent": 1.0}, oracle=True)
     pairs = [
         {"trials": "eval", "a": a, "b": b, "sentence": f"{names[b]} and {names[a]}"}
         for b, a in combinations([1, 0, *range(2, 10)], 2)
@@ -285,15 +297,16 @@ def test_every_list_has_its_share_of_the_comparisons(experiment, monkeypatch):
     monkeypatch.setattr(report, "MOST_PAIRS", 4)
     tree = json.loads((experiment / "results" / "results.json").read_text())
     pairs = [*tree["comparisons"], *({**pair, "trials": "other"} for pair in tree["comparisons"])]
-    rows = [*tree["rows"], *({**row, "trials": "other"} for row in tree["rows"])]
+    rows, _ = read_rows(experiment)
+    rows += [replace(row, trials="other") for row in rows]
     _, *tables, more = report._better(rows, pairs)
     table = "".join(tables)
     assert table.count(">eval</td>") == table.count(">other</td>") == 2 and "2 more stand in results.json" in more
 
 
 def test_comparisons_of_the_best_row_stand_first_and_the_others_are_folded(experiment):
-    tree = json.loads((experiment / "results" / "results.json").read_text())
-    rows, pairs = tree["rows"], tree["comparisons"]
+    pairs = json.loads((experiment / "results" / "results.json").read_text())["comparisons"]
+    rows, _ = read_rows(experiment)
     place = rows.index(best_of(rows, "eval"))
     with_best = [pair for pair in pairs if place in (pair["a"], pair["b"])]
     others = [pair for pair in pairs if pair not in with_best]
@@ -355,7 +368,7 @@ def figures_of(exp):
     ("spoil", "sentence"),
     [
         (lambda exp: shutil.rmtree(exp / "results"), "results.json is missing: run stage 6 on .*exp first"),
-        (lambda exp: (exp / "results" / "results.json").write_text("{}"), "results.json is damaged: run stage 6"),
+        (lambda exp: (exp / "results" / "results.json").write_text("{}"), "results.json is damaged .*: run stage 6"),
         (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
         (lambda exp: figures_of(exp).begin(), "are not those of .*, as after a stage 6 that was interrupted"),
         (lambda exp: replace(figures_of(exp), inputs={"seed": 2}).finish([]), "are not those of .*results.json"),
