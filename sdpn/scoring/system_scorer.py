@@ -236,22 +236,25 @@ class SystemScorer:
 
     def _report(self, backend: str, chain: Chain, row: Scoring, cohort: Cohort | None) -> dict[str, Any]:
         """What a reader of the results must know of how the scores were made."""
-        normalized = row.norm != "none"
+        normalized, config = row.norm != "none", self.system.backends[backend]
         clustered = needs_clusters(self.system, backend, chain, row.norm, self.settings)
+        classes = "speakers" if backend.startswith(ORACLE) else config.classes
         return {
             "chain": chain.text,
-            "fit_on": self._learned_from(backend),
+            "fit_on": self._available(config.fit_on) if chain.learns else None,
+            "classes": classes if chain.needs_classes else None,
             "network": self.network,
             "pseudo_speakers": int(self.clusters().max()) + 1 if clustered else None,
             "cohort": self.settings.cohort if normalized else None,
+            "cohort_of": self._available(config.cohort_of) if normalized else None,
             "cohort_size": len(cohort.vectors) if normalized else None,
             "top_n": cohort.top_n if row.norm in ("as", "as2") else None,
             "adaptation_set": self.settings.adaptation_set if chain.needs_adaptation else None,
         }
 
-    def _learned_from(self, backend: str) -> str:
-        """Which training x-vectors a back-end has learned from."""
-        return self.system.backends[backend].fit_on if self.training.has_views else "clean"
+    def _available(self, of: str) -> str:
+        """Which training x-vectors are taken where those are asked for: the clean ones where there are no views."""
+        return of if self.training.has_views else "clean"
 
     def _set(self, name: str) -> XVectors:
         """The x-vectors of a set, read once."""
