@@ -176,6 +176,7 @@ cnceleb)
     config=${config:-conf/sdpn/paper.yaml} max_skipped=${max_skipped:-0.5}
     ;;
 kaldi | lhotse) own="train eval eval_share trials enroll_map allow_pipes $clips" needed=train ;;
+combined) own="" && [ "$again" = true ] || fail "local/combine.py makes a combined corpus: name its folder with --data-dir" ;;
 *) fail "--corpus is '$corpus'; allowed: toy, voxceleb, cnceleb, kaldi, lhotse, folder" ;;
 esac
 : "${config:=conf/sdpn/small.yaml}"
@@ -247,7 +248,8 @@ if runs 0; then
         given+=(${max_skipped:+--max-skipped "$max_skipped"})
     fi
     if [ "$again" = true ]; then
-        local/prepare_again.py ${given[@]+"${given[@]}"} ${dev_given[@]+"${dev_given[@]}"} --nj "$nj" "$data_dir"
+        [ "$corpus" = combined ] || given+=(${dev_given[@]+"${dev_given[@]}"} --nj "$nj")
+        local/prepare_again.py ${given[@]+"${given[@]}"} "$data_dir"
     else
         "local/prepare_$corpus.py" ${given[@]+"${given[@]}"} --seed "$seed" --dev-speakers "$dev_speakers" --nj "$nj" \
             "$data_dir"

@@ -21,8 +21,17 @@ from sdpn.corpus.stage0 import GivenTrials
 from sdpn.errors import SdpnError
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
-from sdpn.tables import lines_of
-from sdpn.trials.lists import Trial, TrialSet, name_by_id, name_models, read_enroll_map, read_trials, refuse_one_kind
+from sdpn.tables import read_names
+from sdpn.trials.lists import (
+    Trial,
+    Trials,
+    TrialSet,
+    name_by_id,
+    name_models,
+    read_enroll_map,
+    read_trials,
+    refuse_one_kind,
+)
 from sdpn.utterance import Utterance
 
 WHERE = "it is at https://www.openslr.org/82/, and --download fetches it (22 GB and more)"
@@ -74,13 +83,13 @@ class Protocol:
         dev = next((place / "dev" / "dev.lst" for place in roots if (place / "dev" / "dev.lst").is_file()), None)
         trials = read_trials(lists / "trials.lst")
         refuse_one_kind(trials, lists / "trials.lst")
-        models = read_enroll_map(lists / "enroll.map") if (lists / "enroll.map").is_file() else {}
-        joined = read_enroll_map(lists / "enroll.lst") if (lists / "enroll.lst").is_file() else {}
+        models = read_enroll_map(lists / "enroll.map", optional=True)
+        joined = read_enroll_map(lists / "enroll.lst", optional=True)
         if not models and not joined:
             raise SdpnError(f"{lists}: there is neither enroll.map nor enroll.lst, so nobody knows who is enrolled")
-        named = {trial.enroll for trial in trials}
+        named = trials.enrolled
         return Protocol(
-            {line for _, line in lines_of(dev, "list of speakers")} if dev else None,
+            set(read_names(dev, "list of speakers")) if dev else None,
             [Trial(trial.enroll, _stem(trial.test), trial.target) for trial in trials],
             {
                 # In some copies the map names a model by its speaker alone
@@ -137,12 +146,16 @@ def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The utterances of the evaluation, what was skipped, and the trial lists with the names that are not there."""
+    """The utterances of the evaluation, what was skipped, and the trial lists with the names that are not there.
+
+    `known` are the names that are there.
+    """
 
     entries: list[Utterance]
     skipped: list[Skipped]
     trials: dict[str, TrialSet]
     unknown: dict[str, list[str]]
+    known: list[str]
 
 
 def scan_eval(
@@ -192,10 +205,10 @@ def scan_eval(
         names = {name: ids.get(_stem(name)) or ids.get(f"data/{_stem(name)}") for name in given.names}
         known = {name: id for name, id in names.items() if id}
         trials, lacking = name_by_id(given.trials, known, given.models)
-        models, missing = name_models(given.models, known, {trial.enroll for trial in given.trials})
+        models, missing = name_models(given.models, known, Trials.of(given.trials).enrolled)
         sets[given.name] = TrialSet("eval", trials, models)
         unknown[given.name] = sorted({*lacking, *missing})
-    return Evaluation(entries, skipped, sets, unknown)
+    return Evaluation(entries, skipped, sets, unknown, list(ids))
 
 
 def _headers(files: list[AudioFile], run: Callable, title: str, cache: Path, skipped: list[Skipped]):

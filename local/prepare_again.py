@@ -23,8 +23,9 @@ from sdpn.corpus.layout import Corpus
 @click.argument("data", type=click.Path(path_type=Path))
 def main(data: Path, further: tuple[str, ...]) -> None:
     corpus = Corpus.read(data)
-    program = Path(__file__).with_name(f"prepare_{corpus.name}.py")
-    os.execv(sys.executable, [sys.executable, str(program), *words_of(corpus.options), *further, str(data)])
+    name = "combine.py" if corpus.parts else f"prepare_{corpus.name}.py"
+    words = corpus.parts or words_of(corpus.options)
+    os.execv(sys.executable, [sys.executable, str(Path(__file__).with_name(name)), *words, *further, str(data)])
 
 
 def words_of(options: dict[str, Any]) -> list[str]:

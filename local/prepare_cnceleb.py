@@ -28,7 +28,7 @@ from sdpn.corpus.stage0 import GivenTrials, prepare
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
-from sdpn.trials.lists import refuse_unknown
+from sdpn.trials.names import refuse_unknown
 
 FOLDER = click.Path(path_type=Path)
 
@@ -91,7 +91,7 @@ def find_speech(
         total = len({name for trial in protocol.trials for name in (trial.enroll, trial.test)})
         if name == given.name:
             where, total = given.path, len(given.names)
-        refuse_unknown(unknown, total, where, str(evaluation.folder), listing, found.skipped)
+        refuse_unknown(unknown, found.known, total, where, str(evaluation.folder), listing, found.skipped)
     entries, skipped = cnceleb.scan_train(train, run_all, data / CACHE / "train")
     return Prepared(
         {"train": entries, "eval": found.entries}, found.trials, {}, {"train": skipped, "eval": found.skipped}

@@ -20,9 +20,10 @@ from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import Progress, run, say
 from sdpn.corpus import synthetic
+from sdpn.corpus.stage0 import generate
 from sdpn.corpus.writer import Prepared, prepare_once, write_corpus
 from sdpn.errors import SdpnError
-from sdpn.trials.lists import TrialSet, make_trials
+from sdpn.trials.lists import TrialSet
 from sdpn.utterance import Utterance
 
 SESSIONS = 3
@@ -50,7 +51,7 @@ def prepare(data: Path, options: dict[str, int], run_all: Callable) -> list[Path
     seed = options["seed"]
     speech = speak(data / "audio" / "speech", plan_sets(options), seed, run_all)
     clips = synthetic.make_clips(data / "audio", synthetic.KINDS, seed, run_all)
-    trials = {name: TrialSet(name, make_trials(own, seed)) for name, own in speech.items() if name != "train"}
+    trials = {name: TrialSet(name, generate(name, own, seed)) for name, own in speech.items() if name != "train"}
     audio = [Path(entry.source) for entries in [*speech.values(), *clips.values()] for entry in entries]
     prepared, far = add_far(Prepared(speech, trials, clips), data, seed, run_all)
     return [*audio, *far, *write_corpus(data, "toy", options, prepared)]

@@ -29,7 +29,8 @@ from sdpn.corpus.stage0 import GivenTrials, prepare
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
-from sdpn.trials.lists import Trial, TrialSet, name_by_id, name_models, refuse_unknown
+from sdpn.trials.lists import Trials, TrialSet, name_by_id, name_models
+from sdpn.trials.names import refuse_unknown
 
 FOLDER = click.Path(path_type=Path)
 HOW_TO_GET = "its form of request is at https://www.robots.ox.ac.uk/~vgg/data/voxceleb/: no password, no download here"
@@ -76,7 +77,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
     inputs = {
         "files": digest([fingerprint(listing.files) for listing in listings.values()]),
         "speakers": digest([[part.genders, sorted(part.test)] for part in meta.values()]),
-        "trials": digest(lists),
+        "trials": digest({name: [list(own), models] for name, (own, models) in lists.items()}),
     }
     find = partial(find_speech, data, listings, meta, lists, run_all)
     prepare(data, "voxceleb", options, inputs, clips, find, run_all, add_far)
@@ -94,7 +95,7 @@ def choose_lists(letters: str) -> set[str]:
     return chosen
 
 
-def find_lists(chosen: set[str], places: list[Path]) -> dict[str, list[Trial]]:
+def find_lists(chosen: set[str], places: list[Path]) -> dict[str, Trials]:
     """The official trial lists that lie in `places`, cleaned and original ones by their names.
 
     Raises:
@@ -118,7 +119,7 @@ def find_speech(
     data: Path,
     listings: dict[str, Listing],
     meta: dict[str, voxceleb.Meta],
-    lists: dict[str, tuple[list[Trial], dict[str, list[str]]]],
+    lists: dict[str, tuple[Trials, dict[str, list[str]]]],
     run_all: Callable,
 ) -> Prepared:
     """Read the headers of what is needed: VoxCeleb2 dev, and of VoxCeleb1 what the trials name."""
@@ -130,12 +131,13 @@ def find_speech(
     for list_name, (own, models) in lists.items():
         ids = {name: id for name, id in names[list_name].items() if id in usable}
         named, unknown = name_by_id(own, ids, models)
-        named_models, lacking = name_models(models, ids, {trial.enroll for trial in own})
-        total = len({name for trial in own for name in (trial.enroll, trial.test)})
+        named_models, lacking = name_models(models, ids, own.enrolled)
+        total = len(own.enrolled | own.tested)
         official = voxceleb.LISTS.get(list_name)
         where = f"{list_name} ({official.file})" if official else list_name
         listing = data / "trials" / f"{list_name}.missing.txt"
-        refuse_unknown(sorted({*unknown, *lacking}), total, where, str(listings["vox1"].folder), listing, skipped)
+        unknown = sorted({*unknown, *lacking})
+        refuse_unknown(unknown, usable, total, where, str(listings["vox1"].folder), listing, skipped)
         sets[list_name] = TrialSet("eval", named, named_models)
     train, left_out = voxceleb.scan(listings["vox2"], meta["vox2"].genders, run_all, data / CACHE / "train")
     return Prepared({"train": train, "eval": evaluation}, sets, {}, {"train": left_out, "eval": skipped})

@@ -18,7 +18,7 @@ from sdpn.errors import SdpnError
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
-from sdpn.trials.lists import Trial, read_trials, refuse_one_kind
+from sdpn.trials.lists import Trials, read_trials, refuse_one_kind
 from sdpn.utterance import Utterance
 
 _FILE = re.compile(r"(?:^|/)(id\d{5})/([^/\s]+)/([^/\s]+)\.[^/.]+$")
@@ -162,7 +162,7 @@ def scan(
     return entries, skipped
 
 
-def read_official(name: str, path: Path) -> list[Trial]:
+def read_official(name: str, path: Path) -> Trials:
     """Read one of `LISTS`.
 
     Raises:
@@ -180,12 +180,11 @@ def read_official(name: str, path: Path) -> list[Trial]:
     return trials
 
 
-def ids_of(trials: Iterable[Trial], models: Mapping[str, list[str]]) -> dict[str, str]:
+def ids_of(trials: Trials, models: Mapping[str, list[str]]) -> dict[str, str]:
     """The utterance id of every name in trials and models that has the form of one.
 
     That is a path (VoxSRC puts folders before it), with its extension or without, or an id, as in lists for Kaldi.
     """
-    names = {name for trial in trials for name in (trial.enroll, trial.test)}
-    names |= {name for utterances in models.values() for name in utterances}
+    names = (trials.enrolled | trials.tested).union(*models.values())
     ids = {name: utterance_id(name) or utterance_id(f"{name}.wav") for name in names}
     return {name: id or name for name, id in ids.items() if id or _ID.fullmatch(name)}

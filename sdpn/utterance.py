@@ -252,7 +252,7 @@ class Utterance:
             if self.kind == kind:
                 yield self.source
         else:
-            yield from _sources(json.loads(self.raw), kind)
+            yield from sources_in(json.loads(self.raw), kind)
 
 
 _all_fields = attrgetter(*(field.name for field in fields(Utterance)))
@@ -293,12 +293,12 @@ def _of_recording(entry: dict[str, Any]) -> Utterance:
     )
 
 
-def _sources(entry: Any, kind: str) -> Iterator[str]:
-    """The files or commands in a manifest entry, wherever in it they stand."""
+def sources_in(entry: Any, kind: str) -> Iterator[str]:
+    """The files or commands (`kind`) in a manifest entry, wherever in it they stand."""
     if isinstance(entry, dict):
         if entry.get("type") == kind and "source" in entry:
             yield entry["source"]
         entry = list(entry.values())
     if isinstance(entry, list):
         for value in entry:
-            yield from _sources(value, kind)
+            yield from sources_in(value, kind)

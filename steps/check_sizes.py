@@ -16,6 +16,7 @@ from sdpn.console import run, say
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
+from sdpn.features.index import open_features
 from sdpn.shards import Work
 from sdpn.training.config import TrainConfig
 from sdpn.training.sizes import fit_to_corpus
@@ -31,15 +32,26 @@ def main(data: Path, config_file: str, fbank_config: str, ngpu: int, **overrides
     given = config.given(TrainConfig, overrides)
     settings = config.read(config_file, TrainConfig, given)
     fbank = config.read(fbank_config, FbankConfig)
-    train = data / Corpus.read(data).train
+    corpus = Corpus.read(data)
+    train = data / corpus.train
+    if corpus.parts:
+        index = open_features(train)
+        utterances, longest = len(index), int(index.frames.max())
+    else:
+        utterances, longest = count_cuts(train, fbank)
+    _, lowered = fit_to_corpus(settings, given, utterances, longest, max(1, ngpu))
+    for sentence in lowered:
+        say(f"  for stage 4, {sentence}")
+
+
+def count_cuts(train: Path, fbank: FbankConfig) -> tuple[int, int | None]:
+    """Return how many cuts stage 1 has made, and the frames of the longest."""
     cuts = Work.finished(train, "cuts")
     if cuts is None:
         raise SdpnError(f"{train} has no cuts: run stage 1 first")
     found = cuts.report()
-    longest = round(found["longest"] * 1000 / fbank.frame_shift) if found.get("longest") else None
-    _, lowered = fit_to_corpus(settings, given, found["cuts"], longest, max(1, ngpu))
-    for sentence in lowered:
-        say(f"  for stage 4, {sentence}")
+    longest = found.get("longest")  # an older version has not kept it
+    return found["cuts"], round(longest * 1000 / fbank.frame_shift) if longest else None
 
 
 if __name__ == "__main__":

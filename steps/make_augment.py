@@ -29,6 +29,9 @@ from sdpn.corpus.layout import Corpus
 def main(data: Path, config_file: str, nj: int, seed: int, **overrides) -> None:
     settings = config.read(config_file, AugmentConfig, config.given(BankConfig, overrides))
     corpus = Corpus.read(data)
+    if corpus.parts:
+        say(f"{data}: the augmentation of {', '.join(corpus.parts)} serve: nothing to do")
+        return
     from sdpn.augment.make import make_banks
 
     say(f"augmentation of {corpus.train}: {settings.reverb_copies} reverberated copies, noise banks, {nj} jobs")

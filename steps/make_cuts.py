@@ -30,6 +30,9 @@ from sdpn.corpus.layout import Corpus
 def main(data: Path, config_file: str, nj: int, **overrides) -> None:
     settings = config.read(config_file, CutsConfig, config.given(CutsConfig, overrides))
     corpus = Corpus.read(data)
+    if corpus.parts:
+        say(f"{data}: the cuts of {', '.join(corpus.parts)} serve: nothing to do")
+        return
     from sdpn.corpus.cuts import check_speakers, make_cuts, refuse_to_trim_given
 
     roles = {name: "clips" for name in corpus.sets} | {name: "eval" for name in corpus.evals} | {corpus.train: "train"}

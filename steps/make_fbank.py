@@ -47,6 +47,9 @@ def main(
     allowed = config.read(cuts_config, CutsConfig, {"max_skipped": max_skipped}).max_skipped
     settings = config.read(config_file, FbankConfig, config.given(FbankConfig, overrides))
     corpus = Corpus.read(data)
+    if corpus.parts:
+        say(f"{data}: the features of {', '.join(corpus.parts)} serve: nothing to do")
+        return
     from sdpn.features.cache import verify
     from sdpn.features.sets import make_set
 

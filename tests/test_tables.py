@@ -6,6 +6,7 @@ import pytest
 
 from sdpn.errors import SdpnError
 from sdpn.tables import (
+    blocks_of,
     composed,
     lines_of,
     read_columns,
@@ -13,7 +14,6 @@ from sdpn.tables import (
     read_map,
     read_names,
     read_table,
-    rows_of,
     write_columns,
 )
 
@@ -121,9 +121,28 @@ def test_columns_are_read_back_as_they_were_written(tmp_path):
     assert read_columns(tmp_path / "none") == []
 
 
-def test_lines_and_rows_come_with_their_numbers(tmp_path):
-    (tmp_path / "list").write_bytes(b"\xef\xbb\xbfa b\r\n\r\n  c\n\n d\x85e")
-    assert list(rows_of(tmp_path / "list", "list")) == [(1, [b"a", b"b"]), (3, [b"c"]), (5, [b"d\x85e"])]
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+def test_blocks_have_as_many_rows_as_asked_for_and_their_numbers(tmp_path, size):
+    text = b"\xef\xbb\xbfa b\r\n\r\n  c\n\n \n d\x85e f g\n\n\n"
+    for end in (b"", b"h", b"h\n"):
+        (tmp_path / "list").write_bytes(text + end)
+        blocks = list(blocks_of(tmp_path / "list", "list", size))
+        rows = [[b"a", b"b"], [b"c"], [b"d\x85e", b"f", b"g"], *([[b"h"]] if end else [])]
+        assert [row for block in blocks for row in block.rows] == rows
+        assert [number for block in blocks for number in block.numbers] == [1, 3, 6, 9][: len(rows)]
+        assert all(len(block.rows) == size for block in blocks[:-1])
+
+
+def test_columns_are_those_of_lines_of_one_width(tmp_path):
+    (tmp_path / "list").write_bytes(b"a b\n\n c  d\n")
+    assert next(blocks_of(tmp_path / "list", "list")).columns == [[b"a", b"c"], [b"b", b"d"]]
+    (tmp_path / "list").write_bytes(b"a b\nc\nd e f\n")
+    assert next(blocks_of(tmp_path / "list", "list")).columns is None
+    (tmp_path / "list").write_bytes(b"\n\n")
+    assert list(blocks_of(tmp_path / "list", "list")) == []
+
+
+def test_lines_come_with_their_numbers(tmp_path):
     (tmp_path / "list").write_text("a  b\n\n c \u2028\n", encoding="utf-8")
     assert list(lines_of(tmp_path / "list", "list")) == [(1, "a  b"), (3, "c \u2028")]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from sdpn.errors import SdpnError, UnusableError
-from sdpn.features.cache import Item, Shard, checked_blocks, write_shard
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import check_samples
 from sdpn.features.frontend import Features
+from sdpn.features.shard import Item, Shard, checked_blocks, write_shard
 from sdpn.features.storage import Matrix
 
 

@@ -112,6 +112,10 @@ def open_banks(data_dir: str | Path, train: FeatureIndex, mode: str = "mel") -> 
     if made.fingerprint.get("train") != train.fingerprint:
         raise SdpnError(f"the features in {train.directory} have changed since {folder} was made: run stage 3 again")
     report = made.report()
+    for part, identity in report.get("parts", {}).items():  # of a combined data folder
+        theirs = Work.finished(Path(part) / "augment", "augment")
+        if theirs is None or theirs.identity != identity:
+            raise SdpnError(f"{part}/augment has changed since {data_dir} was combined: combine it again")
     if not {"mode", "noises", "copies", "rooms", "max_taps"} <= report.keys():
         raise SdpnError(f"{folder} was made by another version: run stage 3 again")
     if report["mode"] != mode:

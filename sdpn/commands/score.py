@@ -174,22 +174,22 @@ def _refuse(idle: dict[str, str]) -> None:
 
 def _read_list(trials: Path, models: Path | None) -> tuple:
     """The trial list, with the utterances of its models, and whether it has labels."""
-    from sdpn.scoring.trial_lists import read_models
     from sdpn.trials.arrays import read_list
+    from sdpn.trials.lists import read_enroll_map
 
-    if models is not None and not models.is_file():
-        raise SdpnError(f"{models}: there is no such file")
-    return read_list(trials, read_models(models) if models else {})
+    return read_list(trials, read_enroll_map(models) if models else {})
 
 
 def _print_whole(trials: Path, scores: Path, options: dict) -> None:
     """The error rates of a score file, with all that is printed of scores that are made here."""
-    import numpy as np
+    from sdpn.scoring.score_files import read_scores_of
 
-    from sdpn.scoring.score_files import read_chunks
-
-    found = np.concatenate([chunk for chunk, _ in read_chunks(trials, scores)])
-    _print_figures(_read_list(trials, options["models"])[0], found, options)
+    found_list, labelled = _read_list(trials, options["models"])
+    if not labelled:
+        raise SdpnError(
+            f"{trials}: its trials have no labels, `enroll test target|nontarget`: there are no error rates"
+        )
+    _print_figures(found_list, read_scores_of(scores, found_list, trials), options)
 
 
 def _print_streamed(trials: Path, scores: Path, options: dict) -> None:
@@ -226,14 +226,15 @@ def _print_figures(trials, scores, options: dict) -> None:
     from sdpn.evaluation.figures import Wanted, evaluate
     from sdpn.report.results import cell, columns
     from sdpn.report.rows import ResultRow
-    from sdpn.scoring.trial_lists import read_map
+    from sdpn.tables import read_map
+    from sdpn.trials.names import describe_unknown
 
     utt2spk = read_map(options["speakers"]) if options["speakers"] else {}
     unknown = trials.without_speaker(utt2spk)
     if options["speakers"] and unknown:
         raise SdpnError(
             f"{options['speakers']}: {len(unknown)} of the trials' {len(trials.utterances)} utterances have no speaker "
-            f"in it, the first {unknown[0]}"
+            f"in it: {describe_unknown(unknown, utt2spk)}"
         )
     wanted = Wanted(_points(options), options["compat"], options["bootstrap"], options["seed"])
     found = evaluate(trials, scores, trials.speakers(utt2spk), wanted)

@@ -16,7 +16,7 @@ from sdpn.errors import SdpnError
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed, lines_of
-from sdpn.trials.lists import some
+from sdpn.trials.names import some
 from sdpn.utterance import Utterance
 
 # 2024, 2024-05, 2024-05-17, 20240517 and the like

@@ -21,7 +21,7 @@ from sdpn.files import digest
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed, read_groups, read_map, read_table
-from sdpn.trials.lists import some
+from sdpn.trials.names import some
 from sdpn.utterance import OVERSHOOT, Utterance
 
 _IN_ARCHIVE = re.compile(r".+:\d+(\[.*\])?$")

@@ -15,6 +15,7 @@ from sdpn.corpus.kaldi_dir import read_features
 from sdpn.errors import SdpnError
 from sdpn.files import write_text
 from sdpn.tables import read_map
+from sdpn.utterance import round_half_up
 
 FILES = ("wav.scp", "segments", "utt2spk", "spk2utt", "utt2dur", "reco2dur", "spk2gender", "feats.scp")
 _MARK = ".exported"  # tells what was exported from what somebody made
@@ -64,7 +65,10 @@ def export_kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> Exported:
             tables["wav.scp"][source] = _rxfilename(recording, cut["channel"])
             tables["reco2dur"][source] = f"{recording['duration']:.6f}"
         if not whole:
-            tables["segments"][name] = f"{source} {cut['start']:.6f} {cut['start'] + cut['duration']:.6f}"
+            rate = recording["sampling_rate"]
+            first = round_half_up(cut["start"] * rate)
+            last = first + round_half_up(cut["duration"] * rate)
+            tables["segments"][name] = f"{source} {_seconds(first, rate)} {_seconds(last, rate)}"
         tables["utt2spk"][name] = speakers[cut["id"]]
         tables["utt2dur"][name] = f"{cut['duration']:.6f}"
         if features is not None:
@@ -127,9 +131,26 @@ def _is_whole(cut: dict[str, Any]) -> bool:
     return same and cut["id"] == recording["id"]
 
 
+def _seconds(sample: int, rate: int) -> str:
+    """Seconds with six decimals, of which Kaldi's extract-segments, which cuts the fraction off, makes that sample."""
+    text = f"{sample / rate:.6f}"
+    return text if int(float(text) * rate) == sample else f"{sample / rate + 1e-6:.6f}"
+
+
 def _rxfilename(recording: dict[str, Any], channel: int) -> str:
-    """How Kaldi gets at one channel of a recording."""
-    (source,) = recording["sources"]
+    """How Kaldi gets at one channel of a recording.
+
+    Raises:
+        SdpnError: Lhotse alone can read it, since it is changed when it is read, or is no single file or command.
+    """
+    source, changes = recording["sources"][0], [one["name"] for one in recording.get("transforms") or []]
+    several_sources = len(recording["sources"]) > 1
+    if several_sources or source["type"] not in ("file", "command") or changes not in ([], ["Resample"]):
+        how = ", ".join(changes) or ("several files" if several_sources else source["type"])
+        raise SdpnError(
+            f"Lhotse alone can read the recording {recording['id']} ({how}), which Kaldi cannot: write it to a file "
+            "first, with Lhotse's save_audios"
+        )
     several, rate = len(recording["channel_ids"]) > 1, recording["sampling_rate"]
     resampled = bool(recording.get("transforms"))
     pan = f" -af 'pan=mono|c0=c{channel}'" if several else ""

@@ -9,6 +9,9 @@ from typing import Any
 from sdpn.errors import SdpnError
 from sdpn.files import write_json
 
+COMBINED = "combined"
+"""The name of a corpus that consists of others, see `sdpn.augment.combine`."""
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -35,6 +38,11 @@ class Corpus:
     talkers: str | None = None
     given_features: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[str]:
+        """The data folders that this one is combined of; none where it is a corpus of its own."""
+        return self.options.get("parts", []) if self.name == COMBINED else []
 
     @property
     def sets(self) -> list[str]:

@@ -16,15 +16,16 @@ from sdpn.files import digest
 from sdpn.skipped import Skipped
 from sdpn.trials.lists import (
     Trial,
+    Trials,
     TrialSet,
-    make_trials,
     name_by_id,
     name_models,
     read_enroll_map,
     read_trials,
     refuse_one_kind,
-    refuse_unknown,
 )
+from sdpn.trials.make import make_trials
+from sdpn.trials.names import describe_unknown, refuse_unknown
 from sdpn.utterance import Utterance
 
 
@@ -172,7 +173,7 @@ class GivenTrials:
     """A trial list of the user's and its enrollment map; no trials where none was given."""
 
     path: str
-    trials: list[Trial]
+    trials: Sequence[Trial]
     models: dict[str, list[str]]
 
     @staticmethod
@@ -205,13 +206,13 @@ class GivenTrials:
     @property
     def fingerprint(self) -> str:
         """What changes when a list does."""
-        return digest(self.trials, self.models)
+        return digest(list(self.trials), self.models)
 
     @property
     def names(self) -> set[str]:
         """Every utterance named, in trials and models."""
-        names = {name for trial in self.trials for name in (trial.enroll, trial.test) if name not in self.models}
-        return names | {name for utterances in self.models.values() for name in utterances}
+        trials = Trials.of(self.trials)
+        return (trials.enrolled - self.models.keys()) | trials.tested.union(*self.models.values())
 
 
 def trials_of(
@@ -237,7 +238,7 @@ def trials_of(
         if not speech[name]:
             continue
         trials, unknown = name_by_id(given.trials, known, given.models)
-        models, lacking = name_models(given.models, known, {trial.enroll for trial in given.trials})
+        models, lacking = name_models(given.models, known, Trials.of(given.trials).enrolled)
         found = bool(given.names & known.keys())
         if given.trials and found:
             unknown = sorted({*unknown, *lacking})
@@ -245,14 +246,16 @@ def trials_of(
             left_out = left_out.get(
                 name, left_out.get("train", ())
             )  # a set that was split off train has none of its own
-            refuse_unknown(unknown, len(given.names), given.path, name, listing, left_out)
+            refuse_unknown(unknown, known, len(given.names), given.path, name, listing, left_out)
             sets[name] = TrialSet(name, trials, models)
         else:
             if given.trials:
                 say(f"  {name}: none of the names in {given.path} exists there, so its trials are made")
             sets[name] = TrialSet(name, generate(name, speech[name], seed))
     if sets and given.trials and not any(given.names & known.keys() for known in ids.values()):
-        raise SdpnError(f"{given.path}: its names exist in no evaluation set, e.g. {given.trials[0].enroll}")
+        everyone = [name for known in ids.values() for name in known]
+        names = describe_unknown(sorted(given.names), everyone)
+        raise SdpnError(f"{given.path}: its names exist in no evaluation set: {names}")
     return sets
 
 
@@ -273,7 +276,8 @@ def generate(name: str, entries: list[Utterance], seed: int) -> list[Trial]:
     for entry in entries:
         sessions[entry.speaker].add(entry.session)
     single = sum(len(own) == 1 for own in sessions.values())
-    trials = make_trials(entries, seed)
+    labels = [(entry.id, entry.speaker, entry.session, entry.gender) for entry in entries]
+    trials = make_trials(*zip(*labels, strict=True), seed)
     if not any(trial.target for trial in trials):
         raise SdpnError(
             f"{name}: no speaker has two utterances, so there is no target trial: add some, or give --trials"

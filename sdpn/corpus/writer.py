@@ -16,7 +16,8 @@ from sdpn.errors import SdpnError
 from sdpn.files import digest, exclusive, remove_partial, write_text
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, refuse_many_skipped, write_skipped
-from sdpn.trials.lists import TrialSet, some
+from sdpn.trials.lists import TrialSet
+from sdpn.trials.names import some
 from sdpn.utterance import Utterance
 
 # Work that a rerun may use again; it is no result

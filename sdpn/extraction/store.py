@@ -9,7 +9,7 @@ import numpy as np
 
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, write_text
-from sdpn.trials.lists import some
+from sdpn.trials.names import some
 
 ARK, SCP, FRAMES, HDF5 = "xvector.ark", "xvector.scp", "utt2num_frames", "xvector.h5"
 KALDI = (ARK, SCP, FRAMES)

@@ -1,76 +1,54 @@
 """Filling a feature cache: items in, shards of feature files and one index out; resumable at any moment."""
 
-import dataclasses
+import gzip
+import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from sdpn.audio.decoders import ffmpeg
 from sdpn.console import Progress, say, warn
-from sdpn.errors import MissingToolError, OutsideError, SdpnError, UnusableError, reason_of
+from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
-from sdpn.features.fbank import Fbank
-from sdpn.features.frontend import Features, features_of
 from sdpn.features.index import FeatureIndex
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
-from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, WRITERS, Extent
+from sdpn.features.shard import Item, Load, Shard, make_shard
+from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, Extent
 from sdpn.files import atomic_path, digest, exclusive, write_text
 from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, write_skipped
 
-VERSION = 4
+VERSION = 5
 """Of what is computed and how it is stored: where it changes, every cache is made anew."""
 
 _SMALLEST_SHARD = 200
 _MOST_SHARDS = 500  # every file of a cache is one that a training holds open
 
 
-class Item(Protocol):
-    """What becomes one utterance of the cache: see `Utterance`."""
-
-    id: str
-    num_samples: int
-    is_resampled: bool
-
-    def identity(self) -> Any:
-        """All that its samples depend on but the content of its files, for JSON."""
-
-    def sources(self) -> Iterable[str]:
-        """The files that it is made from."""
-
-
-Load = Callable[[Any], np.ndarray | Iterable[np.ndarray]]
-"""item -> its (n,) float32 samples, full scale at 1, or consecutive blocks of them; SdpnError for a broken item."""
-
-
 @dataclass(frozen=True)
-class Shard:
-    """One feature file to make.
+class Listed:
+    """Items that are read only where something is to be made of them: a million take their time.
 
     Attributes:
-        work: its done-file and fingerprint.
-        path: the feature file.
-        items: the utterances in it.
-        load: samples of an item; picklable.
-        config: what features to make, and how to store them.
+        read: gives the items.
+        inputs: what they depend on, for `Work.inputs`, e.g. the file that lists them.
+        audio: what changes when their audio does; None for sizes and times of all their files.
     """
 
-    work: Work
-    path: Path
-    items: Sequence[Item]
-    load: Load
-    config: FbankConfig
+    read: Callable[[], Sequence[Item]]
+    inputs: dict[str, Any]
+    audio: str | None = None
 
 
 def fill(
     directory: Path,
-    items: Sequence[Item],
+    items: Sequence[Item] | Listed,
     load: Load,
     config: FbankConfig,
     depends: dict[str, Any],
@@ -88,7 +66,7 @@ def fill(
         items: what to make features of.
         load: samples of an item at `config.sampling_rate`.
         config: what features to make, and how to store them.
-        depends: what the samples of all items depend on besides the items themselves, for the fingerprint.
+        depends: what the samples of all items depend on besides the items themselves, for `Work.inputs`.
         run: runs a function over jobs, in any order, and yields the results.
         make: makes a shard, `make_shard` where None.
 
@@ -98,32 +76,37 @@ def fill(
     Raises:
         SdpnError: there is no item or none is usable, the disk is full, or another run is writing here.
     """
-    if not items:
-        raise SdpnError(f"{directory}: there is nothing to make features of: the set is empty")
+    if not isinstance(items, Listed):
+        given = items
+        items = Listed(lambda: given, {"items": digest([item.identity() for item in given])})
     with exclusive(directory):
-        items = sorted(items, key=lambda item: item.id.encode())
-        shards = list(_plan(directory, items, load, config, depends))
+        whole = _whole(directory, items, config, depends, _read_sources(directory))
+        if whole.stale_reason() is None:
+            say(f"  {directory}: nothing to do, all {whole.report()['shards']} shards are done")
+            return False
+        wanted = sorted(items.read(), key=lambda item: item.id.encode())
+        if not wanted:
+            raise SdpnError(f"{directory}: there is nothing to make features of: the set is empty")
+        shards = list(_plan(directory, wanted, load, config, depends))
         todo = [(shard, reason) for shard in shards if (reason := shard.work.stale_reason())]
         for reason in sorted({reason for shard, reason in todo if not shard.work.is_new()}):
             again = sum(one == reason for _, one in todo)
             say(f"  {directory}: {again} of {len(shards)} shards are made again: {reason}")
-        done = len(shards) - len(todo)
-        shards_digest = digest([_identity(shard) for shard in shards])
-        whole = Work(directory, "index", {"shards": shards_digest, "format of the index": FORMAT})
-        reason = whole.stale_reason()
-        if not todo and reason is None:
-            say(f"  {directory}: nothing to do, all {len(shards)} shards are done")
-            return False
+        sources = _sources(wanted) if items.audio is None else []
+        whole = _whole(directory, items, config, depends, sources)
         if not todo and not whole.is_new():
-            say(f"  {directory}: the index is made again: {reason}")
+            say(f"  {directory}: the index is made again: {whole.stale_reason()}")
         whole.begin()
         (directory / "index" / "index.json").unlink(missing_ok=True)  # no one may read new files by the old index
-        if done:
-            say(f"  {directory}: {done} of {len(shards)} shards are done already")
+        if len(todo) < len(shards):
+            say(f"  {directory}: {len(shards) - len(todo)} of {len(shards)} shards are done already")
         with Progress(str(directory), sum(len(shard.items) for shard, _ in todo), "utterances") as progress:
             for count in run(make or make_shard, [(shard,) for shard, _ in todo]):
                 progress.advance(count)
-        _finish(directory, shards, whole)
+        outputs, again = _finish(directory, shards)
+        if items.audio is None:
+            outputs.append(_write_sources(directory, sources))
+        whole.finish(outputs, shards=len(shards), again=again)
     return True
 
 
@@ -138,63 +121,9 @@ def verify(directory: Path) -> int:
         damaged = list(index.damaged())
         for utterance, reason in damaged:
             warn(reason)
-            Work(directory, index.path(utterance).stem, {}).begin()
+            for name in (index.path(utterance).stem, "index"):
+                Work(directory, name, {}).begin()
     return len(damaged)
-
-
-def make_shard(shard: Shard) -> int:
-    """Make one feature file and its done-file; return the number of items dealt with."""
-    fbank = Fbank(shard.config)
-    return write_shard(shard, fbank.num_frames, ((item, _attempt(shard, item, fbank)) for item in shard.items))
-
-
-def write_shard(
-    shard: Shard, num_frames: Callable[[int], int], results: Iterable[tuple[Item, Features | SdpnError]]
-) -> int:
-    """Write the features of a shard's items, in their order, and its done-file; return the number of items.
-
-    Args:
-        num_frames: how many rows come, at most, of so many samples.
-    """
-    shard.work.begin()
-    extents, skipped, notes, again = {}, {}, {}, []
-    names = [item.id for item in shard.items]
-    total = sum(num_frames(item.num_samples) for item in shard.items)
-    config = shard.config
-    with (
-        atomic_path(shard.path) as temporary,
-        WRITERS[config.feats_type](temporary, config.compress, config.num_mel_bins, names, total) as writer,
-    ):
-        for item, result in results:
-            if isinstance(result, SdpnError):
-                skipped[item.id] = reason_of(result)
-                again += [item.id] if isinstance(result, OutsideError) else []
-                continue
-            extent = writer.write(item.id, result.matrix)
-            extents[item.id] = dataclasses.astuple(dataclasses.replace(extent, power_ratio=result.power_ratio))
-            if result.notes:
-                notes[item.id] = result.notes
-    shard.work.finish([shard.path], extents=extents, skipped=skipped, notes=notes, again=again)
-    return len(shard.items)
-
-
-def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Features | SdpnError:
-    try:
-        return features_of(checked_blocks(shard.load(item), item), fbank, shard.path.parent)
-    except MissingToolError:
-        raise
-    except SdpnError as error:
-        return error
-
-
-def checked_blocks(samples: np.ndarray | Iterable[np.ndarray], item: Item) -> Iterator[np.ndarray]:
-    """The blocks of what `load` gave; SdpnError where they are not as long together as the item says."""
-    count = 0
-    for block in [samples] if isinstance(samples, np.ndarray) else samples:
-        count += len(block)
-        yield block
-    if count != item.num_samples:
-        raise UnusableError("of another length", f"{count} samples where the manifest says {item.num_samples}")
 
 
 def shard_size(config: FbankConfig, num_items: int) -> int:
@@ -202,68 +131,120 @@ def shard_size(config: FbankConfig, num_items: int) -> int:
     return config.shard_size or max(_SMALLEST_SHARD, -(-num_items // _MOST_SHARDS))
 
 
-def _plan(directory: Path, items: Sequence[Item], load: Load, config: FbankConfig, depends: dict) -> Iterator[Shard]:
+def _whole(directory: Path, items: Listed, config: FbankConfig, depends: dict, sources: list[str]) -> Work:
+    """All of a cache as a piece of work; while it holds, so do its shards."""
+    own = {"shard_size": config.shard_size, "format of the index": FORMAT, "soxr's version": version("soxr")}
+    if items.audio is not None:
+        own["audio"] = items.audio
+    else:
+        own |= {"audio": _stamps_of(sources), **_ffmpeg_version(sources)}
+    return Work(directory, "index", {**_common(config), **depends, **items.inputs, **own})
+
+
+def _common(config: FbankConfig) -> dict[str, Any]:
+    """What all shards of a cache depend on."""
     import soundfile
 
-    settings = {name: setting for name, setting in vars(config).items() if name != "shard_size"}
-    common = {
-        "options": digest(settings),
+    return {
+        "fbank": vars(replace(config, shard_size=0)),
         "version of the cache": VERSION,
         "libsndfile's version": soundfile.__libsndfile_version__,
-        **depends,
     }
+
+
+def _plan(directory: Path, items: Sequence[Item], load: Load, config: FbankConfig, depends: dict) -> Iterator[Shard]:
+    common = {**_common(config), **depends}
     size = shard_size(config, len(items))
     for number, first in enumerate(range(0, len(items), size), 1):
         part = items[first : first + size]
         name = f"feats.{number:04d}"
         path = directory / f"{name}.{SUFFIXES[config.feats_type]}"
-        fingerprint = {"inputs": digest([describe(item) for item in part]), **common, **_versions(part)}
-        yield Shard(Work(directory, name, fingerprint), path, part, load, config)
+        inputs = {"utterances": digest([describe(item) for item in part]), **common, **_versions(part)}
+        yield Shard(Work(directory, name, inputs), path, part, load, config)
 
 
 def _versions(items: Iterable[Item]) -> dict[str, str]:
     """The versions of what else the samples of some items go through, where they do."""
-    found = {}
-    if any(os.path.splitext(path)[1].lower() in ffmpeg.EXTENSIONS for item in items for path in item.sources()):
-        found["ffmpeg's version"] = ffmpeg.version()
+    found = _ffmpeg_version(path for item in items for path in item.sources())
     if any(item.is_resampled for item in items):
         found["soxr's version"] = version("soxr")
     return found
 
 
+def _ffmpeg_version(paths: Iterable[str]) -> dict[str, str]:
+    """The version of ffmpeg, where it decodes some of the files."""
+    extensions = tuple(ffmpeg.EXTENSIONS)
+    return {"ffmpeg's version": ffmpeg.version()} if any(path.lower().endswith(extensions) for path in paths) else {}
+
+
 def describe(item: Item) -> Any:
     """All that tells an item from another: its identity, and size and time of every file that it is made from."""
-    return [item.identity(), [_file_stamp(path) for path in item.sources()]]
+    return [item.identity(), [_stamp(path) for path in item.sources()]]
 
 
-def _file_stamp(path: str) -> list[int]:
+def _stamp(path: str) -> list[int]:
     """Size in bytes and time of change in ns of a file; empty where it is missing."""
     try:
-        status = Path(path).stat()
+        status = os.stat(path)
     except OSError:
         return []
     return [status.st_size, status.st_mtime_ns]
 
 
-def _identity(shard: Shard) -> list:
-    return [shard.path.name, shard.work.fingerprint]
+def _stamps_of(paths: Iterable[str]) -> str:
+    """What changes when one of the files does."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(f"{path}\0{_stamp(path)}\n".encode())
+    return total.hexdigest()[:32]
 
 
-def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
-    """Write index, feats.scp and the lists of what is amiss; remove files of earlier plans."""
+def _sources(items: Iterable[Item]) -> list[str]:
+    """The files that items are made from; those of the windows of one recording, which stand together, once."""
+    return [path for path, _ in groupby(chain.from_iterable(item.sources() for item in items))]
+
+
+def _write_sources(directory: Path, sources: list[str]) -> Path:
+    """List the files that items are made from, so that the next run can look at them without reading the items."""
+    path = directory / "index" / "sources.txt.gz"
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
+    ):
+        packed.write("".join(f"{source}\0" for source in sources).encode())
+    return path
+
+
+def _read_sources(directory: Path) -> list[str]:
+    """What `_write_sources` wrote; nothing where that cannot be read."""
+    try:
+        return gzip.decompress((directory / "index" / "sources.txt.gz").read_bytes()).decode().split("\0")[:-1]
+    except (OSError, EOFError, ValueError, zlib.error):
+        return []
+
+
+def _finish(directory: Path, shards: list[Shard]) -> tuple[list[Path], list[str]]:
+    """Write index, feats.scp and the lists of what is amiss; remove files of earlier plans.
+
+    Returns:
+        the files that make up the cache, and the ids of what may be had another time.
+    """
     config = shards[0].config
     entries: list[tuple[str, int, Extent]] = []
     skipped: list[Skipped] = []
     notes: list[Skipped] = []
+    again: list[str] = []
     for number, shard in enumerate(shards):
         report = shard.work.report()
-        entries += [(name, number, Extent(*extent)) for name, extent in report["extents"].items()]
+        entries += [(id, number, extent) for id, extent in shard.extents()]
         skipped += [Skipped(id, Reason(*reason)) for id, reason in report["skipped"].items()]
         notes += [Skipped(id, Reason(*note)) for id, own in report["notes"].items() for note in own]
+        again += report["again"]
     if not entries:
         raise SdpnError(f"{directory}: none of the {len(skipped)} utterances is usable (the first, {skipped[0]})")
     files = [StoredFile(shard.path.name, KIND_OF[config.compress]) for shard in shards]
-    outputs = write_index(directory, files, entries, config, whole.fingerprint["shards"])
+    outputs = [*(shard.path for shard in shards), *write_index(directory, files, entries, config)]
     if config.feats_type == "ark":
         lines = [
             f"{name} {directory / files[file].name}:{extent.offset - ARK_HEADER_BYTES[extent.kind]}\n"
@@ -281,10 +262,9 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
     for old in directory.glob("feats.*"):
         if old.name not in kept:
             old.unlink()
-    for old in (directory / "done").glob("feats.*.json"):
+    for old in (directory / "done").glob("feats.*"):
         if old.stem not in {shard.work.name for shard in shards}:
             old.unlink()
-    whole.finish(outputs)
     frames = sum(extent.frames for _, _, extent in entries)
     size = sum(shard.path.stat().st_size for shard in shards)
     hours = frames * config.row_seconds / 3600
@@ -293,6 +273,7 @@ def _finish(directory: Path, shards: list[Shard], whole: Work) -> None:
         f"  {directory}: {len(entries)} utterances, {frames} {rows} ({hours:.2f} h) in {len(shards)} "
         f"{config.feats_type} file{'s' if len(shards) > 1 else ''}, {size / 1e6:.1f} MB"
     )
+    return outputs, again
 
 
 def list_items(path: Path, rows: list[Skipped], warning: str) -> None:

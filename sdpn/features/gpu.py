@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from sdpn.errors import SdpnError
-from sdpn.features.cache import Item, Shard, checked_blocks, make_shard, write_shard
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank, Frames
 from sdpn.features.frontend import Features, Samples, assemble
+from sdpn.features.shard import Item, Shard, checked_blocks, make_shard, write_shard
 
 _SECONDS_AT_ONCE = 600
 _LONGEST_SECONDS = 1200  # a longer utterance goes block by block, on the CPU

@@ -248,9 +248,13 @@ def open_features(directory: Path) -> FeatureIndex:
     """The features that stage 2 made of the set in `directory`.
 
     Raises:
-        SdpnError: there are none yet, or stage 1 has changed the set since.
+        SdpnError: there are none yet, or stage 1 has changed the set since, or stage 2 a set that it is combined of.
     """
     index = FeatureIndex.open(directory)
+    combined = Work.finished(directory, "combined")
+    for part, fingerprint in combined.report()["parts"].items() if combined else ():
+        if open_features(Path(part)).fingerprint != fingerprint:
+            raise SdpnError(f"the features in {part} have changed since {directory} was combined: combine it again")
     made, cuts = Work.finished(directory, "cuts_feats"), directory / "cuts.jsonl.gz"
     if cuts.exists() and not made:
         raise SdpnError(f"{directory}: its features are not finished: run stage 2 again")

@@ -1,14 +1,15 @@
 """The files of a feature index: what is kept of every utterance, and how it is written."""
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdpn.features.config import FbankConfig
 from sdpn.features.storage import Extent
-from sdpn.files import atomic_path, digest, write_json, write_text
+from sdpn.files import atomic_path, digest, file_digest, write_json, write_text
 
 FORMAT = 4
 """Of the index; one of another format is made anew by its stage."""
@@ -52,7 +53,7 @@ def write_index(
     files: list[StoredFile],
     entries: list[tuple[str, int, Extent]],
     config: FbankConfig,
-    fingerprint: str,
+    fingerprint: str | None = None,
     num_bins: int | None = None,
 ) -> list[Path]:
     """Write the index of a set; return its files.
@@ -62,7 +63,8 @@ def write_index(
         files: the feature files below it.
         entries: (utterance id, file number, Extent), in any order.
         config: how the features were made.
-        fingerprint: digest of everything they depend on.
+        fingerprint: digest of everything they depend on; None for one of the index itself, which holds a checksum of
+            every utterance: features that are made again and come out the same are the same.
         num_bins: of every utterance, where it is not the configuration's.
     """
     entries = sorted(entries, key=lambda entry: entry[0].encode())
@@ -76,18 +78,38 @@ def write_index(
         "crc": [extent.crc for _, _, extent in entries],
         "power_ratio": [extent.power_ratio for _, _, extent in entries],
     }
+    ids = [name for name, _, _ in entries]
+    return write_table(directory, files, ids, columns, config, fingerprint, num_bins)
+
+
+def write_table(
+    directory: Path,
+    files: list[StoredFile],
+    ids: list[str],
+    columns: Mapping[str, Any],
+    config: FbankConfig,
+    fingerprint: str | None,
+    num_bins: int | None = None,
+) -> list[Path]:
+    """Write the index of a set whose utterances are sorted by id; return its files.
+
+    Args:
+        columns: those of `COLUMNS`, each of as many values as there are `ids`.
+        directory, files, config, fingerprint, num_bins: see `write_index`.
+    """
     folder = directory / "index"
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "table.bin") as temporary, open(temporary, "wb") as opened:
         for name, kind in COLUMNS.items():
-            opened.write(np.array(columns[name], dtype=kind).tobytes())
-    write_text(folder / "ids.txt", "".join(f"{name}\n" for name, _, _ in entries))
+            opened.write(np.asarray(columns[name], dtype=kind).tobytes())
+    write_text(folder / "ids.txt", "".join(f"{name}\n" for name in ids))
+    content = [file_digest(folder / name) for name in ("table.bin", "ids.txt")]
     header = {
         "format": FORMAT,
-        "num_utterances": len(entries),
+        "num_utterances": len(ids),
         "num_bins": num_bins or config.num_mel_bins,
         "files": files,
-        "fingerprint": fingerprint,
+        "fingerprint": fingerprint or digest(vars(config), files, content),
         "table_crc": crc_of(folder / "table.bin"),
         "ids_crc": crc_of(folder / "ids.txt"),
         "config": vars(config),

@@ -1,13 +1,13 @@
 """The feature cache of a whole set: its cuts in, features and cuts_feats.jsonl.gz out."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from sdpn.audio import pipes
 from sdpn.errors import SdpnError
 from sdpn.features.audio import stream_samples
-from sdpn.features.cache import fill
+from sdpn.features.cache import Listed, fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
 from sdpn.features.kaldi import index_scp
@@ -18,12 +18,14 @@ from sdpn.skipped import count_reasons, read_skipped, refuse_many_skipped
 from sdpn.utterance import Utterance
 
 
-def read_cuts(directory: Path) -> list[Utterance]:
-    """The cuts that stage 1 made of the set in `directory`, in their order.
+def refuse_outdated(directory: Path) -> Path:
+    """Make sure that stage 1 has made the cuts of the set in `directory` from the manifests that are there.
+
+    Returns:
+        the manifest of the cuts.
 
     Raises:
-        SdpnError: there are none yet, they are damaged, stage 0 has changed the set since, or there are commands among
-            them that may not be run.
+        SdpnError: there are none yet, or stage 0 has changed the set since.
     """
     path = directory / "cuts.jsonl.gz"
     if not path.exists():
@@ -35,7 +37,16 @@ def read_cuts(directory: Path) -> list[Utterance]:
             raise SdpnError(f"{path} is not finished: run stage 1 again")
         if manifest.exists() and made.fingerprint.get(name) != file_digest(manifest):
             raise SdpnError(f"{manifest} has changed since {path} was made: run stage 1 again")
-    cuts = []
+    return path
+
+
+def read_cuts(directory: Path) -> list[Utterance]:
+    """The cuts that stage 1 made of the set in `directory`, in their order.
+
+    Raises:
+        SdpnError: as `refuse_outdated` says, or they are damaged, or there are commands among them that may not be run.
+    """
+    path, cuts = refuse_outdated(directory), []
     try:
         for entry in read_jsonl_gz(path, "run stage 1 again"):
             cut = Utterance.of_cut(entry)
@@ -46,6 +57,11 @@ def read_cuts(directory: Path) -> list[Utterance]:
     except (KeyError, TypeError, IndexError):
         raise SdpnError(f"{path} is damaged: remove it and run stage 1 again") from None
     return cuts
+
+
+def listed_cuts(directory: Path) -> Listed:
+    """The same, to be read where they are needed."""
+    return Listed(partial(read_cuts, directory), {"cuts": file_digest(refuse_outdated(directory))})
 
 
 def make_set(
@@ -67,34 +83,49 @@ def make_set(
     Raises:
         SdpnError: also where the cuts have another sampling rate than the configuration, or more of them are left out.
     """
-    of_cuts = file_digest(directory / "cuts.jsonl.gz") if (directory / "cuts.jsonl.gz").exists() else ""
-    cuts = read_cuts(directory)
-    wrong = next((cut for cut in cuts if cut.sampling_rate != config.sampling_rate), None)
-    if wrong is not None:
-        raise SdpnError(
-            f"{directory}: cut {wrong.id} has {wrong.sampling_rate} Hz where the fbank is configured for "
-            f"{config.sampling_rate} Hz: make them equal in conf/cuts.yaml and conf/fbank.yaml"
-        )
+    of_cuts = file_digest(refuse_outdated(directory))  # before they are read: they may change meanwhile
+
+    @cache
+    def cuts() -> list[Utterance]:
+        found = read_cuts(directory)
+        _refuse_other_rates(directory, found, config)
+        return found
+
     make = None
     if ngpu:
         from sdpn.features.gpu import make_shard_on
 
         make, run = partial(make_shard_on, device="cuda", threads=nj), _one_by_one
     if given is not None:
-        index_scp(directory, given, config, {cut.id for cut in cuts})
+        index_scp(directory, given, config, {cut.id for cut in cuts()})
     else:
-        fill(directory, cuts, stream_samples, config, {}, run, make)
+        fill(directory, Listed(cuts, {"cuts": of_cuts}), stream_samples, config, {}, run, make)
     index = FeatureIndex.open(directory)
     listing = directory / "skipped_fbank.txt"
-    refuse_many_skipped(str(directory), count_reasons(read_skipped(listing)), len(cuts), max_skipped, listing)
+    skipped = count_reasons(read_skipped(listing))
+    refuse_many_skipped(str(directory), skipped, len(index) + skipped.total(), max_skipped, listing)
     work = Work(directory, "cuts_feats", {"features": index.fingerprint, "cuts": of_cuts})
     if work.stale_reason() is None:
         return
     with exclusive(directory):
         work.begin()
         output = directory / "cuts_feats.jsonl.gz"
-        write_jsonl_gz(output, (entry for cut in cuts if (entry := with_features(cut, index)) is not None))
+        write_jsonl_gz(output, (entry for cut in cuts() if (entry := with_features(cut, index)) is not None))
         work.finish([output])
+
+
+def _refuse_other_rates(directory: Path, cuts: list[Utterance], config: FbankConfig) -> None:
+    """Make sure that cuts are read at the sampling rate of the configuration.
+
+    Raises:
+        SdpnError: one has another.
+    """
+    wrong = next((cut for cut in cuts if cut.sampling_rate != config.sampling_rate), None)
+    if wrong is not None:
+        raise SdpnError(
+            f"{directory}: cut {wrong.id} has {wrong.sampling_rate} Hz where the fbank is configured for "
+            f"{config.sampling_rate} Hz: make them equal in conf/cuts.yaml and conf/fbank.yaml"
+        )
 
 
 def _one_by_one(function: Callable, jobs: list[tuple]) -> Iterator:

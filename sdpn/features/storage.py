@@ -40,7 +40,7 @@ _CM_NAMES = {1: b"CM2 ", 2: b"CM3 "}
 class Extent:
     """Where one utterance lies in its file: `frames` rows from byte `offset` on, with the CRC-32 of those bytes.
 
-    The power ratio is that of frontend.Utterance.
+    The power ratio is that of frontend.Features.
     """
 
     offset: int

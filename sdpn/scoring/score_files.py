@@ -1,19 +1,19 @@
 """Score files in Kaldi's form, `enroll test score` a line, with all digits of the scores."""
 
 import math
-from collections.abc import Iterable, Iterator
-from itertools import islice, zip_longest
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path, file_digest
 from sdpn.shards import Work
-from sdpn.tables import composed
+from sdpn.tables import Block, blocks_of, decode_line, decode_name
 from sdpn.trials.arrays import TrialList
-from sdpn.trials.lists import trial_of
+from sdpn.trials.forms import LABELLED, still_fitting
 
 
 class ScoreFile(Work):
@@ -62,29 +62,49 @@ def refuse_nan(trials: TrialList, scores: np.ndarray) -> None:
         )
 
 
-def read_scores(path: str | Path, n_trials: int | None = None) -> np.ndarray:
-    """The last field of every line, as float64.
-
-    Args:
-        n_trials: how many there must be, where that is known.
+def read_scores(path: str | Path, n_trials: int) -> np.ndarray:
+    """Read the scores of a file that stage 6 wrote: (n_trials,) float64.
 
     Raises:
-        SdpnError: the file is missing, a line does not end in a number, or their number is another.
+        SdpnError: the file is missing, has a line of another form, or another number of them.
     """
     try:
-        with open(path, encoding="utf-8") as opened:
-            scores = np.fromiter((line.rpartition(" ")[2] for line in opened), dtype=np.float64)
-    except FileNotFoundError:
-        raise SdpnError(f"{path}: there is no such score file") from None
-    except ValueError:
-        raise SdpnError(f"{path}: expected `enroll test score` lines; remove it and run stage 6 again") from None
-    if n_trials is not None and len(scores) != n_trials:
+        parts = [batch.scores for batch in _batches(path)]
+    except SdpnError as error:
+        raise SdpnError(f"{error}; remove it and run stage 6 again") from None
+    scores = np.concatenate(parts) if parts else np.zeros(0)
+    if len(scores) != n_trials:
         raise SdpnError(f"{path}: {len(scores)} scores for {n_trials} trials; remove it and run stage 6 again")
     return scores
 
 
-def read_chunks(trials: str | Path, scores: str | Path, size: int = 1 << 18) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Scores and labels of a trial list and its score file, read side by side, `size` lines at a time.
+def read_scores_of(path: str | Path, trials: TrialList, where: str | Path) -> np.ndarray:
+    """Read the scores of `trials` from anybody's file: (n_trials,) float64.
+
+    Args:
+        where: the file of the trials, for sentences.
+
+    Raises:
+        SdpnError: the file is missing, or a line is not of the same trial as the line of the list.
+    """
+    models = [name.encode() for name in trials.models]
+    utterances = [name.encode() for name in trials.utterances]
+    parts, done = [], 0
+    for batch in _batches(path):
+        rows = slice(done, done + len(batch.scores))
+        enroll = [models[index] for index in trials.enroll[rows].tolist()]
+        test = [utterances[index] for index in trials.test[rows].tolist()]
+        _refuse_others(batch, list(zip(enroll, test, strict=True)), path, where)
+        parts.append(batch.scores)
+        done += len(batch.scores)
+    if done < len(trials.enroll):
+        first = f"{trials.models[trials.enroll[done]]} {trials.utterances[trials.test[done]]}"
+        raise SdpnError(f"{path} ends before the score of {first}: the lines must be those of {where}, in its order")
+    return np.concatenate(parts)
+
+
+def read_chunks(trials: str | Path, scores: str | Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read scores and labels of a trial list and its score file, side by side.
 
     Neither file is ever held in memory, so `metrics.det_curve_of` takes lists of any length.
 
@@ -95,41 +115,90 @@ def read_chunks(trials: str | Path, scores: str | Path, size: int = 1 << 18) -> 
         SdpnError: a file is missing or no text in UTF-8, or a line of the one is not of the same trial as the line
             of the other.
     """
-    for path in (trials, scores):
-        if not Path(path).is_file():
-            raise SdpnError(f"{path}: there is no such file")
-    with open(trials, encoding="utf-8-sig") as labelled, open(scores, encoding="utf-8") as scored:
-        pairs = zip_longest(_lines(labelled, trials), _lines(scored, scores))
-        while block := list(islice(pairs, size)):
-            found = [_score_and_label(*lines, trials, scores) for lines in block]
-            yield np.array([score for score, _ in found]), np.array([label for _, label in found])
+    blocks, forms = blocks_of(trials, "trial list"), LABELLED
+    for batch in _batches(scores):
+        labelled, n_scores = next(blocks, None), len(batch.scores)
+        if labelled is None:
+            _refuse_others(batch, [], scores, trials)
+        forms, columns = still_fitting(forms, labelled, trials)
+        # Where digits may be the label or a name, the names in the score file tell which they are
+        pairs = [list(zip(columns[form.enroll], columns[form.test], strict=True)) for form in forms]
+        same = [number for number, own in enumerate(pairs) if own[:n_scores] == batch.pairs]
+        if not same:
+            _refuse_others(batch, pairs[0][:n_scores], scores, trials)
+        forms = [forms[number] for number in same or [0]]
+        yield batch.scores, np.array([forms[0].labels[text] for text in columns[forms[0].label][:n_scores]])
+        if len(pairs[0]) > n_scores:
+            _refuse_end(labelled, n_scores, scores, trials)
+    if (labelled := next(blocks, None)) is not None:
+        _refuse_end(labelled, 0, scores, trials)
 
 
-def _lines(opened: Iterable[str], path: str | Path) -> Iterator[tuple[int, str]]:
-    """The number and the text of every line that is not blank."""
+def _refuse_end(labelled: Block, row: int, scores: str | Path, trials: str | Path) -> None:
+    line, number = _text(labelled.rows[row], trials, labelled.numbers[row]), labelled.numbers[row]
+    raise SdpnError(f"{scores} ends before the score of '{line}' in line {number} of {trials}")
+
+
+class _Batch(NamedTuple):
+    """Lines of a score file: their numbers, (enroll, test) pairs and scores (n_lines,)."""
+
+    numbers: np.ndarray
+    pairs: list[tuple[bytes, bytes]]
+    scores: np.ndarray
+
+
+def _batches(path: str | Path) -> Iterator[_Batch]:
+    """Read `enroll test score` lines, many at a time.
+
+    Raises:
+        SdpnError: the file is missing, or a line has another form, or a score that is no number.
+    """
+    for block in blocks_of(path, "score file"):
+        columns = block.columns
+        if columns is None or len(columns) != 3:
+            row = next(row for row, own in enumerate(block.rows) if len(own) != 3)
+            line = _text(block.rows[row], path, block.numbers[row])
+            raise SdpnError(f"{path}, line {block.numbers[row]}: expected `enroll test score`, got '{line}'")
+        enroll, test, texts = columns
+        try:
+            scores = np.fromiter(map(float, texts), np.float64, len(texts))
+        except ValueError:
+            scores = np.array([_number(text) for text in texts])
+        broken = np.flatnonzero(np.isnan(scores))
+        if len(broken):
+            number = block.numbers[broken[0]]
+            line = _text(block.rows[broken[0]], path, number)
+            raise SdpnError(f"{path}, line {number}: the score in '{line}' is not a number")
+        yield _Batch(block.numbers, list(zip(enroll, test, strict=True)), scores)
+
+
+def _number(text: bytes) -> float:
     try:
-        yield from ((number, line) for number, line in enumerate(opened, start=1) if not line.isspace())
-    except UnicodeDecodeError:
-        raise SdpnError(f"{path}: not a text file in UTF-8") from None
-
-
-def _score_and_label(
-    labelled: tuple[int, str] | None, scored: tuple[int, str] | None, trials: str | Path, scores: str | Path
-) -> tuple[float, bool]:
-    """The score and the label in two lines, each with its number; None for a file that has ended."""
-    (place, trial), (number, line) = labelled or (scored[0], ""), scored or (labelled[0], "")
-    named, parts = trial_of(trial), composed(line).split()
-    if named is None:
-        raise SdpnError(f"{trials}, line {place}: expected `enroll test target|nontarget`, got '{trial.strip()[:80]}'")
-    if len(parts) != 3 or tuple(parts[:2]) != named[:2]:
-        raise SdpnError(
-            f"{scores}, line {number}: expected the score of {named.enroll} {named.test}, got "
-            f"'{line.strip()[:80]}': the lines must be those of {trials}, in its order"
-        )
-    try:
-        score = float(parts[2])
+        return float(text)
     except ValueError:
-        score = math.nan
-    if math.isnan(score):
-        raise SdpnError(f"{scores}, line {number}: '{parts[2]}' is not a number")
-    return score, named.target
+        return math.nan
+
+
+def _text(fields: Sequence[bytes], path: str | Path, number: int) -> str:
+    return decode_line(b" ".join(fields), path, number)[:80]
+
+
+def _refuse_others(batch: _Batch, pairs: list[tuple[bytes, bytes]], path: str | Path, where: str | Path) -> None:
+    """Make sure that the lines of a score file are of the trials that `pairs` names, whatever Unicode's form.
+
+    Raises:
+        SdpnError: one is not; the sentence names it.
+    """
+    if batch.pairs == pairs:
+        return
+    for number, own, wanted in zip_longest(batch.numbers, batch.pairs, pairs):
+        if wanted is None:
+            line = _text(own, path, number)
+            raise SdpnError(f"{path}, line {number}: it scores '{line}' behind the last trial of {where}")
+        found = [decode_name(field, path, number) for field in own]
+        expected = [decode_name(field, where) for field in wanted]
+        if found != expected:
+            raise SdpnError(
+                f"{path}, line {number}: expected the score of {' '.join(expected)}, got that of {' '.join(found)}: "
+                f"the lines must be those of {where}, in its order"
+            )

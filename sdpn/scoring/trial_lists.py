@@ -10,9 +10,10 @@ from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.files import file_digest
 from sdpn.scoring.systems import left_out_lists
-from sdpn.tables import composed, lines_of
+from sdpn.tables import composed, read_columns, read_map
 from sdpn.trials.arrays import TrialList
-from sdpn.trials.lists import some
+from sdpn.trials.lists import read_enroll_map
+from sdpn.trials.names import describe_unknown
 
 
 class TrialLists:
@@ -26,10 +27,10 @@ class TrialLists:
     def _read(self, name: str) -> TrialList:
         """The list without the trials of utterances that stage 1 or 2 left out; how many these are is said."""
         path = self.data_dir / "trials" / f"{name}.txt"
-        trials = TrialList.read(path, name, read_models(path.with_suffix(".enroll.map")))
+        trials = TrialList.read(path, name, read_enroll_map(path.with_suffix(".enroll.map"), optional=True))
         lists = left_out_lists(self.data_dir / self.corpus.trials[name])
-        lines = [line for path in lists for line in path.read_text(encoding="utf-8").split("\n")]
-        left_out = {composed(line.split("\t")[0]) for line in lines if line} & set(trials.utterances)
+        names = {composed(name) for path in lists for name, *_ in read_columns(path)}
+        left_out = names & set(trials.utterances)
         if not left_out:
             return trials
         usable = trials.without(left_out)
@@ -41,7 +42,7 @@ class TrialLists:
     def _speakers(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """`TrialList.speakers`, by the evaluation set's own labels where it has them."""
         path, trials = self._utt2spk(name), self.trials(name)
-        utt2spk = read_map(path) if path.exists() else {}
+        utt2spk = read_map(path, optional=True)
         unknown = trials.without_speaker(utt2spk)
         if utt2spk and unknown:
             warn(
@@ -59,22 +60,6 @@ class TrialLists:
         return self.data_dir / self.corpus.trials[name] / "utt2spk"
 
 
-def read_map(path: str | Path) -> dict[str, str]:
-    """Read `name value` lines, e.g. Kaldi's utt2spk; the names in Unicode's composed form, as trial lists have them.
-
-    Raises:
-        SdpnError: the file is missing, is not UTF-8, or a line has another form.
-    """
-    pairs = {}
-    for number, line in lines_of(path, "file"):
-        match composed(line).split():
-            case [name, value]:
-                pairs[name] = value
-            case _:
-                raise SdpnError(f"{path}, line {number}: expected `utterance speaker`, got '{line[:80]}'")
-    return pairs
-
-
 def read_speakers(path: str | Path, ids: list[str]) -> np.ndarray:
     """The speaker of each of the training utterances `ids` by the utt2spk in `path`: (n_utterances,) integers.
 
@@ -86,21 +71,7 @@ def read_speakers(path: str | Path, ids: list[str]) -> np.ndarray:
     unknown = [name for name in names if name not in speakers]
     if unknown:
         raise SdpnError(
-            f"{path}: {len(unknown)} of {len(ids)} training utterances have no speaker in it: {some(unknown)}"
+            f"{path}: {len(unknown)} of {len(ids)} training utterances have no speaker in it: "
+            f"{describe_unknown(unknown, speakers)}"
         )
     return np.unique([speakers[name] for name in names], return_inverse=True)[1]
-
-
-def read_models(path: str | Path) -> dict[str, list[str]]:
-    """Read `model utterance utterance ...` lines; a file that is missing has none: each model is one utterance."""
-    path = Path(path)
-    if not path.exists():
-        return {}
-    models: dict[str, list[str]] = {}
-    for number, line in lines_of(path, "enrollment map"):
-        model, *utterances = composed(line).split()
-        if not utterances or model in models:
-            what = "it has no utterances" if not utterances else "it stands there twice"
-            raise SdpnError(f"{path}, line {number}: the model '{model}' cannot be enrolled: {what}")
-        models[model] = utterances
-    return models

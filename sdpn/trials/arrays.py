@@ -7,22 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from sdpn.errors import SdpnError
-from sdpn.tables import composed, lines_of
-from sdpn.trials.lists import read_trials, some
+from sdpn.tables import composed
+from sdpn.trials.lists import Trials, read_trials, refuse_one_kind
+from sdpn.trials.names import describe_unknown
 
 
 @dataclass(frozen=True)
 class TrialList:
-    """The trials of one list, as places in `models` and `utterances`.
+    """The trials of one list, as indices into `models` and `utterances`.
 
     Attributes:
         name: of the list, e.g. "eval".
         utterances: every utterance that is needed to score the list, once, sorted.
-        enroll: (n_trials,) int64, places in `models`.
-        test: (n_trials,) int64, places in `utterances`.
+        enroll: (n_trials,) int64, indices into `models`.
+        test: (n_trials,) int64, indices into `utterances`.
         is_target: (n_trials,) bool.
         models: the name of every enrolled model. Where each is one utterance, these are `utterances` themselves.
-        members: for every utterance that a model is enrolled from, its place in `models` and its place in
+        members: for every utterance that a model is enrolled from, the index of the model in `models` and its own in
             `utterances`, two int64 arrays; None where each model is the utterance of its name.
     """
 
@@ -51,38 +52,31 @@ class TrialList:
         """Read `path`, whose enrollment names are utterances, or those of `models`, each with its utterances.
 
         Raises:
-            SdpnError: the file is missing, a line is not a trial, or there are only targets or only non-targets.
+            SdpnError: see `read_trials`; or there are only targets or only non-targets.
         """
         trials = read_trials(path)
-        is_target = np.array([trial.target for trial in trials])
-        if is_target.all() or not is_target.any():
-            present, missing = ("target", "nontarget") if is_target.all() else ("nontarget", "target")
-            raise SdpnError(
-                f"{path}: all {len(trials)} trials are '{present}': error rates need '{missing}' trials too"
-            )
-        pairs = [(trial.enroll, trial.test) for trial in trials]
-        return TrialList.of(name, pairs, is_target, models)
+        refuse_one_kind(trials, path)
+        return TrialList.of(name, trials, models)
 
     @staticmethod
-    def of(
-        name: str,
-        pairs: Sequence[tuple[str, str]],
-        is_target: np.ndarray,
-        models: Mapping[str, Sequence[str]] | None = None,
-    ) -> "TrialList":
-        """The trials of (enroll, test) pairs; a name that `models` lacks is a model of the utterance of that name."""
-        tested = {test for _, test in pairs}
-        enrolled = {enroll: list(dict.fromkeys((models or {}).get(enroll, [enroll]))) for enroll, _ in pairs}
-        utterances = sorted(tested.union(*enrolled.values()))
-        place = {utterance: i for i, utterance in enumerate(utterances)}
-        test = np.array([place[test] for _, test in pairs], dtype=np.int64)
+    def of(name: str, trials: Trials, models: Mapping[str, Sequence[str]] | None = None) -> "TrialList":
+        """Index trials; a name that `models` lacks is a model of the utterance of that name.
+
+        Trials without labels are taken for non-targets.
+        """
+        models = models or {}
+        enrolled = {model: list(dict.fromkeys(models.get(model, [model]))) for model in trials.enrolled}
+        utterances = sorted(trials.tested.union(*enrolled.values()))
+        index = {utterance: i for i, utterance in enumerate(utterances)}
+        test = np.array([index.get(name, -1) for name in trials.names], dtype=np.int64)[trials.test]
+        is_target = np.zeros(len(trials), dtype=bool) if trials.is_target is None else trials.is_target
         if all(own == [model] for model, own in enrolled.items()):
-            enroll = np.array([place[enroll] for enroll, _ in pairs], dtype=np.int64)
+            enroll = np.array([index.get(name, -1) for name in trials.names], dtype=np.int64)[trials.enroll]
             return TrialList(name, utterances, enroll, test, is_target)
         model_names = sorted(enrolled)
-        model_place = {model: i for i, model in enumerate(model_names)}
-        members = [(model_place[model], place[utterance]) for model in model_names for utterance in enrolled[model]]
-        enroll = np.array([model_place[enroll] for enroll, _ in pairs], dtype=np.int64)
+        model_index = {model: i for i, model in enumerate(model_names)}
+        members = [(model_index[model], index[utterance]) for model in model_names for utterance in enrolled[model]]
+        enroll = np.array([model_index.get(name, -1) for name in trials.names], dtype=np.int64)[trials.enroll]
         whose, which = np.array(members, dtype=np.int64).T
         return TrialList(name, utterances, enroll, test, is_target, model_names, (whose, which))
 
@@ -103,9 +97,9 @@ class TrialList:
             models = {}
             for model, utterance in zip(whose[usable[which]].tolist(), which[usable[which]].tolist(), strict=True):
                 models.setdefault(self.models[model], []).append(self.utterances[utterance])
-        enroll, test = self.enroll[kept].tolist(), self.test[kept].tolist()
-        pairs = [(self.models[e], self.utterances[t]) for e, t in zip(enroll, test, strict=True)]
-        return TrialList.of(self.name, pairs, self.is_target[kept], models)
+        names, n_models = [*self.models, *self.utterances], len(self.models)
+        trials = Trials(names, self.enroll[kept], n_models + self.test[kept], self.is_target[kept])
+        return TrialList.of(self.name, trials, models)
 
     def rows(self, ids: Iterable[str], where: str | Path) -> np.ndarray:
         """The row of every one of `utterances` among the x-vectors `ids` that lie in `where`.
@@ -120,7 +114,7 @@ class TrialList:
         if unknown:
             raise SdpnError(
                 f"trial list '{self.name}': {len(unknown)} of its {len(self.utterances)} utterances have no x-vector "
-                f"in {where}: {some(unknown, most=1000)}"
+                f"in {where}: {describe_unknown(unknown, row)}"
             )
         return np.array([row[utterance] for utterance in self.utterances])
 
@@ -157,8 +151,8 @@ def read_list(path: str | Path, models: Mapping[str, Sequence[str]]) -> tuple[Tr
     Raises:
         SdpnError: see `TrialList.read`; or some lines have labels and others do not.
     """
-    path = Path(path)
-    pairs = [composed(line).split() for _, line in lines_of(path, "trial list")]
-    if not pairs or any(len(fields) != 2 for fields in pairs):
-        return TrialList.read(path, path.stem, models), True
-    return TrialList.of(path.stem, [tuple(pair) for pair in pairs], np.zeros(len(pairs), dtype=bool), models), False
+    trials = read_trials(path, unlabelled=True)
+    labelled = trials.is_target is not None
+    if labelled:
+        refuse_one_kind(trials, path)
+    return TrialList.of(Path(path).stem, trials, models), labelled

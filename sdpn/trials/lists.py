@@ -1,21 +1,17 @@
-"""Trial lists and enrollment maps: made from labels, read from files, checked, written in Kaldi's form."""
+"""Trial lists and enrollment maps: read in any of their forms, written in Kaldi's."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from sdpn.errors import SdpnError
-from sdpn.files import write_text
-from sdpn.tables import composed, lines_of
-from sdpn.utterance import Utterance, in_order
-
-# Utterances of a speaker that may enter target trials: the pairs grow with the square.
-_MOST_UTTERANCES = 100
+from sdpn.files import atomic_path, write_text
+from sdpn.tables import blocks_of, decode_name, read_groups
+from sdpn.trials.forms import LABELLED, UNLABELLED, Form, only_form, still_fitting
 
 
 class Trial(NamedTuple):
@@ -24,6 +20,64 @@ class Trial(NamedTuple):
     enroll: str
     test: str
     target: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Trials(Sequence[Trial]):
+    """Trials as arrays; as a sequence, each is a `Trial`.
+
+    Attributes:
+        names: of enrolled models and test utterances.
+        enroll, test: (n_trials,) integers, indices into `names`.
+        is_target: (n_trials,) bool; None where the list has no labels.
+
+    Example:
+        >>> trials = read_trials("data/trials/eval.txt")
+        >>> trials.names[trials.enroll[0]] == trials[0].enroll
+        True
+    """
+
+    names: list[str]
+    enroll: np.ndarray
+    test: np.ndarray
+    is_target: np.ndarray | None
+
+    @staticmethod
+    def of(trials: "Iterable[Trial]") -> "Trials":
+        """Return `trials` as arrays."""
+        if isinstance(trials, Trials):
+            return trials
+        rows = list(trials)
+        index: dict[str, int] = {}
+        pairs = [[index.setdefault(name, len(index)) for name in trial[:2]] for trial in rows]
+        enroll, test = np.array(pairs, dtype=np.int32).reshape(-1, 2).T
+        return Trials(list(index), enroll, test, np.array([trial.target for trial in rows], dtype=bool))
+
+    def __len__(self) -> int:
+        return len(self.enroll)
+
+    def __getitem__(self, index: int) -> Trial:
+        is_target = self.is_target is not None and bool(self.is_target[index])
+        return Trial(self.names[self.enroll[index]], self.names[self.test[index]], is_target)
+
+    def __iter__(self) -> Iterator[Trial]:
+        labels = np.zeros(len(self), dtype=bool) if self.is_target is None else self.is_target
+        for enroll, test, label in zip(self.enroll.tolist(), self.test.tolist(), labels.tolist(), strict=True):
+            yield Trial(self.names[enroll], self.names[test], label)
+
+    @property
+    def enrolled(self) -> set[str]:
+        """The names that are enrolled."""
+        return _used(self.names, self.enroll)
+
+    @property
+    def tested(self) -> set[str]:
+        """The names that are tested."""
+        return _used(self.names, self.test)
+
+
+def _used(names: list[str], indices: np.ndarray) -> set[str]:
+    return {names[index] for index in np.flatnonzero(np.bincount(indices, minlength=len(names)))}
 
 
 @dataclass(frozen=True)
@@ -37,7 +91,7 @@ class TrialSet:
     """
 
     set_name: str
-    trials: list[Trial]
+    trials: Sequence[Trial]
     models: dict[str, list[str]] = field(default_factory=dict)
 
     def write(self, folder: Path, name: str) -> list[Path]:
@@ -53,78 +107,91 @@ class TrialSet:
 
 def write_trials(path: str | Path, trials: Iterable[Trial]) -> None:
     """Write `enroll test target|nontarget` lines."""
-    lines = (f"{trial.enroll} {trial.test} {'target' if trial.target else 'nontarget'}\n" for trial in trials)
-    write_text(path, "".join(lines))
+    lines = (f"{enroll} {test} {'target' if target else 'nontarget'}\n" for enroll, test, target in trials)
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as opened:
+        opened.writelines(lines)
 
 
-def read_trials(path: str | Path) -> list[Trial]:
+def read_trials(path: str | Path, unlabelled: bool = False) -> Trials:
     """Read `enroll test target|nontarget` lines, VoxCeleb's `1 enroll test` or CN-Celeb's `enroll test 1`.
 
+    The form is decided for the whole file, since one line alone (`1 25 0`) may have two.
+
+    Args:
+        unlabelled: `enroll test` lines will do, too.
+
     Raises:
-        SdpnError: the file is missing, is empty, or a line has another form.
+        SdpnError: the file is missing, is empty, has a line of another form, may be read in two ways, or says of a
+            trial once that it is target and once that it is nontarget.
     """
-    trials = []
-    names: dict[str, str] = {}  # one string for a name, however many trials it is in
-    for number, line in lines_of(path, "trial list"):
-        trial = trial_of(line)
-        if trial is None:
-            raise SdpnError(
-                f"{path}, line {number}: expected `enroll test target|nontarget` or `1 enroll test`, got '{line[:80]}'"
-            )
-        enroll, test, target = trial
-        trials.append(Trial(names.setdefault(enroll, enroll), names.setdefault(test, test), target))
-    if not trials:
+    code: defaultdict[bytes, int] = defaultdict()
+    code.default_factory = code.__len__  # a field that is new gets the next number
+    forms: Sequence[Form] = (*LABELLED, UNLABELLED) if unlabelled else LABELLED
+    coded = []
+    for block in blocks_of(path, "trial list"):
+        forms, columns = still_fitting(forms, block, path)
+        coded.append([np.fromiter(map(code.__getitem__, column), np.int32, len(column)) for column in columns])
+    if not coded:
         raise SdpnError(f"{path}: there is no trial in it")
-    labels: dict[tuple[str, str], bool] = {}
-    for trial in trials:
-        if labels.setdefault(trial[:2], trial.target) != trial.target:
-            raise SdpnError(f"{path}: the trial {trial.enroll} {trial.test} is once target and once nontarget")
+    columns = [np.concatenate(parts) for parts in zip(*coded, strict=True)]
+    del coded
+    fields = list(code)
+    form = only_form(forms, columns, path)
+    enroll, test = columns[form.enroll], columns[form.test]
+    is_target = None
+    if form.label is not None:
+        meaning = np.array([form.labels.get(text, False) for text in fields])
+        is_target = meaning[columns[form.label]]
+    names, index = _names(fields, (enroll, test), path)
+    trials = Trials(names, index[enroll], index[test], is_target)
+    _refuse_contradiction(trials, path)
     return trials
 
 
-def trial_of(line: str) -> Trial | None:
-    """The trial that a line of a list says, in any of the forms of `read_trials`; None where it says none."""
-    match composed(line).split():
-        case [enroll, test, "target" | "nontarget" as label]:
-            pass
-        case ["0" | "1" as label, enroll, test] | [enroll, test, "0" | "1" as label]:
-            pass
-        case _:
-            return None
-    return Trial(enroll, test, label in ("target", "1"))
+def _names(fields: list[bytes], used: Iterable[np.ndarray], path: str | Path) -> tuple[list[str], np.ndarray]:
+    """The names among `fields`, those that `used` has the indices of, and for every field the index of its name."""
+    found = np.zeros(len(fields), dtype=bool)
+    for indices in used:
+        found[indices] = True
+    index, position = np.zeros(len(fields), dtype=np.int32), {}
+    for number in np.flatnonzero(found).tolist():
+        name = decode_name(fields[number], path)
+        index[number] = position.setdefault(name, len(position))  # two forms of Unicode may be one name
+    return list(position), index
 
 
-def refuse_one_kind(trials: list[Trial], path: str | Path) -> None:
+def _refuse_contradiction(trials: Trials, path: str | Path) -> None:
+    if trials.is_target is None:
+        return
+    pairs = trials.enroll.astype(np.int64) * len(trials.names) + trials.test
+    both = np.intersect1d(pairs[trials.is_target], pairs[~trials.is_target])
+    if len(both):
+        enroll, test, _ = trials[int(np.flatnonzero(pairs == both[0])[0])]
+        raise SdpnError(f"{path}: the trial {enroll} {test} is once target and once nontarget")
+
+
+def refuse_one_kind(trials: Sequence[Trial], path: str | Path) -> None:
     """Make sure that there are both target and non-target trials.
 
     Raises:
         SdpnError: there is one kind alone.
     """
-    if len({trial.target for trial in trials}) == 1:
-        raise SdpnError(f"{path}: all trials are {'' if trials[0].target else 'non-'}target: both are needed")
+    n_targets = int(np.count_nonzero(Trials.of(trials).is_target))
+    if n_targets in (0, len(trials)):
+        present, missing = ("target", "nontarget") if n_targets else ("nontarget", "target")
+        raise SdpnError(f"{path}: all {len(trials)} trials are '{present}': error rates need '{missing}' trials too")
 
 
-def read_enroll_map(path: str | Path) -> dict[str, list[str]]:
+def read_enroll_map(path: str | Path, optional: bool = False) -> dict[str, list[str]]:
     """Read `model utterance utterance ...` lines: the utterances that each enrolled model is made of.
+
+    Args:
+        optional: the file may be missing: each model is then one utterance.
 
     Raises:
         SdpnError: the file is missing or empty, a model has no utterance, has one twice, or stands there twice.
     """
-    models: dict[str, list[str]] = {}
-    for number, line in lines_of(path, "enrollment map"):
-        model, *utterances = composed(line).split()
-        if not utterances:
-            raise SdpnError(
-                f"{path}, line {number}: the model {model} has no utterance: expected `model utt1 utt2 ...`"
-            )
-        if model in models:
-            raise SdpnError(f"{path}, line {number}: the model {model} stands there twice")
-        if len(set(utterances)) < len(utterances):
-            raise SdpnError(f"{path}, line {number}: the model {model} has an utterance twice")
-        models[model] = utterances
-    if not models:
-        raise SdpnError(f"{path}: there is no model in it")
-    return models
+    return read_groups(path, "enrollment map", "model utt1 utt2 ...", optional)
 
 
 def write_enroll_map(path: str | Path, models: Mapping[str, list[str]]) -> None:
@@ -135,8 +202,8 @@ def write_enroll_map(path: str | Path, models: Mapping[str, list[str]]) -> None:
 
 def name_by_id(
     trials: Iterable[Trial], ids: Mapping[str, str], models: Mapping[str, list[str]] | None = None
-) -> tuple[list[Trial], list[str]]:
-    """The same trials with every name replaced by the utterance id that `ids` gives for it.
+) -> tuple[Trials, list[str]]:
+    """Replace every name in `trials` by the utterance id that `ids` gives for it.
 
     Args:
         models: an enrollment name that is one of them stays.
@@ -144,16 +211,19 @@ def name_by_id(
     Returns:
         the trials whose names are both known, and the unknown names, sorted.
     """
-    models = models or {}
-    named, unknown = [], set()
-    for trial in trials:
-        enroll = trial.enroll if trial.enroll in models else ids.get(trial.enroll)
-        test = ids.get(trial.test)
-        if enroll is None or test is None:
-            unknown |= {name for name, id in ((trial.enroll, enroll), (trial.test, test)) if id is None}
-        else:
-            named.append(Trial(enroll, test, trial.target))
-    return named, sorted(unknown)
+    trials, models = Trials.of(trials), models or {}
+    n_names = len(trials.names)
+    of_tests = [ids.get(name) for name in trials.names]
+    of_enrolled = [name if name in models else ids.get(name) for name in trials.names]
+    # A name may stand for a model where it is enrolled and for an utterance where it is tested: two halves
+    found = [*of_enrolled, *of_tests]
+    known = np.array([name is not None for name in found], dtype=bool)
+    enroll, test = trials.enroll, trials.test + n_names
+    unknown = {trials.names[index] for index in np.unique(enroll[~known[enroll]])}
+    unknown |= {trials.names[index - n_names] for index in np.unique(test[~known[test]])}
+    kept = known[enroll] & known[test]
+    is_target = None if trials.is_target is None else trials.is_target[kept]
+    return Trials([name or "" for name in found], enroll[kept], test[kept], is_target), sorted(unknown)
 
 
 def name_models(
@@ -163,105 +233,3 @@ def name_models(
     named = {model: [ids.get(name) for name in names] for model, names in models.items() if model in used}
     unknown = {name for model in named for name in models[model] if name not in ids}
     return named, sorted(unknown)
-
-
-def refuse_unknown(
-    unknown: list[str],
-    total: int,
-    where: str | Path,
-    set_name: str,
-    listing: Path,
-    skipped: Sequence[tuple[str, str]] = (),
-) -> None:
-    """Make sure that every utterance of a trial list is in the evaluation set; all that are not are listed.
-
-    Args:
-        unknown: the names that are not there.
-        total: how many names the list has.
-        where: the trial list.
-        listing: the file that gets all of them.
-        skipped: what was left out of the set, and why: they may be among it.
-
-    Raises:
-        SdpnError: some are not there; they are counted, and the first ones named.
-    """
-    listing.unlink(missing_ok=True)
-    if unknown:
-        write_text(listing, "".join(f"{name}\n" for name in unknown))
-        what, why = skipped[0] if skipped else ("", "")
-        left_out = f"{len(skipped)} of its files cannot be used, e.g. {what}: {why}; " if skipped else ""
-        raise SdpnError(
-            f"{where}: {len(unknown)} of its {total} names are no usable utterances of {set_name}: {some(unknown)}; "
-            f"{listing} lists them all; {left_out}a name is an utterance id or a path below the evaluation set"
-        )
-
-
-def some(names: list[str], most: int = 5) -> str:
-    """The first few of `names` for a sentence, with the number of the others."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def make_trials(
-    entries: Iterable[Utterance], seed: int, max_targets: int = 3000, impostors_per_target: int = 6
-) -> list[Trial]:
-    """Trials over an evaluation set, drawn from its labels.
-
-    A target trial pairs two sessions of a speaker, or two utterances where the speaker has but one session. No
-    speaker has more targets than an equal share of `max_targets` allows. The enrollment utterance of each target
-    also meets `impostors_per_target` utterances of other speakers: of its own gender, where that is known and the set
-    has another speaker of it.
-
-    Returns:
-        targets, then non-targets, each sorted; no pair occurs twice, in whatever order. The same for the same seed.
-    """
-    rng = np.random.default_rng([seed, 5])
-    everyone = in_order(entries)
-    targets = _targets(everyone, rng, max_targets)
-    pools = _pools(everyone)
-    seen: set[frozenset[str]] = set()
-    nontargets = []
-    for enroll, _ in targets:
-        pool = pools[enroll.speaker, enroll.gender]
-        for _ in range(impostors_per_target if pool else 0):
-            for _ in range(20):  # draws until one is new: a small set runs out of pairs
-                other = pool[rng.integers(len(pool))]
-                pair = frozenset((enroll.id, other.id))
-                if other.speaker != enroll.speaker and pair not in seen:
-                    seen.add(pair)
-                    nontargets.append((enroll, other))
-                    break
-    return [
-        Trial(enroll, test, target)
-        for pairs, target in ((targets, True), (nontargets, False))
-        for enroll, test in sorted((a.id, b.id) for a, b in pairs)
-    ]
-
-
-def _targets(everyone: list[Utterance], rng: np.random.Generator, most: int) -> list[tuple[Utterance, Utterance]]:
-    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
-    for entry in everyone:
-        by_speaker[entry.speaker].append(entry)
-    possible = []
-    for own in by_speaker.values():
-        own = in_order(own[i] for i in rng.permutation(len(own))[:_MOST_UTTERANCES])
-        one_session = len({entry.session for entry in own}) == 1
-        possible.append([(a, b) for a, b in combinations(own, 2) if one_session or a.session != b.session])
-    share = max(map(len, possible), default=1)
-    while share > 1 and sum(min(len(pairs), share) for pairs in possible) > most:
-        share -= 1
-    return [pairs[i] for pairs in possible for i in np.sort(rng.permutation(len(pairs))[:share])]
-
-
-def _pools(everyone: list[Utterance]) -> dict[tuple[str, str | None], list[Utterance]]:
-    """For each (speaker, gender): whom its impostors are drawn from; empty where there is no other speaker."""
-    genders: dict[str | None, list[Utterance]] = defaultdict(list)
-    for entry in everyone:
-        genders[entry.gender].append(entry)
-    speakers = {gender: {entry.speaker for entry in pool} for gender, pool in genders.items()}
-    alone = len({entry.speaker for entry in everyone}) == 1
-    pools: dict[tuple[str, str | None], list[Utterance]] = {}
-    for entry in everyone:
-        same = entry.gender is not None and len(speakers[entry.gender]) > 1
-        pools[entry.speaker, entry.gender] = genders[entry.gender] if same else [] if alone else everyone
-    return pools

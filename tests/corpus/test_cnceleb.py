@@ -75,7 +75,7 @@ def test_several_utterances_make_one_enrolled_model(prepare, archives, tmp_path)
     prepare(archives)
     assert Corpus.read(tmp_path / "data").trials == {"cnceleb": "eval", "cnceleb_joined": "eval"}
     folder = tmp_path / "data" / "trials"
-    assert read_trials(folder / "cnceleb.txt")[:2] == [
+    assert list(read_trials(folder / "cnceleb.txt"))[:2] == [
         Trial("id00800-enroll", "id00800-test-vlog-02-001", True),
         Trial("id00800-enroll", "id00801-test-vlog-02-001", False),
     ]

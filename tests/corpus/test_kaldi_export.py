@@ -12,7 +12,7 @@ from sdpn.commands.export import export
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import write_set
 from sdpn.errors import SdpnError
-from sdpn.files import write_text
+from sdpn.files import write_jsonl_gz, write_text
 from sdpn.utterance import Utterance
 from tests.corpus.conftest import needs_ffmpeg, program, rows, write_audio, write_voice
 
@@ -109,6 +109,36 @@ def test_features_go_along_and_what_has_none_is_left_out(data, capsys):
     run(data / "eval", data / "out")
     assert validate(data / "out")["feats.scp"] == {"Zoë-1": "/f.ark:77", "a-x": "/f.ark:9"}
     assert "1 utterances have no features and are left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+def test_segments_are_the_samples_of_the_cuts_to_kaldi(data, rate):
+    """Kaldi cuts fractions off: 19753 / 16000 s, written as 1.234562, would be sample 19752."""
+    rng = np.random.default_rng(0)
+    cuts, parts = [], {}
+    for number, (first, last) in enumerate(np.sort(rng.integers(0, 600 * rate, (2000, 2))).tolist()):
+        cut = Utterance(f"a-{number:04d}", "/tape.wav", rate, 600 * rate, recording="tape", channel=0)
+        cuts.append(cut.changed(start=first / rate, duration=round((last - first) / rate, 8)).cut_entry())
+        parts[cut.id] = first, last
+    write_jsonl_gz(data / "eval" / "cuts.jsonl.gz", cuts)
+    (data / "eval" / "utt2spk").write_text("".join(f"{id} a\n" for id in parts))
+    run(data / "eval", data / "kaldi")
+    for id, line in validate(data / "kaldi")["segments"].items():
+        ends = [int(np.int32(np.float64(second) * np.float32(rate))) for second in line.split()[1:]]
+        assert tuple(ends) == parts[id]
+
+
+def test_what_lhotse_alone_can_read_is_a_sentence(data):
+    cut = Utterance("a-1", str(data / "my audio" / "a-x.wav"), 16000, 24000, channel=0).cut_entry()
+    for change in ({"name": "Speed", "kwargs": {"factor": 1.1}}, {"name": "Volume", "kwargs": {"factor": 2.0}}):
+        cut["recording"]["transforms"] = [change]
+        write_jsonl_gz(data / "eval" / "cuts.jsonl.gz", [cut])
+        with pytest.raises(SdpnError, match=rf"a-1 \({change['name']}\).*save_audios"):
+            run(data / "eval", data / "kaldi")
+    cut["recording"] |= {"transforms": None, "sources": cut["recording"]["sources"] * 2}
+    write_jsonl_gz(data / "eval" / "cuts.jsonl.gz", [cut])
+    with pytest.raises(SdpnError, match=r"a-1 \(several files\)"):
+        run(data / "eval", data / "kaldi")
 
 
 def test_lhotse_reads_it_back(data):

@@ -78,7 +78,7 @@ def test_speakers_with_one_session_are_told_of_once(prepare, tmp_path, capsys):
 
 def test_given_trials_apply_to_every_set_that_has_their_names(prepare, corpus, tmp_path):
     given = tmp_path / "trials.txt"
-    given.write_text("1 cyd/s0/u0.wav cyd/s1/u1\ncyd-s0-u0 dan/s0/u0.wav nontarget\n")
+    given.write_text("1 cyd/s0/u0.wav cyd/s1/u1\n0 cyd-s0-u0 dan/s0/u0.wav\n")
     prepare(corpus, "--trials", given)
     for name in ("eval", "eval_far"):
         written = (tmp_path / "data" / "trials" / f"{name}.txt").read_text()
@@ -249,18 +249,18 @@ def test_an_evaluation_set_without_a_target_trial_is_a_sentence(prepare, tmp_pat
 
 def test_unknown_names_in_given_trials_are_counted_and_some_are_told(prepare, corpus, tmp_path):
     given = tmp_path / "trials.txt"
-    lines = [f"cyd-s0-u0 nobody{n} nontarget" for n in range(7)]
+    lines = [f"cyd-s0-u0 nobody{n} nontarget" for n in range(17)]
     given.write_text("\n".join(["cyd-s0-u0 cyd-s1-u1 target", *lines]))
     sentence = refused(prepare, corpus, "--trials", given)
-    assert "7 of its 9 names are no usable utterances of eval: nobody0, nobody1," in sentence
-    assert "and 2 more" in sentence
+    assert "17 of its 19 names are no usable utterances of eval: nobody0, nobody1," in sentence
+    assert "and 7 more" in sentence
     given.write_text("x y target\nx z nontarget\n")
-    assert "its names exist in no evaluation set, e.g. x" in refused(prepare, corpus, "--trials", given)
+    assert "its names exist in no evaluation set: x, y, z" in refused(prepare, corpus, "--trials", given)
 
 
 def test_trials_of_one_kind_alone_are_a_sentence(prepare, corpus, tmp_path):
     (tmp_path / "trials.txt").write_text("cyd-s0-u0 cyd-s1-u1 target\n")
-    assert "all trials are target: both are needed" in refused(prepare, corpus, "--trials", tmp_path / "trials.txt")
+    assert "error rates need 'nontarget' trials too" in refused(prepare, corpus, "--trials", tmp_path / "trials.txt")
 
 
 def test_an_empty_noise_folder_is_a_sentence(prepare_folder, corpus, tmp_path):

@@ -62,7 +62,7 @@ def test_unlabelled_sets_serve_with_given_trials(tmp_path):
     own = [Utterance(f"u{n}", "", 16000, 16000) for n in range(3)]
     given = GivenTrials("t", [Trial("u0", "u1", True), Trial("u0", "u2", False)], {})
     sets = trials_of(given, {"eval": {entry.id: entry.id for entry in own}}, {"eval": own}, tmp_path, 1)
-    assert sets["eval"].trials == given.trials
+    assert list(sets["eval"].trials) == given.trials
 
 
 def test_ids_used_twice_are_counted_and_their_places_named():

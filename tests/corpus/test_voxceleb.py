@@ -294,7 +294,7 @@ def test_lists_of_ones_own_name_utterances_by_ids_or_by_paths(prepare, vox, tmp_
         "id10270-vidB-00002 id10270/vidA/00001 target\nid10270-vidB-00002 wav/id10271/vidB/00002.wav nontarget\n"
     )
     prepare(vox, "--trials", tmp_path / "own.txt")
-    assert read_trials(tmp_path / "data" / "trials" / "own.txt") == [
+    assert list(read_trials(tmp_path / "data" / "trials" / "own.txt")) == [
         Trial("id10270-vidB-00002", "id10270-vidA-00001", True),
         Trial("id10270-vidB-00002", "id10271-vidB-00002", False),
     ]

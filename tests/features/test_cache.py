@@ -68,7 +68,7 @@ def test_only_missing_and_stale_shards_are_made_again_and_the_reason_is_said(mak
     made.clear()
     make_cache(FbankConfig(shard_size=3, low_freq=50.0), run=counting(made))
     assert len(made) == 4
-    assert "3 of 4 shards are made again: options changed" in capsys.readouterr().out
+    assert "3 of 4 shards are made again: fbank.low_freq was 20.0, is 50.0" in capsys.readouterr().out
 
 
 def test_changing_the_container_leaves_no_file_of_the_other(make_cache):

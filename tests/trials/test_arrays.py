@@ -128,5 +128,5 @@ def test_a_list_may_have_no_labels(tmp_path):
     path.write_text("a b target\na c nontarget\n")
     assert read_list(path, {})[1]
     path.write_text("a b\na c target\n")
-    with pytest.raises(SdpnError, match="line 1: expected"):
+    with pytest.raises(SdpnError, match="line 2: expected"):
         read_list(path, {})
