@@ -209,8 +209,10 @@ if [ "$here" != "$PWD" ]; then
         eval=${eval:+$eval,}$set
     done
 fi
-for name in trials enroll_map config; do
-    [ -z "${!name}" ] || [ -f "${!name}" ] || fail "--${name//_/-} is '${!name}', which is not a file"
+[ -f "$config" ] || fail "--config is '$config', which is not a file"
+for name in trials enroll_map; do # pipes, such as <(grep ...) gives, will do: stage 0 keeps what comes out of them
+    [ -z "${!name}" ] || { [ -e "${!name}" ] && [ ! -d "${!name}" ]; } ||
+        fail "--${name//_/-} is '${!name}', which is not a file"
 done
 for name in corpus_dir voxceleb1 voxceleb2 cnceleb1 cnceleb2 $clips; do
     [ -z "${!name}" ] || [ -d "${!name}" ] || fail "--${name//_/-} is '${!name}', which is not a folder"

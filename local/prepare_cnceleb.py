@@ -41,7 +41,7 @@ FOLDER = click.Path(path_type=Path)
 @download_options("CN-Celeb 1 and 2 where --cnceleb1 is not given")
 @stage0_options
 def main(data: Path, nj: int, **given: Any) -> None:
-    options, run_all = absolute(given), partial(run_jobs, nj=nj)
+    options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     if options["download"]:
         fetched, catalogue = data / "download", options["downloads_config"]
         if not options["cnceleb1"]:

@@ -44,7 +44,7 @@ from sdpn.utterance import Utterance
 )
 @stage0_options
 def main(data: Path, nj: int, **given: Any) -> None:
-    options, run_all = absolute(given), partial(run_jobs, nj=nj)
+    options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     corpus_dir = Path(options["corpus_dir"])
     speech = {name: list_audio(folder, run_all) for name, folder in set_folders(corpus_dir).items()}
     for listing in speech.values():

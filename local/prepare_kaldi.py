@@ -33,7 +33,7 @@ from sdpn.trials.lists import TrialSet
 @set_options("a Kaldi data directory")
 @stage0_options
 def main(data: Path, nj: int, **given: Any) -> None:
-    options, run_all = absolute(given), partial(run_jobs, nj=nj)
+    options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     folders = named_sets(options)
     own = {} if options["trials"] else own_trials(folders)
     trials = GivenTrials.read(options)

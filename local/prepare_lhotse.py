@@ -35,7 +35,7 @@ from sdpn.tables import composed
 @set_options("a Lhotse manifest, or a folder of some")
 @stage0_options
 def main(data: Path, nj: int, **given: Any) -> None:
-    options, run_all = absolute(given), partial(run_jobs, nj=nj)
+    options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     paths = named_sets(options)
     trials = GivenTrials.read(options)
     Corpus.refuse_another(data, "lhotse", distinguishing(options))  # before the audio of a Shar folder is put there

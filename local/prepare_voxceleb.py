@@ -45,7 +45,7 @@ HOW_TO_GET = "its form of request is at https://www.robots.ox.ac.uk/~vgg/data/vo
 @download_options("trial lists, lists of speakers")
 @stage0_options
 def main(data: Path, nj: int, **given: Any) -> None:
-    options, run_all = absolute(given), partial(run_jobs, nj=nj)
+    options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     chosen = choose_lists(options["voxceleb_trials"])
     for name in ("voxceleb1", "voxceleb2"):
         if not Path(options[name]).is_dir():

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import click
 import yaml
 
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, refuse_unknown
 
 T = TypeVar("T")
 
@@ -62,6 +62,18 @@ def read(path: str | Path | None, cls: type[T], overrides: dict[str, Any] | None
     tree = dict(tree)
     given = {key: override for key, override in (overrides or {}).items() if override is not None}
     return build(cls, {**tree, **given}, str(path or "command line"))
+
+
+def refuse_unknown_choices(config: Any) -> None:
+    """Make sure that every field declared with `one_of` holds one of these: a `__post_init__`, for configurations made
+    by hand.
+
+    Raises:
+        SdpnError: one does not.
+    """
+    for field in dataclasses.fields(config):
+        if "one_of" in field.metadata:
+            refuse_unknown(field.name, getattr(config, field.name), field.metadata["one_of"])
 
 
 def to_dict(config: Any) -> dict[str, Any]:

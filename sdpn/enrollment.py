@@ -45,7 +45,7 @@ class Enrollment:
                 return Enrollment(path, model)
             raise SdpnError(f"{path}: there is no such file: `sdpn enroll` makes it")
         try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
+            tree = json.loads(path.read_text(encoding="utf-8-sig"))
             if tree["format"] != FORMAT:
                 raise ValueError
             made_by = tree["model"]

@@ -1,5 +1,7 @@
 """The exception types for what a user can cause and mend."""
 
+from collections.abc import Iterable
+
 from sdpn.reasons import Reason
 
 
@@ -37,6 +39,17 @@ class OutsideError(UnusableError):
 
 class MissingToolError(OutsideError):
     """A program or library is not installed: whatever needs it would fail alike."""
+
+
+def refuse_unknown(name: str, given: str, allowed: Iterable[str]) -> None:
+    """Make sure that a choice is one of those there are: `refuse_unknown("padding", padding, PADDINGS)`.
+
+    Raises:
+        SdpnError: it is none; the sentence names those that are allowed.
+    """
+    allowed = tuple(allowed)
+    if given not in allowed:
+        raise SdpnError(f"{name} is '{given}'; allowed: {', '.join(allowed)}")
 
 
 def reason_of(error: SdpnError) -> Reason:

@@ -131,6 +131,12 @@ class Work:
         record = self._record()
         return record["report"] if record else {}
 
+    def output_digests(self) -> dict[str, str]:
+        """Return the digests of the outputs that `finish` recorded, by name; of no output if it was to record none."""
+        record = self._record()
+        outputs = record["outputs"].items() if record else ()
+        return {output: written[1] for output, written in outputs if isinstance(written, list)}
+
     @cached_property
     def _leaves(self) -> dict[str, Any]:
         return dict(_flatten(self.inputs, ""))

@@ -17,6 +17,7 @@ from sdpn.backend.config import read_backends
 from sdpn.console import run
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
+from sdpn.corpus.options import LISTS, is_stream, kept_list
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.training.config import TrainConfig
@@ -69,6 +70,8 @@ def main(
 ) -> None:
     if (data / "corpus.json").exists():
         asked = {name.removeprefix("given_"): value for name, value in given.items() if value not in (None, "")}
+        streams = {name for name in LISTS if is_stream(asked.get(name, ""))}  # stage 0 is to read them, not this
+        asked |= {name: str(kept_list(data, name)) for name in streams}
         asked = {
             name: value if name in TEXTS or not isinstance(value, str) else _absolute(value)
             for name, value in asked.items()

@@ -36,15 +36,15 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
     from sdpn.report.embedding_map import embedding_map
     from sdpn.report.report import write_results
     from sdpn.report.results import legend, plain_text, result_rows, sentences
-    from sdpn.scoring.comparison import compare
-    from sdpn.scoring.systems import Plan
+    from sdpn.scoring.plan import Plan
+    from sdpn.scoring.stage import run_stage
 
     backends, norms = ", ".join(settings.backend_names), ", ".join(settings.norm_names)
     say(f"scoring {', '.join(corpus.trials)}: back-ends {backends}; score normalization {norms}")
     with timed(f"scores and results in {exp}"), exclusive(exp / "scores"):
-        plan = Plan(data, exp, corpus, settings, seed)
-        scored, failures = compare(plan, chosen)
-        rows = result_rows(exp, scored)
+        plan = Plan(data, exp, corpus, settings, chosen, seed)
+        made, failures = run_stage(plan)
+        rows = result_rows(exp, made)
         points = embedding_map(plan)
         pairs, written = write_results(exp, corpus.name, rows, settings, seed, points)
     say(f"\n{plain_text(rows)}\n")

@@ -11,6 +11,7 @@ from sdpn.backend.config import BackendConfig
 from sdpn.corpus.config import CutsConfig
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
+from sdpn.training.config import TrainConfig
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -72,6 +73,10 @@ def test_a_wrong_file_is_refused_by_file_key_and_what_is_allowed(tmp_path, text,
     assert "example.yaml" in str(error.value)
 
 
+def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path):
+    assert read(tmp_path, "\ufeffepochs: 5\r\nkind: b\r\n") == Example(epochs=5, kind="b")
+
+
 def test_a_missing_file_is_a_sentence(tmp_path):
     with pytest.raises(SdpnError, match="there is no such configuration file"):
         config.read(tmp_path / "none.yaml", Example)
@@ -97,3 +102,17 @@ def test_every_field_but_a_dictionary_is_a_command_line_option():
 )
 def test_a_key_that_is_left_away_has_the_value_of_the_file_in_conf(name, kind):
     assert config.read(CONF / f"{name}.yaml", kind, {}) == kind()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: TrainConfig(clip="globl"), "clip is 'globl'; allowed: global, tensor"),
+        (lambda: BackendConfig(cohort="speakers"), "cohort is 'speakers'; allowed: utterances, clusters"),
+        (lambda: FbankConfig(vad="webrtc"), "vad is 'webrtc'; allowed: none, energy"),
+        (lambda: AugmentConfig(augment="wave"), "augment is 'wave'; allowed: "),
+    ],
+)
+def test_a_configuration_made_by_hand_knows_no_other_choices_either(make, sentence):
+    with pytest.raises(SdpnError, match=sentence):
+        make()

@@ -31,6 +31,13 @@ def add(path, name):
         enrollment.write()
 
 
+def test_a_byte_order_mark_that_an_editor_left_is_skipped(tmp_path):
+    path = tmp_path / "s.json"
+    add(path, "Eve")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(Enrollment.read(path, "model", 5).speakers) == ["Eve"]
+
+
 def test_two_at_once_lose_nobody(tmp_path):
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=add, args=(tmp_path / "s.json", f"speaker{i}")) for i in range(6)]

@@ -21,7 +21,7 @@ from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import digest, file_digest, write_text
 from sdpn.shards import Work
 from sdpn.tables import read_map
-from sdpn.trials.lists import some
+from sdpn.trials.names import some
 
 _LISTS = ("utt2spk", "skipped.tsv", "skipped_fbank.txt")  # of an evaluation set, beside its index
 _ORACLE = "utt2spk.oracle"

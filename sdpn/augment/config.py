@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from sdpn.config import value
+from sdpn.config import refuse_unknown_choices, value
 
 NOISE_KINDS = ("noise", "music", "babble")
 MODES = ("mel", "waveform", "off")
@@ -24,6 +24,9 @@ class BankConfig:
     babble_clips: int = value(200, "babble clips that stage 3 makes of training utterances", at_least=0)
     babble_seconds: float = value(6.0, "length of a babble clip", above=0)
     babble_talkers: tuple[int, int] = value((3, 7), "fewest and most talkers in a babble clip", at_least=1)
+
+    def __post_init__(self) -> None:
+        refuse_unknown_choices(self)
 
     def check(self) -> None:
         """Raise ValueError where settings do not fit together."""
@@ -79,6 +82,9 @@ class ViewConfig:
     band_limit_loss: float = value(40.0, "dB, attenuation outside it", at_least=0)
     p_codec: float = value(0.0, "share of student views with the noise of a codec", at_least=0, at_most=1)
     codec_snr: tuple[float, float] = value((10.0, 25.0), "dB in every band, uniform", at_least=-50, at_most=100)
+
+    def __post_init__(self) -> None:
+        refuse_unknown_choices(self)
 
     def check(self) -> None:
         """Raise ValueError where settings do not fit together."""

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from sdpn.backend.adaptation import CORAL
 from sdpn.backend.cosine import Cosine
-from sdpn.backend.plda import PLDA
+from sdpn.backend.plda import LENGTH_NORMS, PLDA
 from sdpn.backend.scorer import Scorer, blocks
 from sdpn.backend.transforms import LDA, WCCN, LengthNorm, MeanSubtract, SideBySide, Whiten
 from sdpn.backend.vectors import class_means
@@ -78,7 +78,7 @@ STEPS = {
         PLDA,
         {
             "iterations": _count,
-            "length-norm": _one_of("kaldi", "simple", "none"),
+            "length-norm": _one_of(*LENGTH_NORMS),
             "smoothing": _share,
             "adapt": _yes,
             "mean-diff": _share,

@@ -8,7 +8,7 @@ from typing import Any
 from sdpn import config
 from sdpn.backend.chain import Chain
 from sdpn.backend.score_norm import METHODS
-from sdpn.config import value
+from sdpn.config import refuse_unknown_choices, value
 from sdpn.errors import SdpnError
 
 ORACLE = "oracle-"  # before the name of a back-end: it learns from the speaker labels that the corpus has
@@ -60,7 +60,9 @@ class BackendConfig:
 
     backends: str = value("cosine,lda-plda", "back-ends to run: files of conf/backend/, separated by commas")
     score_norm: str = value("none,as", "score normalizations to run: none, z, t, s, as, as2, separated by commas")
-    clusters: int | None = value(None, "clusters of k-means; null: by the rule", at_least=2)
+    clusters: int | None = value(
+        None, "clusters, e.g. a guess at the number of speakers; null: by the rule", at_least=2
+    )
     merge_clusters: int | None = value(None, "merge the clusters to this many; null: no merging", at_least=2)
     min_cluster_size: int = value(4, "smaller clusters are left out", at_least=1)
     cohort: str = value("utterances", "what the cohort consists of", one_of=("utterances", "clusters"))
@@ -74,6 +76,9 @@ class BackendConfig:
     operating_points: str = value("", "further detection costs: p_target[:c_miss:c_fa], separated by commas")
     compat: str = value("none", "whose equal error rate to give beside ours", one_of=TOOLS)
     bootstrap: int = value(2000, "draws of speakers for intervals and comparisons; 0: none", at_least=0)
+
+    def __post_init__(self) -> None:
+        refuse_unknown_choices(self)
 
     @property
     def backend_names(self) -> list[str]:

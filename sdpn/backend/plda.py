@@ -11,7 +11,9 @@ from sdpn.backend.adaptation import adapt_plda
 from sdpn.backend.plda_em import WITHIN_FLOOR, class_statistics, diagonalize, expectation_maximization, spanned_basis
 from sdpn.backend.scorer import Scorer, as_counts
 from sdpn.backend.vectors import as_classes, as_matrix, within_scatter_is_zero
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, refuse_unknown
+
+LENGTH_NORMS = ("kaldi", "simple", "none")
 
 
 class PLDA(Scorer):
@@ -51,6 +53,7 @@ class PLDA(Scorer):
         self.scales = {name: scale for name, scale in given.items() if scale is not None}
         if self.scales and not adapt:
             raise SdpnError("plda: mean-diff, within and between say how it adapts: they go with adapt=yes")
+        refuse_unknown("length-norm", length_norm, LENGTH_NORMS)
         self.iterations = iterations
         self.length_norm = length_norm
         self.smoothing = smoothing

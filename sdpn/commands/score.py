@@ -82,7 +82,7 @@ def score(
     from sdpn.files import refuse_unwritable
     from sdpn.scoring.own_vectors import Learning, backend_of, cohort_of
     from sdpn.scoring.score_files import refuse_nan, write_scores
-    from sdpn.scoring.scoring import score_trials
+    from sdpn.scoring.trial_scores import score_trials
 
     if model is not None:
         from sdpn.models.folder import find_model
@@ -121,10 +121,10 @@ def score(
         sizes = (options["cohort_size"], options["top_n"], adaptive, options["seed"])
         cohort = cohort_of(chain, options["cohort"], train, *sizes)
     with timed(f"{len(found_list.enroll)} trials scored"):
-        scored = score_trials(chain, found.vectors[rows], found_list, [score_norm], cohort)
-    if scored.failures:
-        raise SdpnError(scored.failures[score_norm])
-    made = scored.scores[score_norm]
+        found_scores = score_trials(chain, found.vectors[rows], found_list, [score_norm], cohort)
+    if found_scores.failures:
+        raise SdpnError(found_scores.failures[score_norm])
+    made = found_scores.by_norm[score_norm]
     refuse_nan(found_list, made)
     if out is not None:
         write_scores(out, found_list, made)

@@ -67,7 +67,7 @@ class Corpus:
         if not path.exists():
             raise SdpnError(f"{path} is missing: run stage 0 first")
         try:
-            return Corpus(**json.loads(path.read_text(encoding="utf-8")))
+            return Corpus(**json.loads(path.read_text(encoding="utf-8-sig")))
         except (ValueError, TypeError):
             raise SdpnError(f"{path} is damaged: remove it and run stage 0 again") from None
 

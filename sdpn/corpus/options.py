@@ -1,5 +1,7 @@
 """The options that the programs of stage 0 share, and what is checked of them at once."""
 
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from sdpn import config
 from sdpn.corpus.clips import clip_options
 from sdpn.corpus.config import CutsConfig
 from sdpn.errors import SdpnError
+from sdpn.files import atomic_path
 
 # What does not tell one corpus from another
 _HOW = ("nj", "max_skipped", "download", "downloads_config", "cuts_config", "allow_pipes")
@@ -98,12 +101,38 @@ def _eval_name(path: Path) -> str:
     return name if name.startswith("eval") else f"eval_{name}"
 
 
-def absolute(given: Mapping[str, Any]) -> dict[str, Any]:
+LISTS = ("trials", "enroll_map")
+"""Options that name a list, which may come out of a pipe."""
+
+
+def is_stream(path: str | Path) -> bool:
+    """Return whether a path is a pipe, as `<(grep ...)` gives one, or anything else that is read but once."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def kept_list(data: Path, name: str) -> Path:
+    """The file in `data` that keeps what came out of the pipe that the option `name` gave."""
+    return data.resolve() / "given" / f"{name}.txt"
+
+
+def _keep(stream: Path, path: Path) -> Path:
+    """Read a stream, whole and once, into a file that lasts as long as the corpus made of it; return the file."""
+    with atomic_path(path) as temporary, open(stream, "rb") as opened, open(temporary, "wb") as written:
+        shutil.copyfileobj(opened, written)
+    return path
+
+
+def absolute(data: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options with every path made absolute, as text; checks those that all programs share.
+
+    A list that comes out of a pipe is read here, into a file of `data`, whose path takes its place: later runs find it
+    there, and compare what it holds.
 
     Raises:
         SdpnError: --dev-speakers is 1, or there is an enrollment map without trials.
     """
+    kept = {name: _keep(given[name], kept_list(data, name)) for name in LISTS if is_stream(given.get(name) or "")}
+    given = {**given, **kept}
     options = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in given.items()}
     if options.get("dev_speakers") == 1:
         raise SdpnError("--dev-speakers is 1; give 0, or at least 2")

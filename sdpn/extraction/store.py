@@ -7,8 +7,9 @@ import h5py
 import kaldiio
 import numpy as np
 
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, refuse_unknown
 from sdpn.files import atomic_path, write_text
+from sdpn.tables import composed, read_map
 from sdpn.trials.names import some
 
 ARK, SCP, FRAMES, HDF5 = "xvector.ark", "xvector.scp", "utt2num_frames", "xvector.h5"
@@ -39,6 +40,7 @@ def write_xvectors(directory: str | Path, xvectors: XVectors, form: str = "ark")
             `utt2num_frames`; `hdf5`: `xvector.h5` with the datasets `ids`, `vectors` (n, D) and `num_frames`. Files of
             the other form go, so that what is read back is always what was written last.
     """
+    refuse_unknown("form", form, FORMS)
     directory = Path(directory)
     order = sorted(range(len(xvectors.ids)), key=lambda row: xvectors.ids[row].encode())
     ids = [xvectors.ids[row] for row in order]
@@ -105,7 +107,7 @@ def read_xvectors(directory: str | Path) -> XVectors:
         raise SdpnError(f"{directory / SCP} is missing: run stage 5 first")
     try:
         return _read_hdf5(directory / HDF5) if hdf5 else _read_ark(directory)
-    except (OSError, EOFError, KeyError, ValueError, AssertionError):
+    except (OSError, EOFError, KeyError, ValueError, AssertionError, SdpnError):
         names = HDF5 if hdf5 else f"{ARK} or {FRAMES}"
         raise SdpnError(f"{directory}: {names} is damaged: run stage 5 again") from None
 
@@ -113,12 +115,12 @@ def read_xvectors(directory: str | Path) -> XVectors:
 def _read_ark(directory: Path) -> XVectors:
     with open(directory / ARK, "rb") as opened:
         vectors = dict(kaldiio.load_ark(opened))
-    lines = (directory / FRAMES).read_text("utf-8").split("\n")[:-1]
-    frames = {name: int(count) for name, count in (line.rsplit(" ", 1) for line in lines)}
+    frames = read_map(directory / FRAMES, expected="utterance frames")
+    names = list(map(composed, vectors))
     matrix = np.stack(list(vectors.values()))
-    if matrix.ndim != 2 or vectors.keys() != frames.keys():
+    if matrix.ndim != 2 or set(names) != frames.keys() or len(names) != len(frames):
         raise ValueError("the files do not fit together")
-    return XVectors(list(vectors), matrix, np.array([frames[name] for name in vectors], dtype=np.int64))
+    return XVectors(list(vectors), matrix, np.array([int(frames[name]) for name in names], dtype=np.int64))
 
 
 def _read_hdf5(path: Path) -> XVectors:

@@ -1,5 +1,6 @@
 """x-vectors in anybody's files: Kaldi ark or scp, HDF5, npz, or a folder that stage 5 wrote."""
 
+import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,9 @@ import numpy as np
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors, read_checked, refuse_unusable, write_ark, write_frames, write_hdf5
 from sdpn.files import atomic_path
+from sdpn.tables import read_table
 
-FORMS = "a folder of stage 5, .scp, .ark, .h5, .hdf5 or .npz"
+FORMS = "a folder of stage 5, .scp, .ark, .h5, .hdf5 or .npz, or what scp: or ark: stands before, as in Kaldi"
 FRAMES_SUFFIX = ".num_frames"
 """Of the file beside an ark that says how many frames each x-vector was made from."""
 
@@ -23,30 +25,40 @@ def read_vectors(path: str | Path) -> XVectors:
 
     Kaldi files hold a vector, or a matrix of one row, for each utterance. HDF5 and npz files hold either an array for
     each utterance under its name (in HDF5 names may contain slashes), or one matrix and, beside it, the names of its
-    rows as an array of text. Numbers of frames are known of a stage 5 folder alone; elsewhere they are 0.
+    rows as an array of text. A pipe, e.g. `<(grep near xvector.scp)`, is a list as an scp is, or what the prefix says:
+    `ark:<(copy-vector scp:xvector.scp ark:-)`. Numbers of frames are known of a stage 5 folder alone; elsewhere they
+    are 0.
 
     Raises:
         SdpnError: there is no such file, it has another form, is damaged, holds no vectors, vectors of several
             dimensions, one name twice, or numbers that cannot be computed with.
     """
-    path = Path(path)
+    path, form = _form_of(Path(path))
     if path.is_dir():
         return read_checked(path)
     readers = {".scp": _scp, ".ark": _ark, ".h5": _hdf5, ".hdf5": _hdf5, ".npz": _npz}
-    if path.suffix not in readers:
-        raise SdpnError(f"{path}: x-vectors are read from {FORMS}")
-    if not path.is_file():
+    if not path.exists():
         raise SdpnError(f"{path}: there is no such file")
+    if form not in readers:
+        raise SdpnError(f"{path}: x-vectors are read from {FORMS}")
     try:
-        named = list(readers[path.suffix](path))
+        named = list(readers[form](path))
     except (OSError, EOFError, ArithmeticError, ValueError, AssertionError, KeyError, MemoryError) as error:
         reason = " ".join(str(error).split())[:120] or "it is damaged, or points past the end of another file"
         if "pickle" in reason:  # NumPy's sentence goes on with how to run what is in the file
             reason = "there is more in it than arrays of numbers and text"
-        raise SdpnError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from None
+        raise SdpnError(f"{path}: cannot be read as {form[1:]}: {reason}") from None
     found = _collected(named, path)
     refuse_unusable(found, str(path))
     return found
+
+
+def _form_of(path: Path) -> tuple[Path, str]:
+    """The file, and its form: the suffix, or what Kaldi's prefix says; a pipe without either is a list."""
+    prefix, _, rest = str(path).partition(":")
+    if prefix in ("scp", "ark") and rest and not path.exists():
+        return Path(rest), f".{prefix}"
+    return path, ".scp" if path.is_fifo() and not path.suffix else path.suffix
 
 
 def write_vectors(
@@ -99,11 +111,10 @@ def _lists_only(scp: Path, ark: Path) -> bool:
     """Whether every line of an scp points into the ark, as seen from here or from another working directory."""
     here = os.path.realpath(ark)
     try:
-        lines = scp.read_text(encoding="utf-8").split("\n")
-    except (UnicodeDecodeError, IsADirectoryError):
+        files = {place.rpartition(":")[0] for place in read_table(scp).values()}
+    except SdpnError:
         return False
-    files = {line.partition(" ")[2].rpartition(":")[0] for line in lines if line}
-    return bool(files) and all(os.path.realpath(file) == here or here.endswith(f"{os.sep}{file}") for file in files)
+    return all(os.path.realpath(file) == here or here.endswith(f"{os.sep}{file}") for file in files)
 
 
 def _collected(named: list[tuple[str, np.ndarray]], path: Path) -> XVectors:
@@ -141,16 +152,18 @@ def _table(named: list[tuple[str, np.ndarray]]) -> tuple[list[str], np.ndarray] 
 
 # kaldiio runs a name that begins or ends with "|", and "-" is its standard input: it is given absolute paths alone.
 def _scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            name, *rest = line.split(maxsplit=1)  # at any white space, as kaldiio does
-            if rest and ("|" in rest[0] or rest[0].strip() == "-"):
-                raise SdpnError(f"{path}: '{name}' is the output of a command: write it into a file first")
-    yield from kaldiio.load_scp_sequential(str(path.absolute()))
+    table = read_table(path)
+    for name, place in table.items():
+        if "|" in place or place.partition(":")[0] == "-":
+            raise SdpnError(f"{path}: '{name}' is the output of a command: write it into a file first")
+    yield from kaldiio.load_scp_sequential(io.StringIO("".join(f"{name} {place}\n" for name, place in table.items())))
 
 
 def _ark(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    yield from kaldiio.load_ark(str(path.absolute()))
+    if path.is_fifo():  # in which kaldiio would look for where it is
+        yield from kaldiio.load_ark(io.BytesIO(path.read_bytes()))
+    else:
+        yield from kaldiio.load_ark(str(path.absolute()))
 
 
 def _hdf5(path: Path) -> Iterator[tuple[str, np.ndarray]]:

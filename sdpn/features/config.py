@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sdpn.config import value
+from sdpn.config import refuse_unknown_choices, value
 
 PROFILES = ("kaldi", "mel_3dspeaker")
 # What the published 3D-Speaker models were trained on; the other settings of a window and a filter follow from these
@@ -60,6 +60,10 @@ class FbankConfig:
     shard_size: int | None = value(
         None, "utterances in one file of the cache; null: 200, or 1/500 of the set", at_least=1
     )
+
+    def __post_init__(self) -> None:
+        if self.profile != "waveform":  # of samples, which has none of the settings
+            refuse_unknown_choices(self)
 
     def check(self) -> None:
         """Raise ValueError where settings do not fit together."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sdpn.errors import refuse_unknown
 from sdpn.models.norm import BatchNorm, exporting
 
 PADDINGS = ("zeros", "reflect")
@@ -34,6 +35,7 @@ class FrameConv(nn.Conv1d):
         padding: str = "zeros",
     ):
         super().__init__(in_channels, out_channels, kernel_size, dilation=dilation)
+        refuse_unknown("padding", padding, PADDINGS)
         self.relu, self.reflect = relu, padding == "reflect"
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

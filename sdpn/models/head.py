@@ -4,7 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sdpn.errors import refuse_unknown
 from sdpn.models.norm import BatchNorm
+
+PROTOTYPE_INITS = ("sphere", "uniform")
 
 
 class ProjectionHead(nn.Sequential):
@@ -50,6 +53,7 @@ class Prototypes(nn.Module):
 
     def __init__(self, count: int = 1024, dimensions: int = 256, init: str = "sphere"):
         super().__init__()
+        refuse_unknown("init", init, PROTOTYPE_INITS)
         if init == "uniform":
             weight = torch.empty(count, dimensions).uniform_(-(dimensions**-0.5), dimensions**-0.5)
         else:
@@ -65,19 +69,19 @@ class ProjectedEncoder(nn.Module):
     """An encoder with its projection head: what the student is, and what the teacher is.
 
     Args:
-        bfloat16: whether the encoder computes in bfloat16 (torch's autocast: its weights and sums stay in single
+        in_bfloat16: whether the encoder computes in bfloat16 (torch's autocast: its weights and sums stay in single
             precision); the head does not.
     """
 
-    def __init__(self, encoder: nn.Module, head: ProjectionHead, bfloat16: bool = False):
+    def __init__(self, encoder: nn.Module, head: ProjectionHead, in_bfloat16: bool = False):
         super().__init__()
         self.encoder = encoder
         self.head = head
-        self.bfloat16 = bfloat16
+        self.in_bfloat16 = in_bfloat16
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, frames, bins) -> embeddings (batch, embedding_size) and points (batch, output) of length 1."""
-        if not self.bfloat16:
+        if not self.in_bfloat16:
             embeddings = self.encoder(features)
         else:
             with torch.autocast(features.device.type, dtype=torch.bfloat16):

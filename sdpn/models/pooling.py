@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from sdpn.errors import refuse_unknown
 from sdpn.models.frames import FrameConv
 from sdpn.models.norm import BatchNorm
 
@@ -14,6 +15,7 @@ _VARIANCE_FLOOR = 1e-12
 
 def make_pooling(pooling: str, channels: int, attention_channels: int, global_context: bool) -> nn.Module:
     """The pooling called `pooling`: (batch, frames, channels), mask -> (batch, 2 * channels)."""
+    refuse_unknown("pooling", pooling, POOLINGS)
     if pooling == "statistics":
         return StatisticsPooling()
     return AttentiveStatisticsPooling(channels, attention_channels, global_context)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from sdpn.errors import refuse_unknown
 from sdpn.models.ecapa import ECAPA
 from sdpn.models.resnet import ResNet34
 from sdpn.models.xvector import XVector
@@ -18,4 +19,5 @@ def build_encoder(network: str, **settings) -> nn.Module:
         settings: the arguments of its class. Every encoder has `num_bins`, `channels`, `embedding_size`,
             `attention_channels`, `global_context`, `pooling` and `padding`.
     """
+    refuse_unknown("network", network, ENCODERS)
     return ENCODERS[network](**settings)

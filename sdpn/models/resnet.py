@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sdpn.errors import refuse_unknown
 from sdpn.models.frames import mask_of, normalize_bins
 from sdpn.models.norm import BatchNorm
 from sdpn.models.pooling import make_pooling
@@ -77,8 +78,7 @@ class ResNet34(nn.Module):
         padding: str = "zeros",
     ):
         super().__init__()
-        if padding != "zeros":
-            raise ValueError(f"padding is {padding}; ResNet34 knows zeros only")
+        refuse_unknown("padding of ResNet34", padding, ("zeros",))
         self.embedding_size = embedding_size
         self.stem = nn.Conv2d(1, channels, 3, padding=1, bias=False)
         self.stem_norm = PlaneNorm(channels)

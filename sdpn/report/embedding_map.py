@@ -7,9 +7,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sdpn.console import timed
-from sdpn.extraction.store import read_checked, vectors_file
-from sdpn.files import file_digest, write_text
-from sdpn.scoring.systems import LIBRARIES, Plan, systems_of, versions_of
+from sdpn.files import write_text
+from sdpn.scoring.fitting import versions_of
+from sdpn.scoring.plan import Plan
 from sdpn.shards import Work
 
 MOST_POINTS = 1500
@@ -27,31 +27,31 @@ def embedding_map(plan: Plan) -> dict[str, Any] | None:
         what it holds: `id`, `x`, `y`, `cluster` of every point (-1 for none, as where clusters have not been made of
         these x-vectors with these settings); None where there are too few x-vectors.
     """
-    seed, system = plan.seed, systems_of(plan.exp_dir, plan.settings, {})[0]
-    xvectors, clustered = system.xvectors / plan.corpus.train, plan.clusters(system)
-    clusters = clustered.directory / "clusters.npy"
-    known = clustered.stale_reason() is None  # else those there may be of an earlier network or of other settings
-    fingerprint = {
-        "training x-vectors": file_digest(vectors_file(xvectors)),
-        "clusters": file_digest(clusters) if known else None,
-        "options": f"{MOST_POINTS} points, seed {seed}",
-        "versions": versions_of("map", LIBRARIES),
+    seed, system = plan.seed, plan.systems[0]
+    train, clusters = plan.vectors(system, plan.corpus.train), plan.clusters(system)
+    known = clusters.work.stale_reason() is None  # else those there may be of an earlier network or of other settings
+    inputs = {
+        "training x-vectors": train.identity,
+        "clusters": clusters.work if known else None,
+        "points": MOST_POINTS,
+        "seed": seed,
+        "versions": versions_of("map"),
     }
     path = plan.exp_dir / "results" / "map.json"
-    work = Work(path.parent, "map", fingerprint)
+    work = Work(path.parent, "map", inputs)
     if work.stale_reason() is not None:
-        found = read_checked(xvectors)
-        labels = np.load(clusters) if known else np.full(len(found.ids), -1)
+        found = train.read()
+        labels = clusters.labels if known else np.full(len(found.ids), -1)
         chosen = np.arange(len(found.ids))
         if len(chosen) > MOST_POINTS:
             chosen = np.sort(np.random.default_rng([seed, 10]).choice(len(chosen), MOST_POINTS, replace=False))
         work.begin()
         with timed(f"map of {len(chosen)} training x-vectors"):
-            places = project(found.vectors[chosen] - found.vectors.mean(axis=0), seed)
+            points = project(found.vectors[chosen] - found.vectors.mean(axis=0), seed)
         tree = {
             "id": [found.ids[row] for row in chosen],
-            "x": [round(float(x), 3) for x in places[:, 0]],
-            "y": [round(float(y), 3) for y in places[:, 1]],
+            "x": [round(float(x), 3) for x in points[:, 0]],
+            "y": [round(float(y), 3) for y in points[:, 1]],
             "cluster": labels[chosen].tolist(),
         }
         write_text(path, json.dumps(tree) + "\n")
@@ -63,7 +63,7 @@ def embedding_map(plan: Plan) -> dict[str, Any] | None:
 def project(vectors: np.ndarray, seed: int) -> np.ndarray:
     """Vectors (n_vectors, n_dimensions) in two dimensions, by their directions: (n_vectors, 2).
 
-    Equal inputs give equal places. Fewer than FEWEST_POINTS vectors stay at the origin.
+    Equal inputs give equal points. Fewer than FEWEST_POINTS vectors stay at the origin.
     """
     if len(vectors) < FEWEST_POINTS:
         return np.zeros((len(vectors), 2))

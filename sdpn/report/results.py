@@ -9,7 +9,7 @@ from typing import Any
 from sdpn.backend.chain import Chain
 from sdpn.files import digest, remove_partial, write_text
 from sdpn.report.rows import ResultRow
-from sdpn.scoring.systems import Scoring
+from sdpn.scoring.rows import Row
 from sdpn.shards import Work
 
 MOST_SENTENCES = 15  # comparisons of a trial list that results.md spells out; all stand in results.json and the report
@@ -23,44 +23,39 @@ _VECTORS = {
 }
 
 
-def result_rows(exp_dir: Path, scored: list[tuple[Scoring, Work]]) -> list[ResultRow]:
-    """Collect the rows of the table from what stage 6 has made."""
-    rows = []
-    for scoring, work in scored:
-        found = work.report()
-        calibration = scoring.calibration.report() if scoring.calibration else {}
-        of_list = ("trial list", "enrollment", "utterances left out")
-        trials = digest(
-            [scoring.scores.fingerprint.get(part) for part in of_list], found["targets"], found["nontargets"]
-        )
-        made = {name: value for name, value in scoring.scores.report().items() if name != "digest"}
-        rows.append(
-            ResultRow(
-                trials=scoring.trials,
-                system=scoring.system.name,
-                backend=scoring.backend,
-                score_norm=scoring.norm,
-                quality=scoring.quality,
-                fused=scoring.fused,
-                oracle=scoring.oracle,
-                baseline=scoring.system.baseline,
-                **made,
-                backend_digest=scoring.fitted.identity if scoring.fitted else None,
-                figures=found["figures"],
-                intervals=found["intervals"],
-                calibration=found["calibration"],
-                calibrated_by=scoring.calibration.fingerprint["calibration"] if scoring.calibration else None,
-                not_calibrated=calibration.get("failure"),
-                targets=found["targets"],
-                nontargets=found["nontargets"],
-                trials_digest=trials,
-                paired=digest(trials, [work.fingerprint[part] for part in ("bootstrap", "speakers")]),
-                figures_digest=work.identity,
-                scores=str(scoring.scores_file.relative_to(exp_dir)),
-                folder=scoring.directory,
-            )
-        )
-    return rows
+def result_rows(exp_dir: Path, rows: list[Row]) -> list[ResultRow]:
+    """Collect the results of those rows that stage 6 could make."""
+    return [_result_of(row, row.figures, exp_dir) for row in rows if row.figures]
+
+
+def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
+    found = figures.report()
+    files = {key: made for key, made in row.score_file.fingerprint.items() if key.startswith("trials.")}
+    trials = digest(files, found["targets"], found["nontargets"])
+    return ResultRow(
+        trials=row.trials.name,
+        system=row.system.name,
+        backend=row.backend_name,
+        score_norm=row.norm,
+        quality=row.quality,
+        fused=[part.name for part in row.parts],
+        oracle=row.oracle,
+        baseline=row.system.baseline,
+        **row.score_file.report(),
+        backend_digest=row.backend.work.identity if row.backend else None,
+        figures=found["figures"],
+        intervals=found["intervals"],
+        calibration=found["calibration"],
+        calibrated_by=row.calibrator.name if row.calibration and row.calibrator else None,
+        not_calibrated=row.calibration.report().get("failure") if row.calibration else None,
+        targets=found["targets"],
+        nontargets=found["nontargets"],
+        trials_digest=trials,
+        paired=digest(trials, [figures.fingerprint[part] for part in ("bootstrap", "bootstrap_seed", "speakers")]),
+        figures_digest=figures.identity,
+        scores=str(row.scores_path.relative_to(exp_dir)),
+        folder=row.folder,
+    )
 
 
 def environment() -> dict[str, str]:
@@ -207,6 +202,14 @@ def legend(rows: list[ResultRow]) -> list[str]:
                 cohort += f" ({row.cohort_of})"
             top = f", the {row.top_n} largest scores" if row.top_n else ""
             lines.append(f"score normalization {row.score_norm}: cohort of {row.cohort_size} {cohort}{top}")
+    for row in rows:
+        if row.clusters_oracle:
+            found, experiment = row.clusters_oracle, f"{row.experiment}: " if row.experiment else ""
+            lines.append(
+                f"{experiment}clusters of {row.system}, compared with the {found['n_speakers']} speakers that the "
+                f"corpus names (oracle, for analysis alone): NMI {found['nmi']:.3f}, purity {found['purity']:.3f}, "
+                f"speaker purity {found['speaker_purity']:.3f}"
+            )
     lines += _calibration_legend(rows)
     if any(row.intervals for row in rows):
         lines.append("intervals: 95 %, by bootstrap over speakers; comparisons by the same draws, paired")

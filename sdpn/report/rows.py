@@ -36,6 +36,8 @@ class ResultRow:
         classes: what it learned to tell apart: clusters, utterances or speakers; None if it learned of no classes.
         network: a digest of the network that made the x-vectors.
         pseudo_speakers: the number of clusters that it learned from; None if it did not.
+        clusters_oracle: how well these agree with the corpus's own speakers (`sdpn.evaluation.partition.Agreement`),
+            for analysis alone; None if the corpus names none.
         cohort, cohort_of, cohort_size, top_n: whom the scores were normalized against; None if they were not.
         adaptation_set: the set whose unlabelled x-vectors it was adapted to.
         weights, offset: of a fusion.
@@ -68,6 +70,7 @@ class ResultRow:
     classes: str | None = None
     network: str | None = None
     pseudo_speakers: int | None = None
+    clusters_oracle: dict[str, float] | None = None
     cohort: str | None = None
     cohort_of: str | None = None
     cohort_size: int | None = None
@@ -130,7 +133,7 @@ def read_rows(exp_dir: Path) -> tuple[list[ResultRow], dict[str, Any]]:
     """
     path = exp_dir / RESULTS
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(path.read_text(encoding="utf-8-sig"))
         return [ResultRow.from_dict(row, exp_dir) for row in tree["rows"]], tree.get("settings", {})
     except FileNotFoundError:
         raise

@@ -16,8 +16,8 @@ from sdpn.console import say
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors
 from sdpn.extraction.vector_files import read_vectors
-from sdpn.scoring.scoring import Cohort
 from sdpn.scoring.trial_lists import read_speakers
+from sdpn.scoring.trial_scores import Cohort
 
 
 @dataclass(frozen=True)

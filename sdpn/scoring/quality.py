@@ -3,12 +3,12 @@
 import numpy as np
 
 from sdpn.extraction.store import XVectors
-from sdpn.scoring.scoring import Scored
+from sdpn.scoring.trial_scores import TrialScores
 from sdpn.trials.arrays import TrialList
 
 
 def quality_features(
-    measures: list[str], found: XVectors, rows: np.ndarray, trials: TrialList, scored: Scored
+    measures: list[str], found: XVectors, rows: np.ndarray, trials: TrialList, scores: TrialScores
 ) -> np.ndarray:
     """The measures of every trial: of each, the smaller and the larger of the two sides.
 
@@ -21,7 +21,7 @@ def quality_features(
         measures: some of duration, norm, cohort-mean.
         found: the x-vectors of the set, as the network made them.
         rows: (n_utterances,), the row in `found` of each of `trials.utterances`.
-        scored: the scores, with the statistics of both sides.
+        scores: of the trials, with the statistics of both sides.
 
     Returns:
         (n_trials, 2 * n_measures).
@@ -29,7 +29,7 @@ def quality_features(
     columns = []
     for measure in measures:
         if measure == "cohort-mean":
-            enroll, test = scored.enroll.top_mean, scored.test.top_mean
+            enroll, test = scores.enroll.top_mean, scores.test.top_mean
         else:
             if measure == "duration":
                 test = np.maximum(found.num_frames[rows], 1).astype(np.float64)

@@ -4,34 +4,15 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sdpn.errors import SdpnError
-from sdpn.files import atomic_path, file_digest
-from sdpn.shards import Work
+from sdpn.files import atomic_path
 from sdpn.tables import Block, blocks_of, decode_line, decode_name
 from sdpn.trials.arrays import TrialList
 from sdpn.trials.forms import LABELLED, still_fitting
-
-
-class ScoreFile(Work):
-    """The score file of a row as a piece of work, which holds while its content is what was written, not its size
-    alone: a score changed by hand is no score of the back-end whose name it bears."""
-
-    @property
-    def path(self) -> Path:
-        return Path(self.directory) / "scores.txt"
-
-    def stale_reason(self) -> str | None:
-        reason = super().stale_reason()
-        if reason is None and self.report().get("digest") != file_digest(self.path):
-            return f"{self.path.name} has been changed"
-        return reason
-
-    def finish(self, outputs: list[Path], **report: Any) -> None:
-        super().finish(outputs, digest=file_digest(self.path), **report)
 
 
 def write_scores(path: str | Path, trials: TrialList, scores: np.ndarray) -> None:

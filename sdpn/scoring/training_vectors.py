@@ -1,6 +1,8 @@
 """What back-ends learn from: the x-vectors of training utterances, and of augmented views of these."""
 
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +10,8 @@ from sdpn.backend.transforms import WCCN, Whiten
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors
 from sdpn.extraction.views import utterance_of
+from sdpn.scoring.sources import VectorSet
+from sdpn.scoring.trial_lists import read_speakers
 
 
 class TrainingVectors:
@@ -75,6 +79,81 @@ class TrainingVectors:
         rows = np.array(utterances, dtype=np.int64)
         rows[viewed] = order[(first[utterances] + drawn)[viewed]]
         return rows
+
+
+class TrainingSet:
+    """The training x-vectors of a system, as steps depend on them; read once until they are released.
+
+    Args:
+        clean: of the utterances.
+        views: of augmented views; None where stage 5 has made none.
+    """
+
+    def __init__(self, clean: VectorSet, views: VectorSet | None):
+        self.clean, self.views = clean, views
+        self._read: TrainingVectors | None = None
+
+    @property
+    def network(self) -> str | None:
+        """A digest of the network that made them; None where they do not say it."""
+        return self.clean.network
+
+    def inputs(self, of: str) -> dict[str, Any]:
+        """What is learned from those that are `of` (clean, augmented, both), as inputs of a step."""
+        found = {"training x-vectors": self.clean.identity}
+        return found if self.views is None or of == "clean" else found | {"of": of, "views": self.views.identity}
+
+    def available(self, of: str) -> str:
+        """Which are taken where those `of` this kind are asked for: the clean ones where there are no views."""
+        return of if self.views else "clean"
+
+    def read(self) -> TrainingVectors:
+        """Read them.
+
+        Raises:
+            SdpnError: see `VectorSet.read`; or the views are of other utterances.
+        """
+        if self._read is None:
+            self._read = TrainingVectors(self.clean.read(), self.views.read() if self.views else None)
+        return self._read
+
+    def release(self) -> None:
+        """Let the memory go."""
+        self._read = None
+        for one in (self.clean, self.views):
+            if one:
+                one.release()
+
+
+class OracleLabels:
+    """The speaker labels of the training set, which the corpus has: for `oracle-` back-ends alone.
+
+    Args:
+        path: of utt2spk.oracle.
+
+    Raises:
+        SdpnError: there is none.
+    """
+
+    name = "speakers"
+
+    def __init__(self, path: Path):
+        if not path.exists():
+            raise SdpnError(f"{path} is missing: run stage 1 first")
+        self.path = path
+
+    def classes(self, ids: list[str]) -> np.ndarray:
+        """The speaker of each training utterance: (n_utterances,) integers."""
+        return read_speakers(self.path, ids)
+
+    @property
+    def identity(self) -> Path:
+        """What is learned from them depends on."""
+        return self.path
+
+    def of(self, training: TrainingVectors) -> np.ndarray:
+        """The speaker of each vector: (n_vectors,) integers."""
+        return self.classes(training.all.ids[: training.n_utterances])[training.owners]
 
 
 def clusterable(training: TrainingVectors, statistics: bool) -> np.ndarray:

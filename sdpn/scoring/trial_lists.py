@@ -9,7 +9,6 @@ from sdpn.console import warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.files import file_digest
-from sdpn.scoring.systems import left_out_lists
 from sdpn.tables import composed, read_columns, read_map
 from sdpn.trials.arrays import TrialList
 from sdpn.trials.lists import read_enroll_map
@@ -58,6 +57,11 @@ class TrialLists:
 
     def _utt2spk(self, name: str) -> Path:
         return self.data_dir / self.corpus.trials[name] / "utt2spk"
+
+
+def left_out_lists(set_dir: Path) -> list[Path]:
+    """Return the files that name what stages 1 and 2 left out of a set, those of them that there are."""
+    return [path for path in (set_dir / "skipped.tsv", set_dir / "skipped_fbank.txt") if path.exists()]
 
 
 def read_speakers(path: str | Path, ids: list[str]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sdpn.config import value
+from sdpn.config import refuse_unknown_choices, value
 
 USUAL_CHANNELS = {"ecapa": 1024, "resnet34": 32, "xvector": 512}
 """The networks, and how many channels each has where nothing else is said."""
@@ -107,6 +107,9 @@ class TrainConfig:
         0.95, "collapse: mean entropy of the teacher's targets above this share of log(prototypes)", at_least=0
     )
     abort_on_collapse: bool = value(False, "stop where training has collapsed, rather than warn")
+
+    def __post_init__(self) -> None:
+        refuse_unknown_choices(self)
 
     def check(self) -> None:
         """Raise ValueError where settings do not fit together."""

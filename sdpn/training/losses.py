@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sdpn.errors import refuse_unknown
+from sdpn.training.config import DIMENSION_NORMS
+
 _TINY = 1e-8
 
 
@@ -64,6 +67,7 @@ def dimension_loss(points: Tensor, norm: str = "frobenius") -> Tensor:
     Args:
         points: (rows, D).
     """
+    refuse_unknown("norm", norm, DIMENSION_NORMS)
     columns = F.normalize(points, dim=0)
     squares = (columns.T @ columns).square()
     if norm == "frobenius":

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, refuse_unknown
 from sdpn.models.head import Learner, ProjectedEncoder, ProjectionHead, Prototypes
 from sdpn.models.norm import norms_over_ranks
 from sdpn.models.registry import build_encoder
 from sdpn.training import indicators, losses
 from sdpn.training.collapse import usage_window
-from sdpn.training.config import TrainConfig
+from sdpn.training.config import PRECISIONS, TrainConfig
 from sdpn.training.ranks import Ranks
 from sdpn.training.schedules import learning_rate, teacher_momentum
 from sdpn.training.sinkhorn import sinkhorn
@@ -266,6 +266,7 @@ class Trainer:
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether an encoder computes in bfloat16: where asked for, or by `auto` on a GPU whose hardware has it."""
+    refuse_unknown("precision", precision, PRECISIONS)
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return precision == "bfloat16"

@@ -225,3 +225,8 @@ def test_data_without_a_model_are_refused_in_a_sentence(vectors, classes, senten
 def test_counts_that_do_not_fit_are_refused(model, counts):
     with pytest.raises(SdpnError, match="every one of the 2 models needs a number of utterances"):
         model[0].score_matrix(np.zeros((2, 4)), np.zeros((1, 4)), np.array(counts))
+
+
+def test_an_unknown_length_norm_is_refused():
+    with pytest.raises(SdpnError, match="length-norm is 'kaldy'; allowed: kaldi, simple, none"):
+        PLDA(length_norm="kaldy")

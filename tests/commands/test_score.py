@@ -323,3 +323,26 @@ def test_the_program_exits_1_with_the_sentence_and_without_a_traceback(folder):
     command = [sys.executable, "-c", code, "score", "--trials", "trials", "--xvectors", "none.npz"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "error: none.npz: there is no such file\n")
+
+
+def test_lists_may_come_out_of_pipes(folder):
+    run("--out", "scores")
+    with open("two", "w") as opened:
+        opened.write("".join(f"{name} {name[:4]}\n" for name in np.load("eval.npz")["ids"]))
+    code = "from sdpn.commands.score import score; score()"
+    plain = "--trials trials --scores scores --speakers two --seed 1"
+    piped = "--trials <(cat trials) --scores <(cat scores) --speakers <(cat two) --seed 1"
+    streamed = "--trials <(cat trials) --scores <(cat scores)"
+    said = []
+    for options in (plain, piped, streamed):
+        command = f"'{sys.executable}' -c '{code}' {options}"
+        said.append(subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout)
+    assert said[0] == said[1] and said[2].split("EER")[0] == said[0].split("EER")[0]
+
+
+def test_numbers_are_names_where_the_score_file_says_so(folder, capsys):
+    (folder / "digits").write_text("1 25 0\n0 31 1\n")
+    for lines in ("1 25 -2.0\n0 31 3.0\n", "25 0 3.0\n31 1 -2.0\n"):
+        (folder / "own").write_text(lines)
+        score.main(["--trials", "digits", "--scores", "own"], standalone_mode=False)
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines() if "EER" in line] == ["0.00", "0.00"]

@@ -14,6 +14,13 @@ def test_what_is_written_is_read_back(tmp_path):
     assert CORPUS.sets == ["train", "eval", "noise", "rir"]
 
 
+def test_a_byte_order_mark_that_an_editor_left_is_skipped(tmp_path):
+    CORPUS.write(tmp_path)
+    path = tmp_path / "corpus.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert Corpus.read(tmp_path) == CORPUS
+
+
 def test_a_folder_without_a_corpus_is_a_sentence(tmp_path):
     with pytest.raises(SdpnError, match="run stage 0 first"):
         Corpus.read(tmp_path)

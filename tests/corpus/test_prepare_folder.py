@@ -331,3 +331,27 @@ def test_the_program_ends_with_one_sentence_and_status_1(tmp_path, clips):
     done = subprocess.run(program(tmp_path / "none", tmp_path / "data", clips), capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path}/none: there is no such folder\n"
+
+
+def test_lists_that_come_out_of_pipes_are_kept_and_compared_by_what_they_hold(prepare, corpus, tmp_path, capsys):
+    def give(trials: str, models: str) -> None:
+        pipes = [os.pipe() for _ in range(2)]
+        for (_, theirs), text in zip(pipes, (trials, models), strict=True):
+            with open(theirs, "w") as opened:
+                opened.write(text)
+        try:
+            prepare(corpus, "--trials", f"/dev/fd/{pipes[0][0]}", "--enroll-map", f"/dev/fd/{pipes[1][0]}")
+        finally:
+            for ours, _ in pipes:
+                os.close(ours)
+
+    lists = ("1 Cyd cyd/s1/u1\n0 Cyd dan/s0/u0.wav\n", "Cyd cyd-s0-u0\n")
+    give(*lists)
+    trials = tmp_path / "data" / "trials" / "eval.txt"
+    assert trials.read_text() == "Cyd cyd-s1-u1 target\nCyd dan-s0-u0 nontarget\n"
+    assert Corpus.read(tmp_path / "data").options["trials"] == str(tmp_path / "data" / "given" / "trials.txt")
+    written = trials.stat().st_mtime_ns
+    give(*lists)
+    assert trials.stat().st_mtime_ns == written
+    give("1 Cyd cyd/s1/u1\n0 Cyd dan/s0/u1\n", lists[1])
+    assert "Cyd dan-s0-u1 nontarget" in trials.read_text()

@@ -1,7 +1,10 @@
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import h5py
+import kaldi_native_io
 import kaldiio
 import numpy as np
 import pytest
@@ -66,9 +69,25 @@ def save(**arrays):
     return lambda path: np.savez(path, **arrays)
 
 
+def test_marks_and_line_ends_of_an_scp_do_not_matter(tmp_path):
+    write_ark(tmp_path / "x")
+    lines = (tmp_path / "x.scp").read_bytes().replace(b" ", b"\t").replace(b"\n", b"\r\n\r\n")
+    (tmp_path / "x.scp").write_bytes(b"\xef\xbb\xbf" + lines)
+    check(read_vectors(tmp_path / "x.scp"))
+
+
 @pytest.mark.parametrize(
     "line",
-    ["a {command} |", "a {command} |:12", "a\t|{command}", "a |{command}", " a  | {command}", "a\x0b|{command}", "a -"],
+    [
+        "a {command} |",
+        "a {command} |:12",
+        "a\t|{command}",
+        "a |{command}",
+        " a  | {command}",
+        "a\x0b|{command}",
+        "a -",
+        "a -:5",
+    ],
 )
 def test_a_command_in_an_scp_is_refused_and_not_run(tmp_path, line):
     (tmp_path / "x.scp").write_text(line.format(command=f"touch {tmp_path}/ran") + "\n")
@@ -140,3 +159,18 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path, name, write, sen
     write(tmp_path / name)
     with pytest.raises(SdpnError, match=sentence):
         read_vectors(tmp_path / name)
+
+
+@pytest.mark.parametrize("words", ["<(grep -v b {scp})", "scp:<(grep -v b {scp})", "scp:{list}", "ark:<(cat {ark})"])
+def test_lists_and_arks_come_out_of_pipes_and_behind_prefixes(tmp_path, words):
+    """As bash makes them, and as Kaldi's users write them."""
+    with kaldi_native_io.FloatVectorWriter(f"ark,scp:{tmp_path}/xvector.ark,{tmp_path}/xvector.scp") as writer:
+        for number, name in enumerate("abc"):
+            writer.write(name, np.full(4, number + 1, dtype=np.float32))
+    (tmp_path / "list").write_text((tmp_path / "xvector.scp").read_text())
+    names = dict(scp=tmp_path / "xvector.scp", ark=tmp_path / "xvector.ark", list=tmp_path / "list")
+    program = "import sys; from sdpn.extraction.vector_files import read_vectors; print(read_vectors(sys.argv[1]).ids)"
+    ran = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -c '{program}' {words.format(**names)}"], capture_output=True, text=True
+    )
+    assert ran.stdout.strip() == str(["a", "c"] if "grep" in words else ["a", "b", "c"]), ran.stderr

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sdpn.errors import SdpnError
 from sdpn.models.registry import ENCODERS, build_encoder
 
 VARIANTS = [
@@ -74,3 +75,17 @@ def test_half_precision_gives_nearly_the_same_embedding(network):
 def test_sizes_are_the_usual_ones(name, settings, millions):
     count = sum(weight.numel() for weight in build_encoder(name, **settings).parameters())
     assert round(count / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "sentence"),
+    [
+        ("ecapa", {"pooling": "statistic"}, "pooling is 'statistic'; allowed: attentive, statistics"),
+        ("xvector", {"padding": "zeroes"}, "padding is 'zeroes'; allowed: zeros, reflect"),
+        ("resnet34", {"padding": "reflect"}, "padding of ResNet34 is 'reflect'; allowed: zeros"),
+        ("ecapa-tdnn", {}, "network is 'ecapa-tdnn'; allowed: ecapa, resnet34, xvector"),
+    ],
+)
+def test_an_unknown_choice_builds_nothing(network, settings, sentence):
+    with pytest.raises(SdpnError, match=sentence):
+        build_encoder(network, **settings)

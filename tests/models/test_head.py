@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
+from sdpn.errors import SdpnError
 from sdpn.models.head import ProjectedEncoder, ProjectionHead, Prototypes
 
 
@@ -31,3 +33,8 @@ def test_a_projected_encoder_gives_the_embedding_and_its_point():
     embeddings, points = both(torch.randn(4, 2, 3))
     assert embeddings.shape == (4, 5)
     assert points.shape == (4, 3)
+
+
+def test_prototypes_of_an_unknown_init_are_refused():
+    with pytest.raises(SdpnError, match="init is 'normal'; allowed: sphere, uniform"):
+        Prototypes(4, 3, "normal")

@@ -81,3 +81,16 @@ def test_a_corpus_that_is_there_need_not_be_named_again(tmp_path):
     assert "already holds the same corpus with labelled False" in said
     said = run(tmp_path / "data", "--dev-speakers", "2", status=1)
     assert "already holds the same corpus with dev_speakers 0" in said
+
+
+def test_trials_out_of_a_pipe_are_those_of_a_kaldi_directory(corpora, tmp_path):
+    pair = "id10270-vidA id10270-vidB target"
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "all").write_text(f"{pair}\nid10270-vidA id10271-vidA nontarget\nnobody noone nontarget\n")
+    run_sh = f"'{ROOT}/run.sh' --stop-stage 0 --data-dir data --nj 2 --corpus kaldi --train '{corpora}/kaldi'"
+    command = ["bash", "-c", f"{run_sh} --trials <(grep -v nobody lists/all)"]
+    for _ in range(2):  # the second time it finds everything done
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing to do" in done.stdout
+    assert (tmp_path / "data" / "trials" / "eval.txt").read_text().splitlines()[0] == pair

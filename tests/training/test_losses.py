@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sdpn.errors import SdpnError
 from sdpn.training.losses import assignment_loss, dimension_loss, diversity_loss, mean_entropy_loss
 
 
@@ -105,3 +106,8 @@ def test_dimension_loss_is_finite_with_a_dead_dimension(norm, random):
 def test_gradient(loss, random):
     x = torch.from_numpy(random.standard_normal((2, 4, 5))).requires_grad_()
     assert torch.autograd.gradcheck(loss, x)
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(SdpnError, match="norm is 'nuclear'; allowed: frobenius, off_diagonal"):
+        dimension_loss(torch.ones(3, 2), "nuclear")

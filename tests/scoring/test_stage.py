@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from sklearn.metrics import normalized_mutual_info_score
 
 from sdpn.backend.chain_file import digest_of, load_chain, network_of
 from sdpn.corpus.layout import Corpus
@@ -20,9 +21,8 @@ from sdpn.extraction.side_by_side import join_sets
 from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
 from sdpn.report import embedding_map
 from sdpn.report.experiments import compare_experiments
-from sdpn.scoring import comparison
-from sdpn.scoring.comparison import compute_figures
-from sdpn.scoring.system_scorer import SystemScorer
+from sdpn.scoring import stage
+from sdpn.scoring.calibration import Calibrator
 from sdpn.shards import Work
 
 REPOSITORY = Path(__file__).parents[2]
@@ -148,7 +148,7 @@ def test_a_back_end_fitted_with_other_settings_is_fitted_again_and_no_score_with
     score(root, *LDA_PLDA)
     out = capsys.readouterr().out
     assert "8 score files, 8 of them done already" in out
-    assert out.count("lda-plda, the fitted back-end: clusters was 20") == 3
+    assert out.count("lda-plda, the fitted back-end: classes: clusters was 20, is nothing") == 3
     assert scores.stat().st_mtime_ns == made
     assert fitted.read_bytes() == before[fitted]
     assert digest_of(fitted) == results(root)[0]["backend_digest"]
@@ -167,7 +167,7 @@ def test_a_back_end_of_a_run_killed_after_it_was_fitted_is_fitted_again(scored, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(click.Abort):
-        patch.setattr(SystemScorer, "_calibration", killed)
+        patch.setattr(Calibrator, "score", killed)
         score(root, *LDA_PLDA, "--clusters", "20")
     assert digest_of(fitted) != of_row == results(root)[2]["backend_digest"]
     score(root)
@@ -178,7 +178,7 @@ def test_an_experiment_whose_stage_6_was_killed_is_not_compared(scored, tmp_path
     root = tmp_path / "run"
     shutil.copytree(scored, root)
     compare_experiments([root / "exp"], tmp_path / "page")
-    computed = iter(range(2))
+    computed, compute_figures = iter(range(2)), stage.compute_figures
 
     def killed(*given):
         if next(computed, None) is None:
@@ -186,7 +186,7 @@ def test_an_experiment_whose_stage_6_was_killed_is_not_compared(scored, tmp_path
         return compute_figures(*given)
 
     with monkeypatch.context() as patch, pytest.raises(click.Abort):
-        patch.setattr(comparison, "compute_figures", killed)
+        patch.setattr(stage, "compute_figures", killed)
         score(root, "--seed", "2", "--backends", "cosine", "--score-norm", "none")
     with pytest.raises(SdpnError, match=r"scores/eval/sdpn/cosine are not those of .*: run stage 6 on .*exp again"):
         compare_experiments([root / "exp"], tmp_path / "page")
@@ -354,10 +354,10 @@ def test_only_what_a_change_touches_is_redone_and_the_reason_is_said(root, capsy
     cosine = {
         row.replace("lda-plda", "cosine") for row in lda_plda
     }  # its scores know no clusters, its calibration does
-    changed = "clusters was None, merged to None, seed 1, is 20, merged to None, seed 1"
-    assert redone == {f"{row}: {changed}: redone" for row in lda_plda | baselines} | {
-        f"{row}, calibration trials: {changed}: redone" for row in lda_plda | cosine
+    assert {line.split(": back-end")[0].split(": classes")[0] for line in redone} == lda_plda | baselines | {
+        f"{row}, calibration trials" for row in lda_plda | cosine
     }
+    assert all("classes: clusters was nothing, is 20" in line for line in redone)
     assert results(root)[2]["pseudo_speakers"] == 20
 
 
@@ -367,7 +367,7 @@ def test_other_vectors_are_scored_anew(root, capsys):
     capsys.readouterr()
     score(root, "--backends", "cosine")
     out = capsys.readouterr().out
-    assert "eval: untrained cosine: evaluation x-vectors changed: redone" in out
+    assert "eval: untrained cosine: x-vectors changed: redone" in out
     assert "16 score files, 12 of them done already" in out
 
 
@@ -420,7 +420,7 @@ def test_utterances_left_out_since_are_left_out(root, capsys):
     capsys.readouterr()
     score(root, "--backends", "cosine")
     said = capsys.readouterr()
-    assert "eval: sdpn cosine: utterances left out is new: redone" in said.out
+    assert "skipped.tsv is new: redone" in said.out
     assert "eval: 39 trials left out, of 1 utterances that could not be used" in said.err
     assert results(root)[0]["targets"] + results(root)[0]["nontargets"] == 780 - 39
 
@@ -509,7 +509,7 @@ def append_trial(root, line):
         ),
         (lambda root: None, ("--backends", "gmm"), "'backends' is unknown: gmm; allowed"),
         (lambda root: None, ("--score-norm", "zz"), "'score_norm' is unknown: zz"),
-        (lambda root: None, ("--clusters", "999"), "999 clusters asked for, but at most 240"),
+        (lambda root: None, ("--clusters", "999"), "999 clusters asked for, but"),
         (lambda root: None, ("--config", "none.yaml"), "none.yaml: there is no such configuration file"),
     ],
 )
@@ -569,6 +569,27 @@ def test_oracle_labels_are_used_when_asked_for_and_marked(root):
     text = (root / "exp/results/results.md").read_text()
     assert "classes: oracle, the speaker labels that the corpus has" in text
     assert "oracle labels" in (root / "exp/results/report.html").read_text()
+
+
+def test_clusters_are_compared_with_the_corpuss_own_speakers_and_the_figures_marked_oracle(root):
+    ids = read_xvectors(root / "exp/xvectors/train").ids
+    (root / "data/train").mkdir(parents=True)
+    (root / "data/train/utt2spk.oracle").write_text("".join(f"{name} {name[:4]}\n" for name in ids))
+    score(root, "--backends", "cosine,lda-plda", "--score-norm", "none", "--calibration", "none")
+    rows = {(row["system"], row["backend"]): row["clusters_oracle"] for row in results(root)}
+    clusters = np.load(root / "exp/backends/sdpn/clusters.npy")
+    speakers = np.array([name[:4] for name in ids])[clusters >= 0]
+    found = rows["sdpn", "lda-plda"]
+    assert found["nmi"] == pytest.approx(normalized_mutual_info_score(speakers, clusters[clusters >= 0]))
+    assert found["n_speakers"] == 30 and rows["sdpn", "cosine"] is None
+    for name in ("results.md", "report.html"):
+        text = (root / "exp/results" / name).read_text()
+        assert "(oracle, for analysis alone)" in text and f"NMI {found['nmi']:.3f}" in text
+
+
+def test_clusters_are_found_without_speakers_to_compare_them_with(scored):
+    assert {row["clusters_oracle"] for row in results(scored)} == {None}
+    assert "for analysis alone" not in (scored / "exp/results/results.md").read_text()
 
 
 def test_oracle_labels_that_are_not_there_are_asked_for(root):

@@ -24,16 +24,16 @@ class Cohort:
 
 
 @dataclass(frozen=True)
-class Scored:
+class TrialScores:
     """What `score_trials` found.
 
     Attributes:
-        scores: normalization -> (n_trials,); those that failed are not in it.
+        by_norm: normalization -> scores (n_trials,); those that failed are not in it.
         enroll, test: the statistics of models and utterances against the cohort; None without a cohort.
         failures: normalization -> why its scores cannot be made, a sentence.
     """
 
-    scores: dict[str, np.ndarray]
+    by_norm: dict[str, np.ndarray]
     enroll: CohortStatistics | None = None
     test: CohortStatistics | None = None
     failures: dict[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ def score_trials(
     norms: list[str],
     cohort: Cohort | None,
     training: bool = False,
-) -> Scored:
+) -> TrialScores:
     """Score every trial once, and normalize the scores in every way asked for; one that fails costs the others nothing.
 
     Args:
@@ -67,7 +67,7 @@ def score_trials(
     scorer, places = chain.scorer, (trials.enroll, trials.test)
     raw = scorer.score_pairs(enroll.vectors, test.vectors, *places, enroll.counts)
     if cohort is None:
-        return Scored(dict.fromkeys(norms, raw))
+        return TrialScores(dict.fromkeys(norms, raw))
     nearest = "as2" in norms
     of_test = cohort_statistics(scorer, test.vectors, cohort.vectors, cohort.top_n, nearest=nearest)
     of_enroll = of_test
@@ -75,14 +75,14 @@ def score_trials(
         of_enroll = cohort_statistics(
             scorer, enroll.vectors, cohort.vectors, cohort.top_n, enroll.counts, nearest=nearest
         )
-    scores, failures = {}, {}
+    by_norm, failures = {}, {}
     for norm in norms:
         try:
             if norm == "as2":
                 sides = (enroll, test, of_enroll.nearest, of_test.nearest)
-                scores[norm] = normalize_as2(raw, scorer, cohort.vectors, *sides, *places)
+                by_norm[norm] = normalize_as2(raw, scorer, cohort.vectors, *sides, *places)
             else:
-                scores[norm] = normalize(raw, norm, of_enroll, of_test, *places)
+                by_norm[norm] = normalize(raw, norm, of_enroll, of_test, *places)
         except SdpnError as error:  # nothing to divide by
             failures[norm] = str(error)
-    return Scored(scores, of_enroll, of_test, failures)
+    return TrialScores(by_norm, of_enroll, of_test, failures)

@@ -1,0 +1,120 @@
+"""Scores of calibration trials: of pseudo-labelled trials of the training set, or of a trial list."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdpn.backend.calibration import Calibration
+from sdpn.console import warn
+from sdpn.errors import SdpnError
+from sdpn.files import atomic_path
+from sdpn.scoring.calibration_trials import pseudo_trials
+from sdpn.scoring.fitting import Backend, Clusters, CohortSample, versions_of
+from sdpn.scoring.quality import quality_features
+from sdpn.scoring.sources import Trials, VectorSet
+from sdpn.scoring.trial_scores import TrialScores, score_trials
+from sdpn.shards import Work
+
+ADAPTIVE = frozenset(("as", "as2"))
+FILE = "calibration.npy"
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What calibration learns from: the trials' scores with each normalization, their quality measures and labels.
+
+    Attributes:
+        is_target: (n_trials,) bool.
+        scores: with each normalization.
+        features: (n_trials, n_features), the quality measures; None without any.
+        failure: why there are no such trials.
+    """
+
+    is_target: np.ndarray
+    scores: TrialScores
+    features: np.ndarray | None
+    failure: str | None = None
+
+    def failure_of(self, norm: str) -> str | None:
+        """Why there are no calibration trials with this normalization."""
+        return self.failure or self.scores.failures.get(norm)
+
+    def write(self, work: Work, norm: str) -> None:
+        """Write scores and labels, (2, n_trials), as `work`; (2, 0) where there are none."""
+        failure = self.failure_of(norm)
+        taught = np.empty((2, 0)) if failure else np.stack((self.scores.by_norm[norm], self.is_target * 1.0))
+        work.begin()
+        path = Path(work.directory) / FILE
+        with atomic_path(path) as temporary:
+            np.save(temporary, taught)
+        work.finish([path], failure=failure)
+
+    def fit(self, norm: str, prior: float) -> Calibration:
+        """Learn from score and quality measures."""
+        if self.failure_of(norm):
+            raise SdpnError(f"quality measures need calibration trials: {self.failure_of(norm)}")
+        return Calibration(prior).fit(np.column_stack((self.scores.by_norm[norm], self.features)), self.is_target)
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """The calibration trials of a back-end.
+
+    Attributes:
+        label: of system and back-end, for sentences.
+        backend: what scores them.
+        cohort: what their scores are normalized against.
+        measures: the quality measures that are inputs beside the score.
+        seed: of the draw of trials.
+        clusters: whose trials; None for those of a list.
+        trials, vectors: the list, and the x-vectors of its set; None for trials of clusters.
+    """
+
+    label: str
+    backend: Backend
+    cohort: CohortSample
+    measures: list[str]
+    seed: int
+    clusters: Clusters | None = None
+    trials: Trials | None = None
+    vectors: VectorSet | None = None
+
+    @property
+    def name(self) -> str:
+        """What calibrates: "clusters", or the name of a trial list."""
+        return self.trials.name if self.trials else "clusters"
+
+    def inputs(self, norm: str) -> dict[str, Any]:
+        """What the scores with a normalization depend on."""
+        inputs = {"calibration": self.name, "back-end": self.backend.work, "score_norm": norm}
+        inputs |= self.cohort.inputs(norm in ADAPTIVE) if norm != "none" else {}
+        if self.trials is None or self.vectors is None:
+            inputs |= self.backend.train.inputs("both")
+            inputs |= {"classes": self.clusters.work if self.clusters else None, "seed": self.seed}
+        else:
+            inputs |= {"calibration trials": self.trials.files, "calibration x-vectors": self.vectors.identity}
+        return inputs | {"versions": versions_of("calibration")}
+
+    def score(self, norms: list[str]) -> Taught:
+        """Score the trials with all these normalizations; none, and a sentence why, where they cannot be made."""
+        adaptive = not ADAPTIVE.isdisjoint(norms)
+        needs_cohort = not {"none"}.issuperset(norms) or "cohort-mean" in self.measures
+        try:
+            if self.trials is None or self.vectors is None:
+                assert self.clusters is not None
+                training = self.backend.train.read()
+                drawn = pseudo_trials(self.clusters.labels, self.seed, training)
+                trials, rows, found = drawn.trials, drawn.rows, training.all
+                chain, held_out = self.backend.without(drawn.held_out), drawn.held_out
+            else:
+                trials, found, held_out = self.trials.read(), self.vectors.read(), None
+                rows, chain = trials.rows(found.ids, self.vectors.directory), self.backend.chain
+            cohort = self.cohort.seen_by(chain, adaptive, held_out) if needs_cohort else None
+            scores = score_trials(chain, found.vectors[rows], trials, norms, cohort, training=held_out is not None)
+        except SdpnError as error:
+            warn(f"{self.label}: not calibrated: {error}")
+            return Taught(np.empty(0, dtype=bool), TrialScores({}), None, str(error))
+        features = quality_features(self.measures, found, rows, trials, scores) if self.measures else None
+        return Taught(trials.is_target, scores, features)

@@ -1,0 +1,144 @@
+"""Every row of the table, in its order, with the steps that it is made by; what rows share is one object."""
+
+from functools import cache
+from pathlib import Path
+
+from sdpn.backend.chain import Chain
+from sdpn.backend.config import ORACLE, BackendConfig, ChainConfig
+from sdpn.corpus.layout import Corpus
+from sdpn.errors import SdpnError
+from sdpn.extraction.views import VIEWS
+from sdpn.scoring.calibration import Calibrator
+from sdpn.scoring.fitting import Backend, Clusters, CohortSample, Utterances
+from sdpn.scoring.rows import Row
+from sdpn.scoring.sources import Trials, VectorSet
+from sdpn.scoring.systems import System, refuse_mixed_models, systems_of
+from sdpn.scoring.training_vectors import OracleLabels, TrainingSet
+from sdpn.scoring.trial_lists import TrialLists
+
+
+class Plan:
+    """What stage 6 is asked for.
+
+    Args:
+        data_dir: of the corpus.
+        exp_dir: of the experiment.
+        corpus: its sets and trial lists.
+        settings: of stage 6.
+        backends: back-end name -> its chain, and what that learns from.
+        seed: of clusters, cohort and bootstrap.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        exp_dir: Path,
+        corpus: Corpus,
+        settings: BackendConfig,
+        backends: dict[str, ChainConfig],
+        seed: int,
+    ):
+        self.data_dir, self.exp_dir, self.corpus = data_dir, exp_dir, corpus
+        self.settings, self.seed = settings, seed
+        self.lists = TrialLists(data_dir, corpus)
+        self.systems = systems_of(exp_dir, settings, backends)
+        self.vectors, self.training, self.clusters = map(cache, (self._vectors, self._training, self._clusters))
+        self.cohort, self.backend, self.calibrator = map(cache, (self._cohort, self._backend, self._calibrator))
+
+    def rows(self) -> list[Row]:
+        """The rows of the table.
+
+        Raises:
+            SdpnError: x-vectors or trial lists are missing; the sentence says which stage makes them.
+        """
+        lists, allowed = list(self.corpus.trials), ("none", "clusters", *self.corpus.trials)
+        if not lists:
+            raise SdpnError(f"{self.data_dir}/corpus.json: there are no trial lists to score: run stage 0 with trials")
+        if self.settings.calibration not in allowed:
+            raise SdpnError(
+                f"'calibration' is '{self.settings.calibration}'; allowed: clusters, none, or a trial list: "
+                f"{', '.join(lists)}"
+            )
+        for system in self.systems:
+            of_views = [f"{self.corpus.train}/{VIEWS}"] if self.training(system).views else []
+            refuse_mixed_models(system, [self.corpus.train, *of_views, *dict.fromkeys(self.corpus.trials.values())])
+        return [row for name in lists for system in self.systems for row in self._rows_of(name, system)]
+
+    def release(self, system: System) -> None:
+        """Let the x-vectors of a system go, which may be gigabytes."""
+        self.training(system).release()
+        for name in {self.corpus.train, *self.corpus.trials.values(), self.settings.adaptation_set} - {None}:
+            self.vectors(system, name).release()
+
+    def _rows_of(self, list_name: str, system: System) -> list[Row]:
+        """The rows of a list and a system: back-ends with every normalization, with quality measures too, fusions."""
+        trials, prior = Trials(list_name, self.lists), self.settings.calibration_prior
+        vectors = self.vectors(system, trials.set_name)
+        folder = self.exp_dir / "scores" / list_name / system.folder
+
+        def row(name: str, backend: str | None, norm: str, **others) -> Row:
+            fitted = self.backend(system, backend) if backend else None
+            calibrator = self.calibrator(system, backend) if backend else None
+            cohort = self.cohort(system, system.backends[backend].cohort_of if backend else "clean")
+            return Row(folder / name, system, trials, vectors, fitted, norm, cohort, calibrator, prior, **others)
+
+        rows = []
+        for backend in system.backends:
+            for norm in system.norms:
+                name = backend if norm == "none" else f"{backend}+{norm}"
+                rows.append(row(name, backend, norm))
+                if self.settings.quality_names and rows[-1].calibrator:
+                    rows.append(row(f"{name}+quality", backend, norm, quality=self.settings.quality_names))
+        if not system.baseline:
+            by_name = {own.name: own for own in rows}
+            for fused in self.settings.fusions:
+                parts = [by_name[name] for name in fused]
+                rows.append(row("fusion-" + "-".join(fused), None, "none", parts=parts))
+        return rows
+
+    def _vectors(self, system: System, set_name: str) -> VectorSet:
+        train = None if set_name == self.corpus.train else self.vectors(system, self.corpus.train)
+        return VectorSet(system.xvectors / set_name, train)
+
+    def _training(self, system: System) -> TrainingSet:
+        clean = self.vectors(system, self.corpus.train)
+        folder = clean.directory / VIEWS
+        return TrainingSet(clean, VectorSet(folder, clean) if folder.is_dir() else None)
+
+    def _clusters(self, system: System) -> Clusters:
+        folder, train = self.exp_dir / "backends" / system.folder, self.training(system)
+        path = self.data_dir / self.corpus.train / "utt2spk.oracle"
+        oracle = OracleLabels(path) if path.exists() else None
+        return Clusters(folder, train, system.statistics, self.settings, self.seed, oracle)
+
+    def _cohort(self, system: System, of: str) -> CohortSample:
+        clusters = self.clusters(system) if self.settings.cohort == "clusters" else None
+        return CohortSample(self.training(system), of, clusters, self.settings, self.seed)
+
+    def _backend(self, system: System, name: str) -> Backend:
+        config, classes, adaptation = system.backends[name], None, None
+        chain = Chain(config.chain)
+        if chain.needs_classes and config.classes == "utterances":
+            classes = Utterances()
+        elif chain.needs_classes:
+            oracle = self.data_dir / self.corpus.train / "utt2spk.oracle"
+            classes = OracleLabels(oracle) if name.startswith(ORACLE) else self.clusters(system)
+        if chain.needs_adaptation:
+            adaptation = self.vectors(system, self.settings.adaptation_set)
+        path = self.exp_dir / "backends" / system.folder / f"{name}.h5"
+        return Backend(path, config, self.training(system), classes, adaptation)
+
+    def _calibrator(self, system: System, name: str) -> Calibrator | None:
+        given, measures = self.settings.calibration, self.settings.quality_names
+        if system.baseline or given == "none":
+            return None
+        label, backend, cohort = (
+            f"{system.name}, {name}",
+            self.backend(system, name),
+            self.cohort(system, system.backends[name].cohort_of),
+        )
+        if given == "clusters":
+            return Calibrator(label, backend, cohort, measures, self.seed, clusters=self.clusters(system))
+        trials = Trials(given, self.lists)
+        vectors = self.vectors(system, trials.set_name)
+        return Calibrator(label, backend, cohort, measures, self.seed, trials=trials, vectors=vectors)

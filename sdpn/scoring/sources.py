@@ -1,0 +1,103 @@
+"""What stage 6 reads, each thing once: the x-vectors of a set, a trial list; known by their content."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sdpn.errors import SdpnError
+from sdpn.extraction.store import XVectors, read_checked, vectors_file
+from sdpn.files import file_digest
+from sdpn.scoring.trial_lists import TrialLists, left_out_lists
+from sdpn.shards import Work
+from sdpn.trials.arrays import TrialList
+
+
+class VectorSet:
+    """The x-vectors that a system has made of a set.
+
+    Args:
+        directory: where stage 5 has written them.
+        train: those of the training set, of whose dimension they must be.
+    """
+
+    def __init__(self, directory: Path, train: "VectorSet | None" = None):
+        self.directory, self.train = directory, train
+        self._found: XVectors | None = None
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of the file: the one that stage 5 recorded, so that no large file is read to see that it is known.
+
+        Raises:
+            SdpnError: there are none.
+        """
+        path = vectors_file(self.directory)
+        if not path.exists():
+            raise SdpnError(f"{path} is missing: run stage 5 first")
+        return self._made_as.get(path.name) or file_digest(path)
+
+    @cached_property
+    def network(self) -> str | None:
+        """A digest of the network that made them; None where they do not say it."""
+        made = Work.finished(self.directory, "xvectors")
+        return made.fingerprint.get("model") if made else None
+
+    def read(self) -> XVectors:
+        """Read them, once until they are released.
+
+        Raises:
+            SdpnError: they cannot be computed with, see `read_checked`; or are not what stage 5 has written.
+        """
+        if self._found is None:
+            path, written = vectors_file(self.directory), self._made_as
+            if path.name in written and file_digest(path) != written[path.name]:
+                raise SdpnError(f"{path} is not what stage 5 has written: remove it and run stage 5 again")
+            found = read_checked(self.directory)
+            dimension = self.train.read().vectors.shape[1] if self.train else found.vectors.shape[1]
+            if found.vectors.shape[1] != dimension:
+                raise SdpnError(
+                    f"{self.directory}: the x-vectors have {found.vectors.shape[1]} dimensions, those of "
+                    f"'{self.train.directory.name}' {dimension}: run stage 5 again for both"
+                )
+            self._found = found
+        return self._found
+
+    def release(self) -> None:
+        """Let the memory go."""
+        self._found = None
+
+    @cached_property
+    def _made_as(self) -> dict[str, str]:
+        """The digests of the files that stage 5 has recorded, by their names; earlier versions recorded none."""
+        return Work(self.directory, "xvectors", {}).output_digests()
+
+
+class Trials:
+    """A trial list of the corpus, without the trials of what earlier stages left out.
+
+    Args:
+        name: of the list.
+        lists: those of the corpus.
+    """
+
+    def __init__(self, name: str, lists: TrialLists):
+        self.name, self.lists = name, lists
+        self.set_name = lists.corpus.trials[name]
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """The files that it is made of, as inputs of a step.
+
+        Raises:
+            SdpnError: there is no list.
+        """
+        path = self.lists.data_dir / "trials" / f"{self.name}.txt"
+        if not path.exists():
+            raise SdpnError(f"{path} is missing: run stage 0 first")
+        models = path.with_suffix(".enroll.map")
+        left_out = {file.name: file for file in left_out_lists(self.lists.data_dir / self.set_name)}
+        return {"list": path, "enrollment": models if models.exists() else None, "left out": left_out}
+
+    def read(self) -> TrialList:
+        """Read the list."""
+        return self.lists.trials(self.name)

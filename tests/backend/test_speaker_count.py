@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from sdpn.backend.clustering import PseudoSpeakers, directions
+from sdpn.backend.speaker_count import cloud_like, find_levels, silhouette
+from sdpn.evaluation.partition import agreement
+
+
+def nested(n_speakers, n_sessions, per_session, dim=64, groups=1, group_deviation=0.0, seed=0):
+    """Vectors of utterances in sessions (deviation 0.9, within it 0.7) of speakers (deviation 1), and who speaks."""
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(n_speakers, dim))
+    means += group_deviation * rng.normal(size=(groups, dim))[np.arange(n_speakers) % groups]
+    sessions = np.repeat(np.arange(n_speakers), n_sessions)
+    centres = means[sessions] + 0.9 * rng.normal(size=(len(sessions), dim))
+    session = rng.permutation(np.repeat(np.arange(len(sessions)), per_session))
+    return centres[session] + 0.7 * rng.normal(size=(len(session), dim)), sessions[session]
+
+
+@pytest.mark.parametrize(
+    ("n_speakers", "n_sessions", "per_session", "dim"),
+    [(60, 1, 20, 64), (40, 3, 10, 64), (40, 8, 8, 64), (20, 50, 5, 64), (40, 8, 8, 256), (40, 8, 8, 40)],
+)
+def test_speakers_are_found_where_sessions_nest_in_them(n_speakers, n_sessions, per_session, dim):
+    vectors, who = nested(n_speakers, n_sessions, per_session, dim)
+    found = PseudoSpeakers(seed=1).fit(vectors)
+    assert agreement(found.labels_, who).nmi > 0.95
+    assert found.n_classes_ == pytest.approx(n_speakers, rel=0.08)
+
+
+def test_the_other_numbers_are_named_with_what_they_may_be():
+    vectors, _ = nested(40, 6, 8)
+    found = PseudoSpeakers(seed=1).fit(vectors)
+    finer, chosen = found.levels_
+    assert finer.number == pytest.approx(240, rel=0.08) and chosen.number == pytest.approx(40, rel=0.08)
+    assert f"{finer.number} (finer: sessions?)" in found.note_ and "clusters: N" in found.note_
+
+
+def test_two_genders_are_no_speakers():
+    vectors, who = nested(60, 5, 8, groups=2, group_deviation=2.0)
+    found = PseudoSpeakers(seed=1).fit(vectors)
+    assert agreement(found.labels_, who).nmi > 0.95
+    assert "2 (coarser: genders" in found.note_
+
+
+def test_the_means_of_speakers_are_no_level_of_their_own():
+    vectors, _ = nested(100, 1, 12, dim=20)
+    levels, coarser = find_levels(directions(vectors), np.ones(len(vectors)), 4, seed=1)
+    assert len(levels) == 1 and coarser is None
+
+
+def test_a_cloud_has_the_mean_and_covariance_of_the_points():
+    rng = np.random.default_rng(3)
+    points = rng.normal(size=(20_000, 5)) @ rng.normal(size=(5, 5)) + 3
+    cloud = cloud_like(points, rng)
+    np.testing.assert_allclose(cloud.mean(axis=0), points.mean(axis=0), atol=0.1)
+    np.testing.assert_allclose(np.cov(cloud.T), np.cov(points.T), atol=0.05 * np.cov(points.T).max())
+
+
+def test_silhouette_leaves_the_vector_itself_out():
+    rng = np.random.default_rng(2)
+    vectors, labels = rng.normal(size=(40, 3)), np.concatenate([np.arange(39) % 4, [4]])
+    expected = []
+    for i, own in enumerate(labels):
+        others = [v for j, v in enumerate(vectors) if labels[j] == own and j != i]
+        if not others:
+            expected.append(0.0)
+            continue
+        a = np.linalg.norm(vectors[i] - np.mean(others, axis=0))
+        b = min(np.linalg.norm(vectors[i] - vectors[labels == c].mean(axis=0)) for c in range(5) if c != own)
+        expected.append((b - a) / max(a, b))
+    assert silhouette(vectors, labels) == pytest.approx(np.mean(expected))
+
+
+def test_silhouette_of_some_vectors_is_their_mean():
+    rng = np.random.default_rng(2)
+    vectors, labels = rng.normal(size=(60, 3)), np.arange(60) % 5
+    of_each = [silhouette(vectors, labels, np.array([row])) for row in range(60)]
+    assert silhouette(vectors, labels, np.arange(10, 30)) == pytest.approx(np.mean(of_each[10:30]))
