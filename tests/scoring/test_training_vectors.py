@@ -60,11 +60,17 @@ def test_half_of_the_calibration_trials_are_of_views(training):
     assert drawn.trials.utterances == [str(row) for row in drawn.rows]
 
 
-def test_statistics_are_clustered_on_the_scale_of_what_augmentation_does_to_them(training):
-    plain, scaled = clusterable(training, False), clusterable(training, True)
-    np.testing.assert_array_equal(plain, training.clean)
+def test_clusters_are_looked_for_on_the_scale_of_what_augmentation_does(training):
     loud = training.all.vectors.copy()
     loud[:, 1] *= 1000
     again = TrainingVectors(xvectors(training.all.ids[:20], loud[:20]), xvectors(training.all.ids[20:], loud[20:]))
-    distances = [np.linalg.norm(one[:, None] - one, axis=2) for one in (scaled, clusterable(again, True))]
+    found = [clusterable(one, False) for one in (training, again)]
+    distances = [np.linalg.norm(one[:, None] - one, axis=2) for one in found]
     np.testing.assert_allclose(distances[0], distances[1], rtol=0.02)
+
+
+def test_without_views_x_vectors_are_clustered_as_they_are_and_statistics_whitened():
+    rng = np.random.default_rng(0)
+    alone = TrainingVectors(xvectors(list(map(str, range(50))), rng.normal(size=(50, 3)) * [1, 10, 100]), None)
+    np.testing.assert_array_equal(clusterable(alone, False), alone.clean)
+    np.testing.assert_allclose(np.cov(clusterable(alone, True).T), np.eye(3), atol=1e-6)
