@@ -39,8 +39,8 @@ augment=
 nj=$(nproc 2>/dev/null || echo 1)
 ngpu=
 seed=1
-backends=cosine,lda-plda
-score_norm=none,as
+backends=
+score_norm=
 
 usage() {
     cat <<EOF
@@ -94,8 +94,8 @@ How
                       small.yaml)
   --feats-type TYPE   ark or hdf5 (default: $feats_type)
   --augment MODE      mel, waveform or off (default: as conf/augment.yaml says)
-  --backends LIST     of conf/backend/*.yaml; oracle-NAME learns from labels (default: $backends)
-  --score-norm LIST   none, z, t, s, as, as2 (default: $score_norm)
+  --backends LIST     of conf/backend/*.yaml; oracle-NAME learns from labels (default: as conf/backend.yaml says)
+  --score-norm LIST   none, z, t, s, as, as2 (default: as conf/backend.yaml says)
   --nj N              parallel jobs (default: the number of cores, $nj here)
   --ngpu N            GPUs (default: 1 where nvidia-smi lists one, else 0)
   --seed N            (default: $seed)
@@ -159,6 +159,8 @@ if [ -z "$corpus" ] && [ -f "$data_dir/corpus.json" ]; then
         dev_speakers=$(sed -n 's/^    "dev_speakers": \([0-9]*\),*$/\1/p' "$data_dir/corpus.json")
         : "${dev_speakers:=0}"
     fi
+elif [ -z "$corpus" ] && [ -d "$data_dir/headers" ]; then
+    fail "$data_dir holds a corpus whose stage 0 was not finished: give --corpus and its options once more"
 fi
 : "${corpus:=toy}"
 # What belongs to one kind of corpus is refused for another
@@ -176,7 +178,10 @@ cnceleb)
     config=${config:-conf/sdpn/paper.yaml} max_skipped=${max_skipped:-0.5}
     ;;
 kaldi | lhotse) own="train eval eval_share trials enroll_map allow_pipes $clips" needed=train ;;
-combined) own="" && [ "$again" = true ] || fail "local/combine.py makes a combined corpus: name its folder with --data-dir" ;;
+combined)
+    own=""
+    [ "$again" = true ] || fail "local/combine.py makes a combined corpus: name its folder with --data-dir"
+    ;;
 *) fail "--corpus is '$corpus'; allowed: toy, voxceleb, cnceleb, kaldi, lhotse, folder" ;;
 esac
 : "${config:=conf/sdpn/small.yaml}"
@@ -236,7 +241,8 @@ for name in $own; do
     *) [ -z "${!name}" ] || given+=("--${name//_/-}" "${!name}") ;;
     esac
 done
-steps/check_conf.py --config "$config" --backends "$backends" --score-norm "$score_norm" --ngpu "$ngpu" \
+scored=(${backends:+--backends "$backends"} ${score_norm:+--score-norm "$score_norm"})
+steps/check_conf.py --config "$config" ${scored[@]+"${scored[@]}"} --ngpu "$ngpu" \
     ${min_duration:+--min-duration "$min_duration"} ${max_skipped:+--max-skipped "$max_skipped"} \
     --corpus "$corpus" ${given[@]+"${given[@]}"} "$data_dir"
 
@@ -293,5 +299,5 @@ fi
 
 if runs 6; then
     echo "== stage 6: back-ends and results"
-    steps/score.py --backends "$backends" --score-norm "$score_norm" --seed "$seed" "$data_dir" "$exp_dir"
+    steps/score.py ${scored[@]+"${scored[@]}"} --seed "$seed" "$data_dir" "$exp_dir"
 fi

@@ -194,6 +194,15 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:32]
 
 
+def file_stamp(path: str | Path) -> list[int]:
+    """Size (bytes) and time of change (ns) of a file: what tells in a moment that it may be another; empty without."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
 _YOUNG = 2_000_000_000  # ns: a file changed since then may change once more and look the same (clocks are that coarse)
 _digests: dict[str, tuple[tuple[int, ...], str]] = {}  # path -> how the file looked when it was read, and its digest
 

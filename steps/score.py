@@ -5,7 +5,9 @@
 
 reads data/trials/*.txt and exp/sdpn/xvectors, and exp/sdpn/systems/*/xvectors for the baselines; writes
 exp/sdpn/scores/<trials>/<system>/<back-end>[+<normalization>]/scores.txt, the fitted back-ends in exp/sdpn/backends,
-and exp/sdpn/results/{results.md,results.json,report.html}. What has not changed is kept.
+and exp/sdpn/results/{results.md,results.json,report.html}. What has not changed is kept. Without trial lists the
+results are what can be known without labels: halves of utterances, clusters, calibration by clusters. A row that
+cannot be made of these x-vectors is an error where settings are given as --name value, else a warning.
 """
 
 import os
@@ -15,7 +17,7 @@ import click
 
 from sdpn import config
 from sdpn.backend.config import BackendConfig, read_backends
-from sdpn.console import run, say, timed
+from sdpn.console import run, say, timed, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.files import exclusive
@@ -28,7 +30,8 @@ from sdpn.files import exclusive
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of clusters, cohort and bootstrap")
 @config.options(BackendConfig)
 def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> None:
-    settings, chosen = read_backends(config_file, config.given(BackendConfig, overrides))
+    given = config.given(BackendConfig, overrides)
+    settings, chosen = read_backends(config_file, given)
     corpus = Corpus.read(data)
     if not (exp / "xvectors").is_dir():
         raise SdpnError(f"{exp}/xvectors is missing: run stage 5 first")
@@ -36,23 +39,35 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
     from sdpn.report.embedding_map import embedding_map
     from sdpn.report.report import write_results
     from sdpn.report.results import legend, plain_text, result_rows, sentences
+    from sdpn.report.unlabelled import write_unlabelled
     from sdpn.scoring.plan import Plan
     from sdpn.scoring.stage import run_stage
+    from sdpn.scoring.unlabelled import know_without_labels
 
     backends, norms = ", ".join(settings.backend_names), ", ".join(settings.norm_names)
-    say(f"scoring {', '.join(corpus.trials)}: back-ends {backends}; score normalization {norms}")
+    if corpus.trials:
+        say(f"scoring {', '.join(corpus.trials)}: back-ends {backends}; score normalization {norms}")
+    else:
+        say(f"no evaluation set: what is known without labels; back-ends {backends}")
     with timed(f"scores and results in {exp}"), exclusive(exp / "scores"):
         plan = Plan(data, exp, corpus, settings, chosen, seed)
-        made, failures = run_stage(plan)
-        rows = result_rows(exp, made)
-        points = embedding_map(plan)
-        pairs, written = write_results(exp, corpus.name, rows, settings, seed, points)
-    say(f"\n{plain_text(rows)}\n")
-    for line in [*sentences(rows, pairs), *legend(rows)]:
-        say(f"  {line}")
+        if not corpus.trials:
+            known = know_without_labels(plan)
+            lines, written = write_unlabelled(exp, corpus.name, known, settings, seed, embedding_map(plan))
+            failures = known.failures
+        else:
+            made, failures = run_stage(plan)
+            rows = result_rows(exp, made)
+            points = embedding_map(plan)
+            pairs, written = write_results(exp, corpus.name, rows, settings, seed, points)
+            table, *rest = plain_text(rows), *sentences(rows, pairs), *legend(rows)
+            lines = [table, "", *(f"  {line}" for line in rest)]
+    say("\n" + "\n".join(lines))
     say(f"  also in {', '.join(str(path) for path in written)}")
-    if failures:
+    if failures and given:
         raise SdpnError(f"rows are missing above, and {len(failures)} warnings say why; the first: {failures[0]}")
+    if failures:
+        warn(f"rows of conf/backend.yaml are missing above; {len(failures)} warnings say why, the first: {failures[0]}")
 
 
 if __name__ == "__main__":

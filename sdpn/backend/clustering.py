@@ -13,6 +13,7 @@ from sdpn.errors import SdpnError
 WHOLE_TREE = 12_000  # so many vectors, or fewer, are all leaves of Ward's tree
 LARGEST_TREE = 48_000  # leaves: its distances take about 2.5 * leaves^2 * D multiplications
 LARGEST_SEARCH = 24_000  # leaves where the number of clusters is looked for, which takes several trees
+LARGEST_MERGE = 20_000  # clusters that average linkage merges: its distances take 8 * clusters^2 bytes, twice
 CELLS = 8  # leaves for each cluster
 BUDGET = 6e12  # multiplications of k-means: two iterations over a million vectors of 512 dimensions, 6000 clusters
 
@@ -52,11 +53,14 @@ class PseudoSpeakers:
         """Cluster `X` (n_vectors, n_dimensions).
 
         Raises:
-            SdpnError: more clusters are asked for than there are vectors, or fewer than two are left.
+            SdpnError: more clusters are asked for than there are vectors or than can be merged, or fewer than two are
+                left.
         """
         X = directions(X)
         if self.n_clusters is not None and self.n_clusters > len(X):
             raise SdpnError(f"pseudo-speakers: {self.n_clusters} clusters asked for, but there are {len(X)} vectors")
+        if self.merge_to is not None:
+            _refuse_to_merge(self.n_clusters or 0)
         self.levels_: list[Level] = []
         groups: Level | None = None
         with in_threads() as each:
@@ -71,6 +75,7 @@ class PseudoSpeakers:
             labels = k_means(X, start, each, budget=BUDGET)
         found = labels.max() + 1
         if self.merge_to is not None and self.merge_to < found:
+            _refuse_to_merge(found)
             labels = merge(X, labels, self.merge_to)
         self.labels_, self.n_classes_ = drop_small(labels, self.min_size)
         if self.n_classes_ < 2:
@@ -102,10 +107,12 @@ def explain(levels: list[Level], groups: Level | None) -> str:
     """How the number of speakers was chosen, which other numbers there are, and how to give one."""
     text = f"the number is that of the {'coarsest' if len(levels) > 1 or groups else 'only'} level of clusters"
     others = [f"{level.number} (finer: sessions?)" for level in levels[:-1]]
+    if levels[-1].fewest < levels[-1].number:
+        others.append(f"down to {levels[-1].fewest}, about as plausible")
     others += [f"{groups.number} (coarser: genders, languages, corpora?)"] if groups else []
     if others:
         text += f"; others: {', '.join(others)}"
-    return f"{text}; clusters: N gives another"
+    return f"{text}; --clusters N gives another"
 
 
 def merge(X: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -114,6 +121,15 @@ def merge(X: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
 
     merging = AgglomerativeClustering(n_classes, metric="cosine", linkage="average")
     return merging.fit(class_means(X, labels)[1]).labels_[labels].astype(np.int64)
+
+
+def _refuse_to_merge(number: int) -> None:
+    """Refuse to merge more clusters than memory holds the distances of."""
+    if number > LARGEST_MERGE:
+        raise SdpnError(
+            f"pseudo-speakers: {number} clusters are too many to be merged, {LARGEST_MERGE} the most: ask for fewer "
+            "(clusters), or for the final number without merging (merge_clusters: null), which a tree leads to as well"
+        )
 
 
 def drop_small(labels: np.ndarray, min_size: int) -> tuple[np.ndarray, int]:

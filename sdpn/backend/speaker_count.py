@@ -1,7 +1,7 @@
 """How many speakers there are among unlabelled vectors, where utterances nest in sessions and sessions in speakers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,8 @@ FEWEST_SPEAKERS = 10  # a coarser level with fewer clusters is taken for genders
 VISIBLE = 0.03  # by how much the silhouette of the finest level must exceed chance,
 CLEAR = 0.06  # and that of a coarser level: the likeness of some speakers to each other gives up to 0.05 on real speech
 SLACK = 0.85  # the part of the highest peak that a peak of more clusters must reach to be preferred
+BROAD = 2.5  # a peak is broad if over PLATEAU of its height is kept up to so many times its number of clusters
+PLATEAU = 0.7
 STEP = 2**0.25  # between the numbers of clusters that are tried
 REFINEMENTS = 2  # times that the search about the peak halves its steps
 CHANCE_VECTORS = 2000  # clouds are drawn until they have so many vectors, but one at least
@@ -27,12 +29,14 @@ class Level:
     Attributes:
         labels: (n_units,) the cluster of each unit, integers without gaps.
         silhouette: their mean silhouette.
-        excess: by how much it exceeds that of a cloud without clusters.
+        excess: by how much the silhouette exceeds that of a cloud without clusters, at the peak.
+        fewest: where the peak is; as many as `number`, or fewer if the peak is broad.
     """
 
     labels: np.ndarray
     silhouette: float
     excess: float
+    fewest: int
 
     @property
     def number(self) -> int:
@@ -56,6 +60,11 @@ def find_levels(
     Genders, languages and corpora are levels above speakers, but few: fewer than FEWEST_SPEAKERS clusters are not
     taken for speakers if there is a finer level.
 
+    A broad peak says that many numbers are about as plausible, as where speakers resemble each other by age or accent.
+    Then the most clusters that reach PLATEAU of its height are taken, and nothing coarser is looked for. Joining
+    speakers costs far more than splitting them: LDA and PLDA on 1294 utterances of 301 real speakers had an EER of
+    16.8, 13.1, 12.0 and 12.0 % with 19, 57, 114 and 301 clusters.
+
     Args:
         units: (n_units, n_dimensions), vectors or centroids of small clusters.
         weights: (n_units,), how many vectors each unit is the centroid of.
@@ -72,12 +81,12 @@ def find_levels(
     while True:
         largest = len(points) // (max(smallest, 2) if not levels else 2)
         found = first_peak(points, weight, max(largest, 2), CLEAR if levels else VISIBLE, rng, each)
-        coarser = Level(found.labels[labels], found.silhouette, found.excess)
-        if levels and (coarser.excess < CLEAR or coarser.number < FEWEST_SPEAKERS):
+        coarser = replace(found, labels=found.labels[labels])
+        if levels and (coarser.excess < CLEAR or coarser.fewest < FEWEST_SPEAKERS):
             return levels, coarser if coarser.excess >= CLEAR else None
         levels.append(coarser)
         labels = coarser.labels
-        if coarser.number < 2 * FEWEST_SPEAKERS:  # what is coarser would be too coarse
+        if coarser.fewest < coarser.number or coarser.number < 2 * FEWEST_SPEAKERS:  # broad, or all else is too coarse
             return levels, None
         # Every session counts alike from here on: a talkative one says no more of its speaker's spread
         points, weight = centroids_of(units, labels, weights)[1], np.ones(coarser.number)
@@ -118,12 +127,17 @@ def first_peak(
     heights = np.array([-np.inf, *map(excess, numbers), -np.inf])
     is_peak = (heights[1:-1] >= heights[:-2]) & (heights[1:-1] >= heights[2:]) & (heights[1:-1] >= SLACK * highest)
     best = numbers[int(np.argmax(is_peak))] if highest > 0 else max(numbers, key=excess)
+    most = numbers.index(best)
+    while most > 0 and excess(numbers[most - 1]) >= PLATEAU * excess(best) > 0:
+        most -= 1
+    if numbers[most] > BROAD * best:
+        return Level(tree.cut(numbers[most]), tried[numbers[most]][0], excess(best), best)
     step = STEP
     for _ in range(REFINEMENTS):
         step **= 0.5
         about = [round(best / step), best, round(best * step)]
         best = max([number for number in about if 2 <= number <= largest], key=excess)
-    return Level(tree.cut(best), tried[best][0], excess(best))
+    return Level(tree.cut(best), tried[best][0], excess(best), best)
 
 
 def cloud_like(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:

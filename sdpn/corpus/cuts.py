@@ -17,7 +17,7 @@ from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import read_set, read_speakers
 from sdpn.corpus.writer import refuse_shared_speakers
 from sdpn.errors import SdpnError
-from sdpn.files import digest, exclusive, file_digest, jsonl_gz_writer, write_text
+from sdpn.files import exclusive, jsonl_gz_writer, write_text
 from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, read_skipped, refuse_many_skipped, write_skipped
@@ -83,7 +83,7 @@ def make_cuts(
     if has_features:
         config = replace(config, max_duration=math.inf)
     with exclusive(folder):
-        work = Work(folder, "cuts", _fingerprint(folder, role, config))
+        work = Work(folder, "cuts", _inputs(folder, role, config))
         reason = work.stale_reason()
         if reason is None:
             return name, None, Tally(**work.report())
@@ -127,8 +127,8 @@ def _is_trimmed(role: str, config: CutsConfig) -> bool:
     return role in ("train", "eval") and config.trim_silence
 
 
-def _fingerprint(folder: Path, role: str, config: CutsConfig) -> dict[str, Any]:
-    """What the cuts of a set are made from."""
+def _inputs(folder: Path, role: str, config: CutsConfig) -> dict[str, Any]:
+    """What the cuts of a set are made from, for `Work.inputs`."""
     files = ["recordings.jsonl.gz", "supervisions.jsonl.gz", "skipped_files.tsv"]
     files += ["speech.json"] if _is_trimmed(role, config) else []
     limits = {"train": _LIMITS, "clips": ("max_duration",)}.get(role, ())
@@ -138,8 +138,9 @@ def _fingerprint(folder: Path, role: str, config: CutsConfig) -> dict[str, Any]:
         if (_is_trimmed(role, config) or not key.startswith("vad_")) and (key in limits or key not in _LIMITS)
     }
     return {
-        **{name.split(".")[0]: file_digest(path) if (path := folder / name).exists() else "none" for name in files},
-        "options": digest(settings, role),
+        **{name.split(".")[0]: folder / name for name in files},
+        "role": role,
+        "cuts": settings,
         "Lhotse's version": version("lhotse"),
     }
 
@@ -283,4 +284,9 @@ def check_speakers(data: Path, corpus: Corpus) -> None:
     Raises:
         SdpnError: the training set and an evaluation set share speakers; some are named.
     """
-    refuse_shared_speakers({name: read_speakers(data / name) for name in [corpus.train, *corpus.evals]}, data)
+    sets = [corpus.train, *corpus.evals]
+    checked = Work(data, "speakers", {name: data / name / "supervisions.jsonl.gz" for name in sets})
+    if checked.stale_reason() is not None:
+        checked.begin()
+        refuse_shared_speakers({name: read_speakers(data / name) for name in sets}, data)
+        checked.finish([])

@@ -126,7 +126,9 @@ def understand(listing: Listing, labelled: bool | None = None) -> Understood:
         why = f"{count} are called as dates are, as {min(folders)}"
     else:
         return Understood(True, f"{where}: {count} taken for speakers; --unlabelled says they are none")
-    hint = f"; --labelled says that the {count} are speakers" if folders else ""
+    hint = ""
+    if folders:
+        hint = f"; --labelled says that the {count} {'are speakers' if len(folders) > 1 else 'is a speaker'}"
     return Understood(False, f"{where}: taken for {len(names)} recordings without speaker labels, since {why}{hint}")
 
 

@@ -1,7 +1,6 @@
 """Where speech begins and ends in an utterance, by its energy: Kaldi's compute-vad-energy."""
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from sdpn.console import Progress
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.manifests import read_set
 from sdpn.errors import SdpnError
-from sdpn.files import digest, exclusive, write_text
+from sdpn.files import digest, exclusive, file_stamp, write_text
 from sdpn.reasons import Reason
+from sdpn.shards import Work
 from sdpn.utterance import Utterance
 
 _UTTERANCES_PER_JOB = 500
@@ -68,7 +68,7 @@ def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) 
     Raises:
         SdpnError: audio comes from commands, which may not be run.
     """
-    settings = digest({key: value for key, value in to_dict(config).items() if key.startswith(("vad_", "channel"))})
+    settings = {key: value for key, value in to_dict(config).items() if key.startswith(("vad_", "channel"))}
     with exclusive(folder):
         utterances = list(read_set(folder))
         for utterance in utterances:
@@ -90,36 +90,33 @@ def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) 
 
 
 def _find_some(
-    number: int, utterances: Sequence[Utterance], cache: Path, settings: str, config: CutsConfig
+    number: int, utterances: Sequence[Utterance], cache: Path, settings: dict[str, Any], config: CutsConfig
 ) -> tuple[int, dict[str, Any]]:
-    inputs = [[utterance.identity(), *map(_stamp, utterance.sources())] for utterance in utterances]
-    stamp, kept = digest(_FORMAT, settings, inputs), cache / f"{number}.json"
-    spans: dict[str, Any] = {}
-    try:
-        known = json.loads(kept.read_text(encoding="utf-8"))
-        if known["inputs"] == stamp:
-            spans = known["spans"]
-    except (FileNotFoundError, ValueError, KeyError):
-        pass
-    wanted = [utterance for utterance in utterances if spans.get(utterance.id, [_UNREADABLE])[0] == _UNREADABLE]
-    if not wanted:
+    """The number of a shard, and the spans of speech (or why there is none) in its utterances, by their ids."""
+    inputs = {
+        "vad": settings,
+        "utterances": digest([utterance.identity() for utterance in utterances]),
+        "audio": digest([file_stamp(path) for utterance in utterances for path in utterance.sources()]),
+        "format of the spans": _FORMAT,
+    }
+    work, kept = Work(cache, str(number), inputs), cache / f"{number}.json"
+    before = Work.finished(cache, str(number))
+    spans = json.loads(kept.read_text(encoding="utf-8")) if before and before.fingerprint == work.fingerprint else {}
+    if work.stale_reason() is None:
         return number, spans
-    for utterance in wanted:
+    work.begin()
+    again = []
+    for utterance in utterances:
+        if spans.get(utterance.id, [_UNREADABLE])[0] != _UNREADABLE:
+            continue
         try:
             spans[utterance.id] = _span_of(utterance, config) or Reason("no speech is heard in it")
         except SdpnError as error:
             spans[utterance.id] = Reason(_UNREADABLE, str(error))
-    write_text(kept, json.dumps({"inputs": stamp, "spans": spans}, ensure_ascii=False))
+            again.append(utterance.id)
+    write_text(kept, json.dumps(spans, ensure_ascii=False))
+    work.finish([kept], again=again)
     return number, spans
-
-
-def _stamp(path: str) -> list[int]:
-    """Size and time of a file; empty where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _span_of(utterance: Utterance, config: CutsConfig) -> tuple[float, float] | None:

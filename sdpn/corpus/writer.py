@@ -13,7 +13,7 @@ from sdpn.corpus.manifests import (
     write_set,
 )
 from sdpn.errors import SdpnError
-from sdpn.files import digest, exclusive, remove_partial, write_text
+from sdpn.files import exclusive, remove_partial, write_text
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, refuse_many_skipped, write_skipped
 from sdpn.trials.lists import TrialSet
@@ -55,14 +55,14 @@ def prepare_once(
 
     Args:
         options: what the user asked for; `data` may hold no corpus made with others.
-        inputs: what the files depend on beside the options, by name: see `sdpn.shards.Work.fingerprint`.
+        inputs: what the files depend on beside the options, by name: see `sdpn.shards.Work.inputs`.
 
     Raises:
         SdpnError: `data` holds another corpus, or another process writes into it.
     """
     Corpus.refuse_another(data, name, options)
     with exclusive(data):
-        work = Work(data, name, {"options": digest(options), **inputs})
+        work = Work(data, name, {"options": options, **inputs})
         reason = work.stale_reason()
         if reason is None:
             say(f"{data}: the corpus '{name}' is there: nothing to do")

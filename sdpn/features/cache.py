@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from sdpn.features.index import FeatureIndex
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.shard import Item, Load, Shard, make_shard
 from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, Extent
-from sdpn.files import atomic_path, digest, exclusive, write_text
+from sdpn.files import atomic_path, digest, exclusive, file_stamp, write_text
 from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, write_skipped
@@ -179,23 +178,14 @@ def _ffmpeg_version(paths: Iterable[str]) -> dict[str, str]:
 
 def describe(item: Item) -> Any:
     """All that tells an item from another: its identity, and size and time of every file that it is made from."""
-    return [item.identity(), [_stamp(path) for path in item.sources()]]
-
-
-def _stamp(path: str) -> list[int]:
-    """Size in bytes and time of change in ns of a file; empty where it is missing."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
+    return [item.identity(), [file_stamp(path) for path in item.sources()]]
 
 
 def _stamps_of(paths: Iterable[str]) -> str:
     """What changes when one of the files does."""
     total = hashlib.sha256()
     for path in paths:
-        total.update(f"{path}\0{_stamp(path)}\n".encode())
+        total.update(f"{path}\0{file_stamp(path)}\n".encode())
     return total.hexdigest()[:32]
 
 

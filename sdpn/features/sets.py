@@ -28,6 +28,8 @@ def refuse_outdated(directory: Path) -> Path:
         SdpnError: there are none yet, or stage 0 has changed the set since.
     """
     path = directory / "cuts.jsonl.gz"
+    if not path.exists() and Work.finished(directory, "combined"):
+        raise SdpnError(f"{directory} is combined of others, which hold its cuts: name one of them instead")
     if not path.exists():
         raise SdpnError(f"{path} is missing: run stage 1 first")
     made = Work.finished(directory, "cuts")

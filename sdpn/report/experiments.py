@@ -32,6 +32,8 @@ def compare_experiments(folders: list[Path], out: Path) -> tuple[str, list[str],
     lists: dict[str, set[str | None]] = {}
     for name, folder in zip(names, folders, strict=True):
         found, settings = read_results(folder)
+        if not any(row.figures for row in found):
+            raise SdpnError(f"{folder} has no evaluation set, so there is no error rate to compare")
         rows += [replace(row, experiment=name) for row in found]
         for row in found:
             lists.setdefault(row.trials, set()).add(row.trials_digest)
@@ -64,6 +66,8 @@ def read_results(exp_dir: Path) -> tuple[list[ResultRow], dict[str, Any]]:
     except FileNotFoundError:
         raise SdpnError(f"{path} is missing: run stage 6 on {exp_dir} first") from None
     for row in rows:
+        if not row.figures:  # of an experiment without an evaluation set
+            continue
         if not (row.folder / "figures.json").exists():
             raise SdpnError(f"{row.folder} has lost its figures: run stage 6 on {exp_dir} again")
         figures = Work.finished(row.folder, "figures")

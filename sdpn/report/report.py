@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,25 +58,33 @@ def report(
     rows: list[ResultRow],
     pairs: list[dict[str, Any]],
     experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]],
+    lead: str | None = None,
+    further: Sequence[tuple[str, str, list[str]]] = (),
 ) -> str:
     """The page.
 
     Args:
-        rows, pairs: the rows of the table, and the comparisons.
+        rows, pairs: the rows of the table, and the comparisons; without rows the page has none of their sections.
         experiments: name ("" where there is but one) -> its folder, embedding map, and settings of stage 6.
+        lead: the sentence at the top, that of `headline` where None.
+        further: sections to begin with, see `html.Page.section`.
     """
     looks = plots.styles(rows)
     drawn = [json.loads((row.folder / "figures.json").read_text(encoding="utf-8")) for row in rows]
-    page = html.Page(title, headline(rows, pairs))
+    page = html.Page(title, headline(rows, pairs) if lead is None else lead)
+    for section in further:
+        page.section(*section)
     said = html.text(
         "Below each figure its 95 % interval. Bold: the lowest of its trial list, rows with oracle labels left aside. "
         "A click on a heading sorts."
     )
-    page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
+    if rows:
+        page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
     if pairs:
         page.section("better", "Which is better", _better(rows, pairs))
-    page.section("det", "DET curves", _det(page, rows, drawn, looks))
-    page.section("scores", "Scores", _histograms(page, rows, drawn))
+    if rows:
+        page.section("det", "DET curves", _det(page, rows, drawn, looks))
+        page.section("scores", "Scores", _histograms(page, rows, drawn))
     maps = {name: points for name, (_, points, _) in experiments.items() if points}
     if maps:
         page.section("map", "Embedding map", _maps(page, maps))

@@ -79,10 +79,17 @@ def write_texts(directory: Path, texts: dict[str, str]) -> list[Path]:
     return [directory / name for name in texts]
 
 
-def as_json(name: str, rows: list[ResultRow], pairs: list[dict[str, Any]], settings: dict[str, Any]) -> str:
-    """results.json."""
+def as_json(
+    name: str,
+    rows: list[ResultRow],
+    pairs: list[dict[str, Any]],
+    settings: dict[str, Any],
+    further: dict[str, Any] | None = None,
+) -> str:
+    """results.json; `further` is what else it holds."""
     stored = [row.to_dict() for row in rows]
-    tree = {"corpus": name, "rows": stored, "comparisons": pairs, "settings": settings, "environment": environment()}
+    tree = {"corpus": name, "rows": stored, "comparisons": pairs, **(further or {})}
+    tree |= {"settings": settings, "environment": environment()}
     return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -46,14 +46,18 @@ def refuse_nan(trials: TrialList, scores: np.ndarray) -> None:
 def read_scores(path: str | Path, n_trials: int) -> np.ndarray:
     """Read the scores of a file that stage 6 wrote: (n_trials,) float64.
 
+    Its digest has vouched for its content, so the names go unread: reading them takes five times as long.
+
     Raises:
-        SdpnError: the file is missing, has a line of another form, or another number of them.
+        SdpnError: the file is missing, a line does not end in a number, or their number is another.
     """
     try:
-        parts = [batch.scores for batch in _batches(path)]
-    except SdpnError as error:
-        raise SdpnError(f"{error}; remove it and run stage 6 again") from None
-    scores = np.concatenate(parts) if parts else np.zeros(0)
+        with open(path, encoding="utf-8") as opened:
+            scores = np.fromiter((line.rpartition(" ")[2] for line in opened), dtype=np.float64)
+    except FileNotFoundError:
+        raise SdpnError(f"{path}: there is no such score file") from None
+    except ValueError:
+        raise SdpnError(f"{path}: expected `enroll test score` lines; remove it and run stage 6 again") from None
     if len(scores) != n_trials:
         raise SdpnError(f"{path}: {len(scores)} scores for {n_trials} trials; remove it and run stage 6 again")
     return scores

@@ -35,7 +35,7 @@ def test_speakers_are_preferred_to_the_two_groups_they_fall_into():
     vectors += 8 * np.where(who < 12, 1, -1)[:, None]  # two corpora, farther apart than any two speakers
     found = PseudoSpeakers().fit(vectors)
     assert same_partition(found.labels_, who)
-    assert ", 2 (coarser" in found.note_.replace("others: ", ", ") and "clusters: N" in found.note_
+    assert ", 2 (coarser" in found.note_.replace("others: ", ", ") and "--clusters N" in found.note_
 
 
 def test_equal_seeds_give_equal_classes():
@@ -64,6 +64,12 @@ def test_more_clusters_than_a_tree_may_have_leaves_are_made_without_one(monkeypa
     monkeypatch.setattr(clustering, "LARGEST_TREE", 60)
     found = PseudoSpeakers(200, merge_to=12, min_size=1).fit(speakers(12, 100)[0])
     assert "200 clusters, merged to 12" in found.note_
+
+
+def test_more_clusters_than_can_be_merged_are_refused(monkeypatch):
+    monkeypatch.setattr(clustering, "LARGEST_MERGE", 50)
+    with pytest.raises(SdpnError, match=r"60 clusters are too many to be merged, 50 the most.*merge_clusters: null"):
+        PseudoSpeakers(60, merge_to=12).fit(speakers(12, 10)[0])
 
 
 def test_the_number_of_threads_does_not_matter():

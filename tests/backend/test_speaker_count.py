@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from sdpn.backend.clustering import PseudoSpeakers, directions
-from sdpn.backend.speaker_count import cloud_like, find_levels, silhouette
+from sdpn.backend import speaker_count
+from sdpn.backend.clustering import PseudoSpeakers, directions, explain
+from sdpn.backend.speaker_count import Level, cloud_like, find_levels, silhouette
 from sdpn.evaluation.partition import agreement
 
 
@@ -19,7 +20,7 @@ def nested(n_speakers, n_sessions, per_session, dim=64, groups=1, group_deviatio
 
 @pytest.mark.parametrize(
     ("n_speakers", "n_sessions", "per_session", "dim"),
-    [(60, 1, 20, 64), (40, 3, 10, 64), (40, 8, 8, 64), (20, 50, 5, 64), (40, 8, 8, 256), (40, 8, 8, 40)],
+    [(40, 1, 15, 64), (40, 3, 8, 64), (20, 50, 4, 64), (30, 6, 6, 256), (30, 6, 8, 40)],
 )
 def test_speakers_are_found_where_sessions_nest_in_them(n_speakers, n_sessions, per_session, dim):
     vectors, who = nested(n_speakers, n_sessions, per_session, dim)
@@ -33,7 +34,7 @@ def test_the_other_numbers_are_named_with_what_they_may_be():
     found = PseudoSpeakers(seed=1).fit(vectors)
     finer, chosen = found.levels_
     assert finer.number == pytest.approx(240, rel=0.08) and chosen.number == pytest.approx(40, rel=0.08)
-    assert f"{finer.number} (finer: sessions?)" in found.note_ and "clusters: N" in found.note_
+    assert f"{finer.number} (finer: sessions?)" in found.note_ and "--clusters N" in found.note_
 
 
 def test_two_genders_are_no_speakers():
@@ -47,6 +48,28 @@ def test_the_means_of_speakers_are_no_level_of_their_own():
     vectors, _ = nested(100, 1, 12, dim=20)
     levels, coarser = find_levels(directions(vectors), np.ones(len(vectors)), 4, seed=1)
     assert len(levels) == 1 and coarser is None
+
+
+def test_a_broad_peak_is_said_with_the_fewest_clusters_that_are_plausible():
+    broad = Level(np.arange(90) % 60, 0.2, 0.1, fewest=20)
+    assert "down to 20, about as plausible" in explain([broad], None)
+
+
+def test_of_a_broad_peak_the_most_clusters_are_taken(monkeypatch):
+    excess = {80: 0.01, 67: 0.05, 57: 0.075, 48: 0.085, 40: 0.088, 34: 0.09, 28: 0.093, 24: 0.097, 20: 0.1}
+    tried = []
+
+    def made_up(X, labels, rows, each):
+        tried.append(int(labels.max()) + 1)
+        of_cloud = len(tried) % 3 != 0  # two clouds are drawn of so few points, and looked at first
+        return 0.0 if of_cloud else np.interp(tried[-1], sorted(excess), [excess[n] for n in sorted(excess)], left=0.01)
+
+    monkeypatch.setattr(speaker_count, "silhouette", made_up)
+    monkeypatch.setattr(speaker_count, "CHANCE_VECTORS", 500)
+    points = np.random.default_rng(1).normal(size=(300, 8))
+    level = speaker_count.first_peak(points, np.ones(300), 80, 0.03, np.random.default_rng(0), map)
+    assert level.number == pytest.approx(60, abs=5) and level.fewest == pytest.approx(20, abs=2)
+    assert level.excess == pytest.approx(0.1, abs=0.005)
 
 
 def test_a_cloud_has_the_mean_and_covariance_of_the_points():

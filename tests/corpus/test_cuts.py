@@ -158,7 +158,7 @@ def test_only_what_changed_is_made_again_with_the_reason(data, make_cuts, capsys
     make_cuts("--min-duration", 0.5, data)
     changed = {path for path, time in times(data).items() if before.get(path) != time and path.endswith(".gz")}
     assert changed == {str(data / "train" / "cuts.jsonl.gz")}
-    assert f"{data}/train: cuts: options changed: redone" in capsys.readouterr().out
+    assert f"{data}/train: cuts: cuts.min_duration was 1.0, is 0.5: redone" in capsys.readouterr().out
 
 
 def test_any_number_of_processes_gives_the_same_bytes(data, make_cuts):

@@ -94,3 +94,8 @@ def test_trials_out_of_a_pipe_are_those_of_a_kaldi_directory(corpora, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing to do" in done.stdout
     assert (tmp_path / "data" / "trials" / "eval.txt").read_text().splitlines()[0] == pair
+
+
+def test_an_unfinished_corpus_is_not_taken_for_the_toy(tmp_path):
+    (tmp_path / "data" / "headers").mkdir(parents=True)
+    assert "give --corpus and its options once more" in run(tmp_path / "data", status=1)

@@ -673,6 +673,67 @@ def test_all_unknown_utterances_are_listed_once(root):
         score(root)
 
 
+def without_evaluation(root):
+    """Take the evaluation sets out of the corpus."""
+    path = root / "data" / "corpus.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "evals": [], "trials": {}}))
+
+
+@pytest.fixture
+def unlabelled(root, monkeypatch):
+    """An experiment without an evaluation set; no network halves its utterances."""
+    from sdpn.scoring import unlabelled
+
+    without_evaluation(root)
+    monkeypatch.setattr(unlabelled, "_probe", lambda name, *_: {"sdpn": 12.5, "untrained": 40.0}[name])
+    for folder in (root / "exp" / "model", root / "exp" / "systems" / "untrained" / "model"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def test_without_an_evaluation_set_the_results_are_what_is_known_without_labels(unlabelled, capsys):
+    score(unlabelled)
+    said = capsys.readouterr().out
+    for words in ("Halves of utterances", "12.50", "silhouette", "Calibration by clusters", "no evaluation set"):
+        assert words in said
+    folder = unlabelled / "exp" / "results"
+    tree = json.loads((folder / "results.json").read_text())
+    assert tree["without_labels"]["probe_eer_percent"] == {"sdpn": 12.5, "untrained": 40.0}
+    assert 0 < tree["without_labels"]["clusters"]["silhouette"] <= 1
+    assert [(row["backend"], row["calibrated_by"]) for row in tree["rows"]] == [
+        ("cosine", "clusters"),
+        ("lda-plda", "clusters"),
+    ]
+    assert all(row["calibration"]["weight"] > 0 for row in tree["rows"])
+    assert not any("eer_percent" in row for row in tree["rows"])
+    assert "Embedding map" in (folder / "report.html").read_text()
+    assert "no error rate" in (folder / "results.md").read_text()
+
+
+def test_a_rerun_without_an_evaluation_set_makes_nothing_again(unlabelled, capsys):
+    score(unlabelled)
+    before = everything(unlabelled)
+    capsys.readouterr()
+    score(unlabelled)
+    assert "fitted" not in capsys.readouterr().out
+    assert everything(unlabelled) == before
+
+
+def test_what_needs_trials_is_refused_without_an_evaluation_set(unlabelled):
+    with pytest.raises(SdpnError, match=r"'calibration' is 'eval', but .* has no trial lists"):
+        score(unlabelled, "--calibration", "eval")
+    with pytest.raises(SdpnError, match="'quality' and 'fusion' make rows of trial lists"):
+        score(unlabelled, "--quality", "duration")
+
+
+def test_an_experiment_without_an_evaluation_set_is_not_compared(unlabelled, root, tmp_path):
+    from sdpn.report.experiments import compare_experiments
+
+    score(unlabelled)
+    with pytest.raises(SdpnError, match="no evaluation set, so there is no error rate to compare"):
+        compare_experiments([unlabelled / "exp"], tmp_path / "out")
+
+
 def with_views(root, noise=1.2):
     """Views of every training utterance, three each, in all systems: its vector moved in directions of their own."""
     for folder in ("xvectors", "systems/fbank-stats/xvectors", "systems/untrained/xvectors"):

@@ -13,7 +13,7 @@ def read(tmp_path, text):
     return TrialList.read(path, "eval")
 
 
-def test_trials_become_places_in_the_utterances(tmp_path):
+def test_trials_become_indices_of_the_utterances(tmp_path):
     trials = read(tmp_path, "b a target\na c nontarget\nc b nontarget\n")
     assert trials.utterances == ["a", "b", "c"]
     np.testing.assert_array_equal(trials.enroll, [1, 0, 2])

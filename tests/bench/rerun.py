@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""What it takes to find out that there is nothing to do: the rerun of finished stages at VoxCeleb's size.
+
+    OMP_NUM_THREADS=1 tests/bench/rerun.py --utterances 1100000 --folder /tmp/rerun
+
+The first run makes what is not there yet: a tree of links for local/prepare_folder.py (all headers are said
+to be the same), real cuts, and features and banks whose files are holes of the right size. Then each stage runs once
+more as a user has it run, and its seconds of CPU are taken, its processes' included. The last line is one JSON object:
+`noop_cpu_s` by stage and in total.
+"""
+
+import importlib.util
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+import numpy as np
+import soundfile
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 8.2
+STAGES = {
+    "0": ["local/prepare_folder.py", "--corpus-dir", "{tree}"],
+    "1": ["steps/make_cuts.py"],
+    "2": ["steps/make_fbank.py"],
+    "3": ["steps/make_augment.py"],
+}
+
+
+def write_tree(folder: Path, utterances: int) -> None:
+    """A corpus of links to a few files: 180 utterances a speaker, 7 a session; 2000 of them are evaluated."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sounds = [folder / f"sound{number}.wav" for number in range((utterances + 2000) // 50_000 + 1)]
+    for sound in sounds:  # a file has at most 65000 links
+        soundfile.write(sound, np.zeros(16000), 16000)
+    for number in range(utterances + 2000):
+        part = "train" if number < utterances else "eval"
+        speaker, own = divmod(number, 180)
+        below = folder / "tree" / part / f"{part}{speaker:05d}" / f"video{own // 7:02d}x{speaker:04d}"
+        if own % 7 == 0 or not below.is_dir():
+            below.mkdir(parents=True, exist_ok=True)
+        os.link(sounds[number // 50_000], below / f"{own:05d}.wav")
+
+
+def run_faked(program: str, words: list[str]) -> None:
+    """Run a program of the recipe in this process, where no audio is read and no feature computed."""
+    for folder in ("local", "steps"):
+        sys.path.insert(0, str(ROOT / folder))
+    from sdpn.audio import headers
+    from sdpn.augment import make
+    from sdpn.features import cache
+
+    headers.read_header = lambda path: headers.Header(16000, round(16000 * SECONDS), 1)
+    cache.make_shard = make.make_audio_shard = make_empty_shard
+    path = ROOT / program
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.run_jobs = lambda function, jobs, nj=1: (function(*job) for job in jobs)
+    module.main.main(words, standalone_mode=False)
+
+
+def make_empty_shard(shard) -> int:
+    """Make a feature file of zeros, which takes no place on the disk, and say where its utterances would lie."""
+    from sdpn.features.shard import EXTENT_COLUMNS
+    from sdpn.files import atomic_path
+
+    frames, row = round(100 * SECONDS), 2 * shard.config.num_mel_bins
+    shard.work.begin()
+    count = len(shard.items)
+    with atomic_path(shard.path) as temporary, open(temporary, "wb") as opened:
+        opened.truncate(count * (frames * row + 40))
+    table = np.zeros(count, dtype=EXTENT_COLUMNS)
+    table["item"], table["frames"], table["step"], table["power_ratio"] = np.arange(count), frames, 1e-4, 1
+    table["offset"] = 40 + np.arange(count) * (frames * row + 40)
+    with atomic_path(shard.table) as temporary, open(temporary, "wb") as opened:
+        np.save(opened, table)
+    shard.work.finish([shard.path, shard.table], skipped={}, notes={}, again=[])
+    return count
+
+
+def cpu_of(command: Iterable[str], log: Path) -> float:
+    """Seconds of CPU of a program and its processes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with open(log, "a") as opened:
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, stdout=opened, stderr=subprocess.STDOUT)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n" + log.read_text()[-2000:])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def in_turn(stages: dict[str, list[str]], do: Callable[[str, list[str]], float]) -> dict[str, float]:
+    """What `do` gives for each stage, in their order."""
+    return {stage: do(program, words) for stage, (program, *words) in stages.items()}
+
+
+@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
+@click.option("--utterances", default=1_100_000, show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("/tmp/bench-rerun"), show_default=True)
+@click.option("--faked", help="run this program where no audio is read", hidden=True)
+@click.argument("words", nargs=-1)
+def main(utterances: int, folder: Path, faked: str | None, words: tuple[str, ...]) -> None:
+    if faked:
+        run_faked(faked, list(words))
+        return
+    log, data, tree = folder / "log.txt", str(folder / "data"), folder / "tree"
+    if not tree.exists():
+        write_tree(folder, utterances)
+    stages = {stage: [*(word.format(tree=tree) for word in words), data] for stage, words in STAGES.items()}
+    made = in_turn(stages, lambda program, words: cpu_of([__file__, "--faked", program, "--", *words], log))
+    noop = in_turn(stages, lambda program, words: cpu_of([program, *words], log))
+    for stage in stages:
+        print(f"stage {stage}: {made[stage]:8.1f} s of CPU to make, {noop[stage]:8.1f} s to find nothing to do")
+    figures = {stage: round(seconds, 2) for stage, seconds in noop.items()}
+    print(json.dumps({"utterances": utterances, "noop_cpu_s": {**figures, "total": round(sum(noop.values()), 2)}}))
+
+
+if __name__ == "__main__":
+    main()
