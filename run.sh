@@ -86,7 +86,7 @@ What to run on
   --trim-silence      cut off silence at both ends of utterances
 
 Where it goes
-  --data-dir DIR      manifests and features (default: $data_dir)
+  --data-dir DIR      manifests and features; local/combine.py makes one of several (default: $data_dir)
   --exp-dir DIR       model, x-vectors, scores, results (default: exp/<corpus>)
 
 How

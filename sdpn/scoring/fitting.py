@@ -63,7 +63,7 @@ class Clusters:
         self.train, self.seed, self.path = train, seed, folder / "clusters.npy"
         self.sizes = {name: getattr(settings, name) for name in ("clusters", "merge_clusters", "min_cluster_size")}
         inputs = {
-            **train.inputs("both"),
+            **train.inputs("both" if statistics else "clean"),
             "statistics": statistics,
             **self.sizes,
             "seed": seed,

@@ -111,7 +111,7 @@ def know_without_labels(plan: Plan) -> Known:
 
 
 def _probe(name: str, set_dir: Path, model: Path, exp: Path) -> float | None:
-    """The equal error rate on halves of training utterances, in percent; None where they are too short."""
+    """Return the equal error rate on halves of training utterances, in percent; None where they are too short."""
     index = open_features(set_dir)
     inputs = {"features": index.fingerprint, "model": model_digest(model), "utterances": PROBED}
     work = Work(exp / "results", f"probe.{name}", inputs)
@@ -128,7 +128,7 @@ def _probe(name: str, set_dir: Path, model: Path, exp: Path) -> float | None:
 
 
 def _shape_of(clusters: Clusters) -> dict[str, Any]:
-    """How many clusters there are, how large, and how well they stand apart."""
+    """Describe the clusters: how many there are, how large, and how well they stand apart."""
     labels = clusters.labels
     work = Work(clusters.path.parent, "silhouette", {"clusters": clusters.work, "versions": versions_of("silhouette")})
     if work.stale_reason() is not None:
