@@ -34,9 +34,8 @@ class Plan:
         self.settings, self.seed = settings, seed
         self.lists = TrialLists(data_dir, corpus)
         self.systems = systems_of(exp_dir, settings, chains)
-        self.vectors, self.clusters, self.cohort, self.backend, self.calibrator = (
-            cache(make) for make in (self._vectors, self._clusters, self._cohort, self._backend, self._calibrator)
-        )
+        self.vectors, self.clusters, self.cohort = cache(self._vectors), cache(self._clusters), cache(self._cohort)
+        self.backend, self.calibrator = cache(self._backend), cache(self._calibrator)
 
     def rows(self) -> list[Row]:
         """The rows of the table.
