@@ -42,8 +42,8 @@ class Plan:
         self.settings, self.seed = settings, seed
         self.lists = TrialLists(data_dir, corpus)
         self.systems = systems_of(exp_dir, settings, backends)
-        self.vectors, self.training, self.clusters = map(cache, (self._vectors, self._training, self._clusters))
-        self.cohort, self.backend, self.calibrator = map(cache, (self._cohort, self._backend, self._calibrator))
+        self.vectors, self.training, self.clusters = cache(self._vectors), cache(self._training), cache(self._clusters)
+        self.cohort, self.backend, self.calibrator = cache(self._cohort), cache(self._backend), cache(self._calibrator)
 
     def rows(self) -> list[Row]:
         """The rows of the table.
