@@ -134,7 +134,7 @@ def faked(utterances: int, words: list[str]) -> None:
         files = sorted(tree)
         return Listing(Path(folder), [AudioFile(folder, name, Stamp(40000, 1)) for name in files])
 
-    program.list_audio = listing
+    program.list_recordings = listing
     program.refuse_without_ffmpeg = lambda listing: None
     headers.read_header = lambda path: headers.Header(16000, 131072, 1)
     program.main.main(words, standalone_mode=False)
