@@ -29,7 +29,7 @@ def main(data: Path, further: tuple[str, ...]) -> None:
 
 
 def words_of(options: dict[str, Any]) -> list[str]:
-    """The command line that gives a program these options."""
+    """Return the command line that gives a program these options."""
     words = []
     for name, value in options.items():
         name = name.replace("_", "-")

@@ -17,7 +17,8 @@ from typing import Any
 import click
 import cnceleb
 
-from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
+from sdpn.audio.files import Listing, fingerprint, list_recordings, refuse_without_ffmpeg
+from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.clips import find_clips
@@ -58,10 +59,10 @@ def main(data: Path, nj: int, **given: Any) -> None:
         enrolled = {trial.enroll for trial in given_trials.trials}
         models = {model: names for model, names in protocol.models.items() if model in enrolled}
         given_trials = replace(given_trials, models=models)
-    everyone, evaluation = list_audio(root / "data", run_all), list_audio(root / "eval", run_all)
+    everyone, evaluation = list_recordings(root / "data", run_all), list_recordings(root / "eval", run_all)
     train = [cnceleb.train_part(everyone, protocol)]
     if options["cnceleb2"]:
-        train.append(list_audio(cnceleb.find_root(Path(options["cnceleb2"]), 2) / "data", run_all))
+        train.append(list_recordings(cnceleb.find_root(Path(options["cnceleb2"]), 2) / "data", run_all))
     for listing in [*train, evaluation]:
         refuse_without_ffmpeg(listing)
         if not listing.files:
@@ -71,7 +72,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
         "protocol": digest(protocol.trials, protocol.models, protocol.joined, given_trials.fingerprint),
     }
     find = partial(find_speech, data, train, everyone, evaluation, protocol, given_trials, run_all)
-    prepare(data, "cnceleb", options, inputs, clips, find, run_all)
+    prepare(data, "cnceleb", options, inputs, clips, find, run_all, add_far)
 
 
 def find_speech(

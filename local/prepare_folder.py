@@ -18,7 +18,8 @@ from typing import Any
 
 import click
 
-from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
+from sdpn.audio.files import Listing, fingerprint, list_recordings, refuse_without_ffmpeg
+from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
 from sdpn.corpus.clips import find_clips
@@ -45,7 +46,7 @@ from sdpn.utterance import Utterance
 def main(data: Path, nj: int, **given: Any) -> None:
     options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     corpus_dir = Path(options["corpus_dir"])
-    speech = {name: list_audio(folder, run_all) for name, folder in set_folders(corpus_dir).items()}
+    speech = {name: list_recordings(folder, run_all) for name, folder in set_folders(corpus_dir).items()}
     for listing in speech.values():
         if not listing.files:
             raise SdpnError(f"{listing.folder}: there is no audio file in it: {listing.what_else}")
@@ -60,7 +61,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
         "trials": trials.fingerprint,
     }
     find = partial(find_speech, data, options, speech, understood, genders, trials, run_all)
-    prepare(data, "folder", options, inputs, find_clips(options, run_all), find, run_all)
+    prepare(data, "folder", options, inputs, find_clips(options, run_all), find, run_all, add_far)
 
 
 def understand_set(name: str, listing: Listing, options: dict[str, Any], given: GivenTrials) -> Understood:

@@ -18,7 +18,8 @@ from typing import Any
 import click
 import voxceleb
 
-from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
+from sdpn.audio.files import Listing, fingerprint, list_recordings, refuse_without_ffmpeg
+from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
 from sdpn.corpus.clips import find_clips
@@ -66,7 +67,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
     if not lists:
         raise SdpnError("--voxceleb-trials is none, and there is no other trial list: give --trials")
     meta = {part: voxceleb.Meta.read(voxceleb.find_file(voxceleb.META[part], places)) for part in roots}
-    listings = {part: list_audio(root, run_all) for part, root in roots.items()}
+    listings = {part: list_recordings(root, run_all) for part, root in roots.items()}
     listings["vox2"] = voxceleb.of_voxceleb2_dev(listings["vox2"], meta["vox2"])
     for listing in listings.values():
         if not any(voxceleb.utterance_id(file.name) for file in listing.files):
@@ -79,7 +80,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
         "trials": digest({name: [list(own), models] for name, (own, models) in lists.items()}),
     }
     find = partial(find_speech, data, listings, meta, lists, run_all)
-    prepare(data, "voxceleb", options, inputs, clips, find, run_all)
+    prepare(data, "voxceleb", options, inputs, clips, find, run_all, add_far)
 
 
 def choose_lists(letters: str) -> set[str]:

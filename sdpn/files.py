@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sdpn.errors import SdpnError
 
@@ -41,6 +41,35 @@ def sentence(error: OSError) -> str | None:
     if number not in _SENTENCES:
         return None
     return _SENTENCES[number]
+
+
+class Stamp(NamedTuple):
+    """Size (bytes) and time of change (ns) of a file: what tells a file from what it was, without reading it."""
+
+    size: int
+    mtime_ns: int
+
+    @staticmethod
+    def of(path: str | Path) -> "Stamp":
+        """That of the file that is there now.
+
+        Raises:
+            OSError: there is none, or it may not be looked at.
+        """
+        return Stamp.of_status(os.stat(path))
+
+    @staticmethod
+    def of_status(status: os.stat_result) -> "Stamp":
+        """That of a file whose status is known."""
+        return Stamp(status.st_size, status.st_mtime_ns)
+
+
+def file_stamp(path: str | Path) -> Stamp | None:
+    """The stamp of a file; None where there is none, or it may not be looked at."""
+    try:
+        return Stamp.of(path)
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -132,9 +161,10 @@ def read_jsonl_gz(path: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
     Raises:
         SdpnError: it is damaged.
     """
+    decode = json.JSONDecoder().decode
     try:
         with gzip.open(path, "rb") as lines:
-            yield from map(json.loads, lines)
+            yield from map(decode, map(bytes.decode, lines))
     except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
         raise SdpnError(f"{path} is damaged: remove it and {remedy}") from None
 
@@ -192,15 +222,6 @@ def digest(*parts: Any) -> str:
         total.update(len(data).to_bytes(8, "little"))
         total.update(data)
     return total.hexdigest()[:32]
-
-
-def file_stamp(path: str | Path) -> list[int]:
-    """Size (bytes) and time of change (ns) of a file: what tells in a moment that it may be another; empty without."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
 
 
 _YOUNG = 2_000_000_000  # ns: a file changed since then may change once more and look the same (clocks are that coarse)

@@ -69,9 +69,11 @@ class Recognizer:
         exp, made = backends_of(folder)
         self.calibration = _calibration_of(exp, self.backend, path) if self.backend in made else None
 
-    def embed(self, audio: str | Path | np.ndarray, sampling_rate: int | None = None) -> np.ndarray:
+    def embed(
+        self, audio: str | Path | np.ndarray, sampling_rate: int | None = None, channel: int | str | None = None
+    ) -> np.ndarray:
         """The x-vector of a recording: (dimension,) float32; see Embedder.embed."""
-        return self.embedder.embed(audio, sampling_rate)
+        return self.embedder.embed(audio, sampling_rate, channel)
 
     def score(self, a: str | Path | np.ndarray, b: str | Path | np.ndarray) -> float:
         """How alike two voices are; more is more alike.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The end of stage 1: does the training set suit the settings of stage 4, before features are computed?
+"""The end of stage 1: say whether the training set suits the settings of stage 4, before features are computed.
 
     steps/check_sizes.py --config conf/sdpn/small.yaml --ngpu 2 data
 

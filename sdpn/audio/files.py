@@ -1,7 +1,6 @@
 """Audio files below a folder: which there are."""
 
 import hashlib
-import io
 import os
 import stat
 from collections import Counter
@@ -10,19 +9,51 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import soundfile
-
 from sdpn.audio.decoders import ffmpeg
+from sdpn.console import say
 from sdpn.errors import SdpnError
-from sdpn.files import atomic_path
+from sdpn.files import Stamp
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed
 
-# What libsndfile reads and finds out by itself.
+# What libsndfile reads
 _NAMES = ("wav", "wave", "flac", "opus", "ogg", "oga", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64")
-EXTENSIONS = frozenset(f".{name}" for name in (*_NAMES, "sph", "nist", "voc", "avr", "htk")) | ffmpeg.EXTENSIONS
+EXTENSIONS = frozenset(f".{name}" for name in (*_NAMES, "sph", "nist", "voc", "avr", "htk", "mp2", "mpga", "bwf"))
+EXTENSIONS |= ffmpeg.EXTENSIONS
+# How audio begins that may be called anything (.wv1, .ulaw, .spx1, ...); video is none, nor what two bytes would tell
+_BEGINNINGS = (
+    b"RIFX",
+    b"fLaC",
+    b"OggS",
+    b".snd",
+    b"caff",
+    b"NIST_1A",
+    b"Creative Voice File",
+    b"#!AMR",
+    b"wvpk",
+    b"TTA1",
+)
+# Lists and labels that lie among the audio of any corpus: they are not opened
+_TEXT = (
+    "txt",
+    "json",
+    "jsonl",
+    "csv",
+    "tsv",
+    "xml",
+    "lab",
+    "trn",
+    "ctm",
+    "textgrid",
+    "wrd",
+    "phn",
+    "md",
+    "html",
+    "pdf",
+)
+_TEXTS = frozenset(f".{name}" for name in (*_TEXT, "jpg", "png", "gz", "zip", "py", "sh", "log", "yaml", "stm", "rttm"))
+_LOSSLESS = (".flac", ".wav", ".wave", ".sph", ".aiff", ".aif", ".w64", ".rf64", ".caf", ".au")
 _FOLDERS_PER_JOB = 32
 
 
@@ -33,14 +64,12 @@ class AudioFile:
     Attributes:
         folder: the folder that was listed.
         raw: its path below that folder, as the file system has it.
-        size: bytes.
-        mtime_ns: when it was changed.
+        stamp: size and time of change.
     """
 
     folder: str
     raw: str
-    size: int
-    mtime_ns: int
+    stamp: Stamp
 
     @property
     def path(self) -> str:
@@ -59,7 +88,7 @@ class Listing:
 
     Attributes:
         folder: the folder.
-        files: files with an extension of `EXTENSIONS`, sorted by name.
+        files: files with an extension of `EXTENSIONS`, and others that begin as audio does, sorted by name.
         skipped: folders and files that cannot be used.
         others: how many files have each other extension.
         passed_over: how many audio files `where` took away.
@@ -83,6 +112,25 @@ class Listing:
             return f"other files only ({most})"
         return "it is empty"
 
+    def one_of_each(self) -> tuple["Listing", list[AudioFile]]:
+        """The same with one file of those that differ in their extension alone, and those that are left out.
+
+        Conversion scripts leave x.wav beside x.m4a: both are one recording. The lossless one is taken, or the one that
+        libsndfile reads.
+        """
+        kept: dict[str, AudioFile] = {}
+        for file in self.files:
+            stem = os.path.splitext(file.raw)[0]
+            other = kept.setdefault(stem, file)
+            if other is not file and _preference(file) < _preference(other):
+                kept[stem] = file
+        if len(kept) == len(self.files):
+            return self, []
+        chosen = {file.raw for file in kept.values()}
+        files = [file for file in self.files if file.raw in chosen]
+        copies = [file for file in self.files if file.raw not in chosen]
+        return Listing(self.folder, files, self.skipped, self.others, self.passed_over), copies
+
     def where(self, wanted: Callable[[AudioFile], bool]) -> "Listing":
         """The same with those files alone that are wanted."""
         files = [file for file in self.files if wanted(file)]
@@ -94,12 +142,38 @@ def serially(function: Callable, jobs: Iterable[tuple]) -> Iterator:
     return (function(*job) for job in jobs)
 
 
+def _preference(file: AudioFile) -> tuple[int, int, str]:
+    """Smaller for the file that is to be taken of several forms of one recording."""
+    extension = os.path.splitext(file.raw)[1].lower()
+    rank = _LOSSLESS.index(extension) if extension in _LOSSLESS else len(_LOSSLESS)
+    return int(extension in ffmpeg.EXTENSIONS), rank, extension
+
+
+def list_recordings(folder: str | Path, run: Callable[..., Iterable] = serially) -> Listing:
+    """List the recordings of a corpus: `list_audio` with one file of each, and a word on what is not taken.
+
+    Raises:
+        SdpnError: see `list_audio`.
+    """
+    listing, copies = list_audio(folder, run).one_of_each()
+    if copies:
+        forms = sorted({os.path.splitext(file.raw)[1] for file in copies})
+        say(
+            f"  {folder}: {len(copies)} files are another form of a file beside them, e.g. {copies[0].name}: they are "
+            f"left out ({', '.join(forms)})"
+        )
+    if listing.files and listing.others:
+        most = ", ".join(f"{count} {extension}" for extension, count in listing.others.most_common(5))
+        say(f"  {folder}: {sum(listing.others.values())} other files are no audio by name or content ({most})")
+    return listing
+
+
 class _Folder(NamedTuple):
-    """One folder: its name below the listed one, who it is, its audio files as (name, size, time), and the rest."""
+    """One folder: its name below the listed one, who it is, its audio files with their stamps, and the rest."""
 
     name: str
     identity: tuple
-    files: list[tuple[str, int, int]]
+    files: list[tuple[str, Stamp]]
     skipped: list[Skipped]
     others: dict[str, int]
 
@@ -142,7 +216,7 @@ def list_audio(folder: str | Path, run: Callable[..., Iterable] = serially) -> L
         if here.identity in entered:
             continue
         entered.add(here.identity)
-        files += [AudioFile(root, os.path.join(here.name, name), *stamp) for name, *stamp in here.files]
+        files += [AudioFile(root, os.path.join(here.name, name), stamp) for name, stamp in here.files]
         skipped += here.skipped
         others.update(here.others)
     files.sort(key=lambda file: (file.name.encode(), file.raw.encode()))
@@ -163,7 +237,7 @@ def _walk(root: str, pending: Sequence[_Pending]) -> list[_Folder]:
 def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pending]]:
     """What lies in one folder, and the folders below it; nothing where it is one of those above it."""
     path = os.path.join(root, folder.name) if folder.name else root
-    files: list[tuple[str, int, int]] = []
+    files: list[tuple[str, Stamp]] = []
     skipped: list[Skipped] = []
     others: Counter = Counter()
     below: list[str] = []
@@ -179,7 +253,7 @@ def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pendi
                 extension = os.path.splitext(entry.name)[1].lower()
                 if _is_folder(entry):
                     below.append(os.path.join(folder.name, entry.name))
-                elif extension in EXTENSIONS:
+                elif extension in EXTENSIONS or (extension not in _TEXTS and _begins_as_audio(entry.path)):
                     seen = _look_at(entry)
                     skipped.append(seen) if isinstance(seen, Skipped) else files.append(seen)
                 else:
@@ -192,6 +266,19 @@ def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pendi
     return _Folder(folder.name, identity, files, skipped, others), [_Pending(name, above) for name in below]
 
 
+def _begins_as_audio(path: str) -> bool:
+    """Whether a file whose name tells nothing is audio."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as opened:
+            start = opened.read(20)
+    except OSError:
+        return False
+    chunk = start[:4] in (b"RIFF", b"RF64") and start[8:12] == b"WAVE"
+    return chunk or (start[:4] == b"FORM" and start[8:11] == b"AIF") or start.startswith(_BEGINNINGS)
+
+
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
@@ -199,7 +286,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _look_at(entry: os.DirEntry) -> tuple[str, int, int] | Skipped:
+def _look_at(entry: os.DirEntry) -> tuple[str, Stamp] | Skipped:
     try:
         entry.path.encode()
         found = entry.stat()
@@ -209,7 +296,7 @@ def _look_at(entry: os.DirEntry) -> tuple[str, int, int] | Skipped:
         return Skipped(entry.path, Reason(error.strerror.lower()))
     if not stat.S_ISREG(found.st_mode):
         return Skipped(entry.path, Reason("not a regular file"))
-    return entry.name, found.st_size, found.st_mtime_ns
+    return entry.name, Stamp.of_status(found)
 
 
 def _readable(path: str) -> str:
@@ -220,7 +307,7 @@ def fingerprint(files: Iterable[AudioFile]) -> str:
     """A digest of names, sizes and times: it changes when a file is added, removed or replaced."""
     total = hashlib.sha256()
     for file in files:
-        total.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\n".encode())
+        total.update(f"{file.name}\0{file.stamp.size}\0{file.stamp.mtime_ns}\n".encode())
     return total.hexdigest()[:32]
 
 
@@ -233,17 +320,3 @@ def refuse_without_ffmpeg(listing: Listing) -> None:
     lacking = [file for file in listing.files if os.path.splitext(file.raw)[1].lower() in ffmpeg.EXTENSIONS]
     if lacking:
         ffmpeg.refuse_without(f"{len(lacking)} files below {listing.folder} (e.g. {lacking[0].name})")
-
-
-def write_flac(path: str | Path, samples: np.ndarray, sampling_rate: int) -> None:
-    """Write (n_samples,) samples within [-1, 1] as 16-bit FLAC, atomically.
-
-    They are encoded in memory first: libsndfile does not say why a file could not be written.
-
-    Raises:
-        SdpnError: the disk is full, or the folder may not be written.
-    """
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, sampling_rate, format="FLAC", subtype="PCM_16")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.getvalue())

@@ -1,41 +1,32 @@
-"""What the headers of audio files say: sampling rate, length, channels; never by decoding, and once for each file."""
+"""What there is in audio files: sampling rate, length, channels; looked up once for each file."""
 
 import json
 import os
 import stat
-import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import soundfile
 
-from sdpn.audio import faults
-from sdpn.audio.decoders import ffmpeg, mp3, mp4
+from sdpn.audio import faults, read, route
+from sdpn.audio.decoders import adts, chunks, decoding, ffmpeg, mp4, mpeg, ogg, parts
 from sdpn.audio.files import AudioFile, fingerprint
+from sdpn.audio.read import UNTOLD, Header, measure, open_plain, refuse_faulty, sum_of_parts
+from sdpn.audio.route import Route, find_route
 from sdpn.console import Progress
 from sdpn.errors import UnusableError
 from sdpn.files import digest, file_digest, write_text
 from sdpn.reasons import Reason
 
 _FILES_PER_JOB = 2000
-# Sizes that mean "until the end of the file": what sox, ffmpeg and others write into a pipe
-_OPEN_END = 0x7FFFF000
 # Hz: slower than any telephone, faster than any microphone is no recording of speech
 _RATES = (2000, 768000)
 # A second, less than even silence takes in FLAC: a damaged header may promise weeks
 _FEWEST_BYTES = 20
-
-
-class Header(NamedTuple):
-    """What an audio file's header says."""
-
-    sampling_rate: int
-    num_samples: int
-    num_channels: int
 
 
 def probe(
@@ -94,7 +85,10 @@ def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tupl
 
 @lru_cache
 def _code() -> str:
-    modules = (__file__, ffmpeg.__file__, mp3.__file__, mp4.__file__)
+    modules = (
+        __file__,
+        *(module.__file__ for module in (adts, chunks, decoding, ffmpeg, mp4, mpeg, ogg, parts, read, route)),
+    )
     return digest([file_digest(module) for module in modules], soundfile.__libsndfile_version__)
 
 
@@ -109,37 +103,55 @@ def from_json(found: Sequence) -> Header | Reason:
 
 
 def read_header(path: str | Path) -> Header | Reason:
-    """Read what the header of an audio file says; a Reason where the file cannot be used."""
+    """Find out what there is in an audio file; a Reason where the file cannot be used.
+
+    The header says it. A file whose header does not is decoded once: FLAC and WAV from a pipe, recordings of browsers,
+    and most of what ffmpeg alone reads.
+    """
     try:
         if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
             return Reason(faults.NOT_REGULAR)  # a pipe that nobody writes into is waited for until then
         with open(path, "rb") as opened:  # libsndfile's word for a file that may not be opened is "System error"
-            start = opened.read(12)
-            if not start:
-                return Reason("the file is empty")
-            if ffmpeg.needed(path, start):
-                ffmpeg.refuse_without(path)
-                return _checked(path, *ffmpeg.read_header(path))
-            cut = _cut_off(opened, start)
-            if cut:
-                return cut
-        info = soundfile.info(path)
+            refuse_faulty(opened, path)
+            opened.seek(0)
+            route = find_route(opened)
+        return _checked(path, _header(path, route))
     except UnusableError as error:
         return error.reason
-    except OSError as error:
-        return Reason(error.strerror.lower())
     except UnicodeEncodeError:
         return Reason("its name is not UTF-8")
-    except TypeError:  # soundfile goes by the name: .raw
-        return Reason(faults.NOT_AUDIO, "samples without a header")
+    except OSError as error:
+        return Reason(error.strerror.lower())
     except soundfile.LibsndfileError as error:
         return Reason(faults.NOT_AUDIO, error.error_string.rstrip("."))
-    if info.frames >= 2**48:  # libsndfile's mark for a length that the header does not tell
-        return Reason("the header does not tell its length")
-    return _checked(path, info.samplerate, info.frames, info.channels)
 
 
-def _checked(path: str | Path, sampling_rate: int, num_samples: int, num_channels: int) -> Header | Reason:
+def _header(path: str | Path, route: Route) -> Header:
+    if route.by_ffmpeg:
+        return Header(*ffmpeg.read_header(path))
+    if route.parts:
+        return sum_of_parts(path, route)
+    sound = open_plain(path)
+    if sound is None:
+        return _by_ffmpeg(path)
+    with sound:
+        if sound.frames < UNTOLD:
+            return Header(sound.samplerate, sound.frames, sound.channels)
+    return measure(path)
+
+
+def _by_ffmpeg(path: str | Path) -> Header:
+    """What ffmpeg finds in a file that libsndfile refuses; where it refuses it too, libsndfile's word counts."""
+    try:
+        return Header(*ffmpeg.read_header(path))
+    except UnusableError as error:
+        if error.reason.kind == faults.NOT_AUDIO and "Invalid data" in error.reason.detail:
+            soundfile.info(path)
+        raise
+
+
+def _checked(path: str | Path, header: Header) -> Header | Reason:
+    sampling_rate, num_samples, num_channels = header
     if num_samples <= 0 or num_channels <= 0:
         return Reason(faults.NO_SAMPLES)
     if not _RATES[0] <= sampling_rate <= _RATES[1]:
@@ -147,30 +159,4 @@ def _checked(path: str | Path, sampling_rate: int, num_samples: int, num_channel
     seconds, size = num_samples / sampling_rate, os.path.getsize(path)
     if seconds > 60 + size / _FEWEST_BYTES:
         return Reason("the header gives an impossible length", f"{seconds:.0f} s in {size} bytes")
-    return Header(sampling_rate, num_samples, num_channels)
-
-
-def _cut_off(opened: BinaryIO, start: bytes) -> Reason | None:
-    """Why a WAV file that is shorter than it says is refused, None for any other: libsndfile takes what is there."""
-    if start[:4] != b"RIFF" or start[8:] != b"WAVE":
-        return None
-    size = os.fstat(opened.fileno()).st_size
-    place, per_second, per_sample = 12, 0, 1
-    while len(head := opened.read(8)) == 8:
-        kind, length = struct.unpack("<4sI", head)
-        place += 8
-        if kind == b"data":
-            missing = place + length - size
-            if length >= _OPEN_END or missing < per_sample:
-                return None
-            if per_second:
-                said, there = length / per_second, (size - place) / per_second
-                return Reason(faults.CUT_OFF, f"its header says {said:.2f} s, {there:.2f} s are there")
-            return Reason(faults.CUT_OFF, "it is shorter than its header says")
-        if kind == b"fmt ":
-            form = opened.read(min(length, 16))
-            if len(form) == 16:
-                per_second, per_sample = struct.unpack_from("<IH", form, 8)
-        place += length + length % 2
-        opened.seek(place)
-    return Reason(faults.CUT_OFF, "there is no sound behind its header") if place >= size else None
+    return header

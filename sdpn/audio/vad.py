@@ -4,8 +4,6 @@ from typing import Protocol
 
 import numpy as np
 
-from sdpn.features.config import FbankConfig
-
 
 class VadSettings(Protocol):
     """What the rule goes by; see conf/fbank.yaml."""
@@ -19,7 +17,7 @@ class VadSettings(Protocol):
 _EPSILON = float(np.finfo(np.float32).eps)
 
 
-def speech_frames(energy: np.ndarray, config: FbankConfig) -> np.ndarray:
+def speech_frames(energy: np.ndarray, config: VadSettings, sample_scale: float) -> np.ndarray:
     """Which frames are speech.
 
     A frame counts as loud where its log-energy exceeds vad_energy_threshold + vad_energy_mean_scale * (mean
@@ -28,12 +26,13 @@ def speech_frames(energy: np.ndarray, config: FbankConfig) -> np.ndarray:
     thresholds mean here what they mean there.
 
     Args:
-        energy: (n_frames,) sum of the squared samples of each frame, at the configuration's `sample_scale`.
+        energy: (n_frames,) sum of the squared samples of each frame.
+        sample_scale: what full scale is in them.
 
     Returns:
         (n_frames,) bool.
     """
-    to_16_bit = (32768 / config.sample_scale) ** 2
+    to_16_bit = (32768 / sample_scale) ** 2
     return decide(np.log(np.maximum(energy.astype(np.float64) * to_16_bit, _EPSILON)), config)
 
 

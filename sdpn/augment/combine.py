@@ -73,13 +73,13 @@ def combine_folders(parts: list[Path], data: Path) -> None:
 
 
 def _lists(folder: Path, corpus: Corpus) -> list[Path]:
-    """The labels of a part and what it left out."""
+    """Return the files with the labels of a part and with what it left out."""
     paths = [folder / corpus.train / _ORACLE, *(folder / name / file for name in corpus.evals for file in _LISTS)]
     return [path for path in paths if path.exists()]
 
 
 def _banks(folders: dict[str, Path], train: dict[str, FeatureIndex]) -> dict[str, Work]:
-    """What stage 3 made in each part; nothing where it was run for none of them.
+    """Return what stage 3 made in each part; nothing where it was run for none of them.
 
     Raises:
         SdpnError: it was run for some alone, before the features of now, or with other settings.
@@ -224,7 +224,7 @@ def _refuse_shared_recordings(folders: dict[str, Path]) -> None:
 
 
 def _recordings(folder: Path, sets: Callable[[Corpus], list[str]]) -> Iterator[str]:
-    """The audio files of some sets of a data folder."""
+    """Yield the audio files of some sets of a data folder."""
     corpus = Corpus.read(folder)
     for part in corpus.parts:
         yield from _recordings(Path(part), sets)

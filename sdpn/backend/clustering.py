@@ -14,7 +14,7 @@ WHOLE_TREE = 12_000  # so many vectors, or fewer, are all leaves of Ward's tree
 LARGEST_TREE = 48_000  # leaves: its distances take about 2.5 * leaves^2 * D multiplications
 LARGEST_SEARCH = 24_000  # leaves where the number of clusters is looked for, which takes several trees
 LARGEST_MERGE = 20_000  # clusters that average linkage merges: its distances take 8 * clusters^2 bytes, twice
-CELLS = 8  # leaves for each cluster
+CELLS = 16  # leaves for each cluster
 BUDGET = 6e12  # multiplications of k-means: two iterations over a million vectors of 512 dimensions, 6000 clusters
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sdpn.commands.options import PATH, check_device, model_option, statistics_option
+from sdpn.commands.options import PATH, channel_option, check_device, model_option, statistics_option
 from sdpn.errors import SdpnError
 
 _FORMS = (".npz", ".ark", ".h5", ".hdf5")
@@ -18,8 +18,17 @@ _SHOWN = 20
 @model_option
 @statistics_option
 @click.option("-o", "--out", required=True, type=PATH, help=f"where the x-vectors go: {', '.join(_FORMS)}")
+@channel_option
 @click.option("--nj", default=len(os.sched_getaffinity(0)), type=click.IntRange(1), help="processes  [default: cores]")
-def embed(recordings: tuple[Path, ...], model: Path, device: str, statistics: bool, out: Path, nj: int) -> None:
+def embed(
+    recordings: tuple[Path, ...],
+    model: Path,
+    device: str,
+    statistics: bool,
+    out: Path,
+    channel: int | str | None,
+    nj: int,
+) -> None:
     """Make an x-vector, which is a voice in numbers, of each of RECORDINGS: audio files of any format and sampling
     rate, or folders of such.
 
@@ -30,7 +39,7 @@ def embed(recordings: tuple[Path, ...], model: Path, device: str, statistics: bo
     An x-vector has the name of its file as it is given here, or of its path below the folder given, so that trial
     lists in these names can be scored: `sdpn score --xvectors x.npz`. npz and HDF5 hold `ids`, `vectors` and
     `num_frames`; an ark has its scp and NAME.num_frames beside it, for which no other list is replaced (white space in
-    names becomes `_`). Of several channels the first counts. A recording that cannot be used is left out, with a
+    names becomes `_`). A recording that cannot be used is left out, with a
     warning.
     """
     check_device(device)
@@ -49,12 +58,14 @@ def embed(recordings: tuple[Path, ...], model: Path, device: str, statistics: bo
     folder = find_model(model)
     run = partial(run_jobs, nj=nj if device == "cpu" else 1)
     with timed(f"{len(named)} recordings"):
-        found = dict(zip(named, embed_all(folder, list(named.values()), run, device, statistics), strict=True))
+        files = list(named.values())
+        found = dict(zip(named, embed_all(folder, files, run, device, statistics, channel), strict=True))
     broken = unlisted + [one.reason for one in found.values() if one.vector is None]
     for reason in broken[:_SHOWN]:
         warn(reason)
     if len(broken) > _SHOWN:
         warn(f"and {len(broken) - _SHOWN} more cannot be used")
+    _warn_of_channels([one.note for one in found.values() if one.note])
     usable = {name: one for name, one in found.items() if one.vector is not None}
     if not usable:
         raise SdpnError(f"none of the {len(found)} recordings can be used: nothing was written")
@@ -62,6 +73,16 @@ def embed(recordings: tuple[Path, ...], model: Path, device: str, statistics: bo
     write_vectors(out, list(usable), vectors, frames)
     left_out = f", {len(broken)} left out" if broken else ""
     say(f"  {len(usable)} x-vectors in {out}{left_out}")
+
+
+def _warn_of_channels(notes: list[str]) -> None:
+    """Say of which recordings one of several channels was taken."""
+    from sdpn.console import warn
+
+    for note in notes[:_SHOWN]:
+        warn(note)
+    if len(notes) > _SHOWN:
+        warn(f"and so have {len(notes) - _SHOWN} more")
 
 
 def named_files(given: tuple[Path, ...]) -> tuple[dict[str, str], list[str]]:

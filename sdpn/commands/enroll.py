@@ -10,13 +10,14 @@ from sdpn.commands.options import (
     NO_DECISION,
     PATH,
     answer,
+    channel_option,
     check_device,
     decision_options,
     errors_apart,
     likelihood_words,
     model_option,
     statistics_option,
-    warn_of_short,
+    warn_of,
 )
 
 _speakers_option = click.option(
@@ -36,6 +37,7 @@ SEVERAL = (
 @model_option
 @statistics_option
 @_speakers_option
+@channel_option
 @click.option("--replace", is_flag=True, help="forget what NAME was enrolled with before")
 def enroll(
     name: str,
@@ -44,6 +46,7 @@ def enroll(
     device: str,
     statistics: bool,
     speakers_file: Path,
+    channel: int | str | None,
     replace: bool,
 ) -> None:
     """Enroll the speaker NAME with one or more RECORDINGS of that voice alone.
@@ -67,13 +70,13 @@ def enroll(
     embedder = Embedder(folder, device, statistics=statistics)
     known = (speakers_file, model_digest(folder), embedder.dimension)
     Enrollment.read(*known, may_be_new=True)  # refused before any work
-    found = list(embedder.embed_files(recordings))
+    found = list(embedder.embed_files(recordings, channel))
     broken = [one.reason for one in found if one.vector is None]
     if broken:
         more = f" (and {len(broken) - 1} more)" if broken[1:] else ""
         raise SdpnError(f"nobody was enrolled: {broken[0]}{more}")
     for path, one in zip(recordings, found, strict=True):
-        warn_of_short(path, one.num_frames, embedder.frame_seconds)
+        warn_of(path, one, embedder.frame_seconds)
     with held(speakers_file):
         enrollment = Enrollment.read(*known, may_be_new=True)
         own = {} if replace else enrollment.speakers.get(name, {})
@@ -97,6 +100,7 @@ def enroll(
 @click.option(
     "--top", default=3, show_default=True, type=click.IntRange(1), help="speakers to list, the likeliest first"
 )
+@channel_option
 @click.option("-q", "--quiet", is_flag=True, help="print but the name for each recording, or - for nobody or an error")
 def identify(
     recordings: tuple[Path, ...],
@@ -107,6 +111,7 @@ def identify(
     prior: float,
     threshold: float | None,
     top: int,
+    channel: int | str | None,
     quiet: bool,
 ) -> int:
     """Say who of the enrolled speakers is heard in each of RECORDINGS, if anybody.
@@ -142,7 +147,7 @@ def identify(
         if judged and any(len(own) > 1 for own in voices):
             warn(SEVERAL)
         status = 0
-        for path, found in zip(recordings, recognizer.embedder.embed_files(recordings), strict=True):
+        for path, found in zip(recordings, recognizer.embedder.embed_files(recordings, channel), strict=True):
             if found.vector is None:
                 warn(found.reason)
                 status = ERROR
@@ -150,7 +155,7 @@ def identify(
                     say("-")
                 continue
             if not quiet:
-                warn_of_short(path, found.num_frames, recognizer.embedder.frame_seconds)
+                warn_of(path, found, recognizer.embedder.frame_seconds)
             scores = recognizer.score_all(voices, found.vector[None])[:, 0]
             order = np.argsort(-scores)
             best = scores[order[0]]

@@ -6,12 +6,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from sdpn.errors import SdpnError
 from sdpn.files import sentence
+
+if TYPE_CHECKING:
+    from sdpn.extraction.embedder import Embedded
 
 PATH = click.Path(path_type=Path)
 ERROR = 2
@@ -91,6 +94,28 @@ def decision_options(command: Callable) -> Callable:
     return command
 
 
+def _channel(_: click.Context, option: click.Parameter, word: str | None) -> int | str | None:
+    """The number of a channel, or "mean".
+
+    Raises:
+        click.BadParameter: it is neither.
+    """
+    if word in (None, "mean"):
+        return word
+    if not word.isdecimal() or int(word) < 1:
+        raise click.BadParameter(f"'{word}' is neither a number from 1 on nor 'mean'.", param=option)
+    return int(word)
+
+
+channel_option = click.option(
+    "--channel",
+    callback=_channel,
+    metavar="N|mean",
+    help="of recordings with several: the one to hear, from 1, or the mean of all  [default: the first, with a warning "
+    "where they differ]",
+)
+
+
 @contextmanager
 def errors_apart() -> Iterator[None]:
     """Have errors leave with the status ERROR, since 1 is an answer here; a bug of ours too, with its traceback."""
@@ -120,12 +145,14 @@ def answer(score: float, limit: float | None) -> int:
     return ERROR if limit is None else int(not score >= limit)
 
 
-def warn_of_short(path: Path, num_frames: int, frame_seconds: float) -> None:
-    """Say that a recording is too short for its score to be relied on, where it is."""
-    seconds = num_frames * frame_seconds
-    if seconds < SHORT:
-        from sdpn.console import warn
+def warn_of(path: Path, found: "Embedded", frame_seconds: float) -> None:
+    """Say that a recording is too short for its score to be relied on, where it is, and which channel was taken."""
+    from sdpn.console import warn
 
+    seconds = found.num_frames * frame_seconds
+    if found.note:
+        warn(found.note)
+    if seconds < SHORT:
         warn(f"{path}: only {seconds:.2f} s long: too little to rely on")
 
 

@@ -8,12 +8,13 @@ from sdpn.commands.options import (
     NO_DECISION,
     PATH,
     answer,
+    channel_option,
     check_device,
     decision_options,
     errors_apart,
     likelihood_words,
     model_option,
-    warn_of_short,
+    warn_of,
 )
 
 
@@ -22,9 +23,18 @@ from sdpn.commands.options import (
 @click.argument("b", metavar="B.wav", type=PATH)
 @model_option
 @decision_options
+@channel_option
 @click.option("-q", "--quiet", is_flag=True, help="say nothing: the exit status is the answer")
 def verify(
-    a: Path, b: Path, model: Path, device: str, backend: str | None, prior: float, threshold: float | None, quiet: bool
+    a: Path,
+    b: Path,
+    model: Path,
+    device: str,
+    backend: str | None,
+    prior: float,
+    threshold: float | None,
+    channel: int | str | None,
+    quiet: bool,
 ) -> int:
     """Say whether one speaker is heard in both recordings, whatever their format and sampling rate.
 
@@ -45,12 +55,12 @@ def verify(
 
         recognizer = Recognizer(model, backend, device)
         limit = recognizer.limit(prior, threshold)
-        found = list(recognizer.embedder.embed_files([a, b]))
+        found = list(recognizer.embedder.embed_files([a, b], channel))
         for path, one in zip((a, b), found, strict=True):
             if one.vector is None:
                 raise SdpnError(one.reason)
             if not quiet:
-                warn_of_short(path, one.num_frames, recognizer.embedder.frame_seconds)
+                warn_of(path, one, recognizer.embedder.frame_seconds)
         score = recognizer.score(*(one.vector for one in found))
         ratio = recognizer.log_likelihood_ratio(score)
         if quiet:

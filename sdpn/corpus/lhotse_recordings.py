@@ -2,9 +2,8 @@
 
 import os
 from copy import deepcopy
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdpn.audio.headers import Header
 from sdpn.corpus.sources import Source
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 _TRIED_SECONDS = 0.2
 
 
-@dataclass(frozen=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A recording of a manifest.
 
     Attributes:
@@ -63,9 +61,11 @@ class Recorded:
     def below(self, base: Path) -> "Recorded":
         """The same with absolute paths, where relative ones are relative to `base`."""
         sources = tuple(
-            source if source.command else Source(os.path.abspath(base / source.place)) for source in self.sources
+            source if source.command else Source(os.path.abspath(os.path.join(base, source.place)))
+            for source in self.sources
         )
-        return replace(self, sources=sources, entry=_with_absolute_paths(self.entry, base))
+        entry = None if self.entry is None else _with_absolute_paths(self.entry, base)
+        return self._replace(sources=sources, entry=entry)
 
 
 def _with_absolute_paths(entry: Any, base: Path) -> Any:

@@ -12,7 +12,7 @@ import soundfile
 
 from sdpn.audio.decoders import ffmpeg
 from sdpn.audio.headers import Header
-from sdpn.audio.read import is_ffmpegs
+from sdpn.audio.route import PLAIN, route_of
 from sdpn.console import Progress
 from sdpn.corpus.lhotse_recordings import Recorded, refusal_of_lhotse
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
@@ -190,8 +190,9 @@ def _misfit(recorded: Recorded, header: Header, utterance: Listed) -> Reason | N
     there = round_half_up(round(header.num_samples / header.sampling_rate * recorded.sampling_rate, 8))
     source = recorded.sources[0]
     padding = ffmpeg.TOLERANCE * recorded.sampling_rate / rate
-    padded = 0 < abs(samples - there) <= padding and not source.command and is_ffmpegs(source.place)
-    if rate != header.sampling_rate or (samples != there and not padded):
+    route = route_of(source.place) if samples != there and not source.command else PLAIN
+    guessed = route.parts or (route.by_ffmpeg and abs(samples - there) <= padding)  # an MP3's by its bit rate, e.g.
+    if rate != header.sampling_rate or (samples != there and not guessed):
         said = f"{samples} samples at {recorded.sampling_rate} Hz"
         said += f" out of {rate} Hz" if recorded.source_rate else ""
         return Reason("the manifest lies", f"{said} where there are {header.num_samples} at {header.sampling_rate} Hz")

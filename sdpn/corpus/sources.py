@@ -1,7 +1,6 @@
 """Recordings that lists name one by one, as files or as commands: where they are, and what their headers say."""
 
 import hashlib
-import io
 import json
 import os
 import stat
@@ -10,15 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import soundfile
-
 from sdpn.audio import faults, pipes
 from sdpn.audio.files import AudioFile
 from sdpn.audio.headers import Header, from_json, probe
-from sdpn.audio.read import command_output
+from sdpn.audio.read import measure
 from sdpn.console import Progress
 from sdpn.errors import SdpnError, UnusableError
-from sdpn.files import digest, write_text
+from sdpn.files import Stamp, digest, write_text
 from sdpn.reasons import Reason
 
 _COMMANDS_PER_JOB = 50
@@ -70,7 +67,7 @@ def fingerprint_sources(sources: Mapping[str, Source]) -> str:
     stamps = []
     for id, source in sources.items():
         file = None if source.command else _file(source.place)
-        stamps.append([id, source.place, [file.size, file.mtime_ns] if file else None])
+        stamps.append([id, source.place, file and file.stamp])
     return digest(stamps)
 
 
@@ -108,7 +105,7 @@ def _file(path: str) -> AudioFile | None:
         return None
     if not stat.S_ISREG(status.st_mode):  # whoever opens a named pipe waits for ever
         return None
-    return AudioFile("", path, status.st_size, status.st_mtime_ns)
+    return AudioFile("", path, Stamp.of_status(status))
 
 
 def _run_some(commands: Sequence[tuple[str, str]], cache: Path) -> dict[str, Sequence]:
@@ -123,12 +120,8 @@ def _run_some(commands: Sequence[tuple[str, str]], cache: Path) -> dict[str, Seq
 
 
 def _command_header(command: str) -> Header | Reason:
+    """What writes into a pipe does not know the length in advance: it is read to its end."""
     try:
-        with soundfile.SoundFile(io.BytesIO(command_output(command))) as audio:
-            # What writes into a pipe does not know the length in advance: the samples are counted
-            length = sum(len(block) for block in audio.blocks(1 << 16, dtype="int16", always_2d=True))
-            return Header(audio.samplerate, length, audio.channels) if length else Reason(faults.NO_SAMPLES)
+        return measure(command, is_command=True)
     except UnusableError as error:
         return error.reason
-    except soundfile.LibsndfileError as error:
-        return Reason(faults.NOT_AUDIO, f"the command writes something else ({error.error_string.rstrip('.')})")

@@ -125,13 +125,7 @@ def _span_of(utterance: Utterance, config: CutsConfig) -> tuple[float, float] | 
     channel = utterance.channels[min(config.channel, len(utterance.channels) - 1)]
     first, last = round(utterance.start * rate), round((utterance.start + utterance.duration) * rate)
 
-    def wanted() -> Iterable[np.ndarray]:
-        offset = 0
-        for block in read_blocks({"type": utterance.kind, "source": utterance.source}):
-            part = block[max(0, first - offset) : max(0, last - offset), min(channel, block.shape[1] - 1)]
-            offset += len(block)
-            if len(part):
-                yield part
-
-    span = speech_span(wanted(), rate, config)
+    blocks = read_blocks(utterance.source, utterance.kind == "command", rate, first, last, utterance.length)
+    wanted = (block[:, min(channel, block.shape[1] - 1)] for block in blocks)
+    span = speech_span(wanted, rate, config)
     return span and (span[0], min(span[1], utterance.duration))

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sdpn.console import Progress
+from sdpn.audio.channels import OneChannel
+from sdpn.console import Progress, warn
 from sdpn.errors import SdpnError
 from sdpn.extraction.extractor import Extractor, Held, windows_of
-from sdpn.features.audio import stream_samples, utterance_of_file
 from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import features_of
 from sdpn.features.storage import Matrix
@@ -24,11 +24,15 @@ _FILES_PER_JOB = 100
 
 
 class Embedded(NamedTuple):
-    """What became of a recording: its x-vector (D,) and the frames it was made from, or why there is none."""
+    """What became of a recording: its x-vector (D,) and the frames it was made from, or why there is none.
+
+    `note` says what is to be known of it besides: which of several channels was taken.
+    """
 
     vector: np.ndarray | None
     num_frames: int = 0
     reason: str = ""
+    note: str = ""
 
 
 class Embedder:
@@ -72,13 +76,15 @@ class Embedder:
         self.dimension: int = encoder.embedding_size + self._num_statistics
         self.extractor = Extractor(encoder, torch.device(device), max_frames, statistics=statistics)
 
-    def embed(self, audio: str | Path | np.ndarray, sampling_rate: int | None = None) -> np.ndarray:
+    def embed(
+        self, audio: str | Path | np.ndarray, sampling_rate: int | None = None, channel: int | str | None = None
+    ) -> np.ndarray:
         """The x-vector of one recording: (D,) float32.
 
         Args:
-            audio: a file that the recipe reads, of which the first channel counts; or (n_samples,) samples, floating
-                point with full scale at 1 or int16.
+            audio: a file that the recipe reads; or (n_samples,) samples, floating point with full scale at 1 or int16.
             sampling_rate: Hz, of the samples; None for a file, which says it.
+            channel: of a file: its number, from 1, or "mean". None takes the first, and warns where others differ.
 
         Raises:
             SdpnError: it cannot be read, is silent or shorter than a frame, or the samples are no recording.
@@ -86,37 +92,46 @@ class Embedder:
         if isinstance(audio, np.ndarray):
             vector, _ = self._vector(self._features([self._resampled(audio, sampling_rate)]))
             return vector
-        (found,) = self.embed_files([audio])
+        (found,) = self.embed_files([audio], channel)
         if found.vector is None:
             raise SdpnError(found.reason)
+        if found.note:
+            warn(found.note)
         return found.vector
 
-    def embed_files(self, paths: Iterable[str | Path]) -> Iterator[Embedded]:
-        """Embed files, those of similar length together; what became of each, in their order. None of them raises."""
-        waiting: list[Embedded | np.ndarray] = []
+    def embed_files(self, paths: Iterable[str | Path], channel: int | str | None = None) -> Iterator[Embedded]:
+        """Embed files, those of similar length together; what became of each, in their order. None of them raises.
+
+        Args:
+            channel: see `embed`.
+        """
+        waiting: list[Embedded | tuple[np.ndarray, str]] = []
         frames = 0
         for path in paths:
+            sound = None
             try:
-                matrix = self._features(stream_samples(utterance_of_file(path, self.sampling_rate)))
+                sound = OneChannel(path, self.sampling_rate, channel)
+                matrix = self._features(sound.blocks())
+                note = sound.note and f"{path}: {sound.note}"
                 if matrix.rows > self.extractor.max_frames:
-                    waiting.append(Embedded(*self._vector(matrix)))
+                    waiting.append(Embedded(*self._vector(matrix), note=note))
                 else:
-                    waiting.append(np.concatenate(list(matrix.blocks)))
+                    waiting.append((np.concatenate(list(matrix.blocks)), note))
                     frames += matrix.rows
             except SdpnError as error:
-                reason = str(error)
-                waiting.append(Embedded(None, 0, reason if reason.startswith(f"{path}: ") else f"{path}: {reason}"))
+                also = f" ({sound.note})" if sound and sound.note else ""
+                waiting.append(Embedded(None, 0, f"{path}: {str(error).replace(f'{path}: ', '')}{also}"))
             if frames > _FRAMES_AT_ONCE:
                 yield from self._together(waiting)
                 waiting, frames = [], 0
         yield from self._together(waiting)
 
-    def _together(self, waiting: list[Embedded | np.ndarray]) -> Iterator[Embedded]:
-        """The waiting features embedded; what is embedded already passes."""
-        matrices = [one for one in waiting if isinstance(one, np.ndarray)]
+    def _together(self, waiting: list[Embedded | tuple[np.ndarray, str]]) -> Iterator[Embedded]:
+        """The waiting features embedded, with their notes; what is embedded already passes."""
+        matrices = [one[0] for one in waiting if not isinstance(one, Embedded)]
         made = iter(self.extractor.extract(Held(matrices), range(len(matrices))) if matrices else ())
         for one in waiting:
-            yield Embedded(next(made), len(one)) if isinstance(one, np.ndarray) else one
+            yield one if isinstance(one, Embedded) else Embedded(next(made), len(one[0]), note=one[1])
 
     def _features(self, blocks: Iterable[np.ndarray]) -> Matrix:
         return features_of(blocks, self.fbank, Path(tempfile.gettempdir())).matrix
@@ -172,17 +187,24 @@ def cut_into_windows(matrix: Matrix, max_frames: int) -> Iterator[np.ndarray]:
 
 
 def embed_all(
-    model: Path, paths: Sequence[str], run: Callable[..., Iterable], device: str = "cpu", statistics: bool = False
+    model: Path,
+    paths: Sequence[str],
+    run: Callable[..., Iterable],
+    device: str = "cpu",
+    statistics: bool = False,
+    channel: int | str | None = None,
 ) -> list[Embedded]:
     """Embed many files, in jobs of some each: what became of each, in their order.
 
     Args:
+        channel: see `Embedder.embed`.
         run: yields `function(*job)` for every job, in any order.
         statistics: see Embedder.
     """
     edges = [*range(0, len(paths), _FILES_PER_JOB), len(paths)]
     jobs = [
-        (number, model, paths[start:stop], device, statistics) for number, (start, stop) in enumerate(pairwise(edges))
+        (number, model, paths[start:stop], device, statistics, channel)
+        for number, (start, stop) in enumerate(pairwise(edges))
     ]
     found: list[list[Embedded]] = [[] for _ in jobs]
     with Progress("x-vectors", len(paths), "recordings") as progress:
@@ -193,9 +215,9 @@ def embed_all(
 
 
 def _embed_job(
-    number: int, model: Path, paths: Sequence[str], device: str, statistics: bool
+    number: int, model: Path, paths: Sequence[str], device: str, statistics: bool, channel: int | str | None
 ) -> tuple[int, list[Embedded]]:
-    return number, list(_embedder(model, device, statistics).embed_files(paths))
+    return number, list(_embedder(model, device, statistics).embed_files(paths, channel))
 
 
 @lru_cache(maxsize=1)

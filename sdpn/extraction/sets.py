@@ -51,10 +51,16 @@ class System:
     def fingerprint(self) -> dict[str, Any]:
         """What the vectors depend on besides the features."""
         if self.model is None:
-            return {"options": digest(FBANK_STATISTICS)}
-        crops = [self.crops, self.crop_frames] if self.crops else []
-        options = digest(self.max_frames, self.batch_frames, SHARD_SIZE, "gpu" if self.ngpu else "cpu", *crops)
-        return {"model": model_digest(self.model), "options": options}
+            return {"vectors": FBANK_STATISTICS}
+        crops = {"crops": self.crops, "crop_frames": self.crop_frames} if self.crops else {}
+        return {
+            "model": model_digest(self.model),
+            "max_frames": self.max_frames,
+            "batch_frames": self.batch_frames,
+            "shard_size": SHARD_SIZE,
+            "device": "gpu" if self.ngpu else "cpu",
+            **crops,
+        }
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def extract_set(
             say(f"  {directory}: the x-vectors that are there are written as {system.form}")
             found = read_xvectors(directory)
             whole.begin()
-            whole.finish(write_xvectors(directory, found, system.form))
+            whole.finish(write_xvectors(directory, found, system.form), digests=True)
             _remove_shards(directory)
             return True
         if not whole.is_new():
@@ -121,7 +127,7 @@ def extract_set(
         with Progress(str(directory), sum(len(shard.utterances) for shard in todo), "utterances") as progress:
             for count in run(make_shard, [(shard,) for shard in todo]):
                 progress.advance(count)
-        whole.finish(write_xvectors(directory, _joined(index, shards, views), system.form))
+        whole.finish(write_xvectors(directory, _joined(index, shards, views), system.form), digests=True)
         _remove_shards(directory)
     return True
 

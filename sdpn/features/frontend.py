@@ -112,7 +112,7 @@ def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, 
         raise UnusableError("it is silent", "all its samples are equal")
     if loudest < np.log(floor_of(config)) + _BARELY or told <= 0:
         raise UnusableError("it is silent", "no band rises above the floor of the fbank")
-    speech = speech_frames(energy, config) if config.vad == "energy" else None
+    speech = speech_frames(energy, config, config.sample_scale) if config.vad == "energy" else None
     if speech is not None and not speech.any():
         raise UnusableError("the voice activity detection finds no speech in it")
     return Features(_normalized(store, speech, config), samples.mean_square * len(energy) / told, samples.notes())

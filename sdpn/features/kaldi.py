@@ -18,7 +18,7 @@ from sdpn.features.config import FbankConfig
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.kaldi_matrices import Found, MatrixFile
 from sdpn.features.storage import Extent
-from sdpn.files import atomic_path, digest, exclusive
+from sdpn.files import atomic_path, digest, exclusive, file_stamp
 from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped
@@ -58,7 +58,7 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
     skipped = dict.fromkeys(sorted(set(wanted or ()) - parts.keys()), Reason("no features", f"in {scp}"))
     if not parts:
         raise SdpnError(f"{scp} has no features of any utterance of {directory}")
-    stamps = [[path, *_stamp(path)] for path in sorted({part.path for part in parts.values()})]
+    stamps = [[path, file_stamp(path)] for path in sorted({part.path for part in parts.values()})]
     fingerprint = digest(
         VERSION, [[name, *part] for name, part in parts.items()], stamps, config.spectral(), [*skipped]
     )
@@ -82,15 +82,6 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
         work.finish([*outputs, copies] if copies.exists() else outputs)
     say(f"  {directory}: {len(entries)} utterances in {len(files)} arks that were there already, by {scp}")
     return True
-
-
-def _stamp(path: str) -> list[int]:
-    """Size in bytes and time of change in ns of a file; empty where it is missing."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _index(

@@ -11,6 +11,7 @@ import yaml
 
 from sdpn.backend.config import BackendConfig
 from sdpn.config import to_dict
+from sdpn.files import digest, remove_partial
 from sdpn.report import page as html
 from sdpn.report import plots
 from sdpn.report.pairs import compare_pairs
@@ -25,6 +26,7 @@ from sdpn.report.results import (
     write_dated,
 )
 from sdpn.report.rows import Origin, ResultRow
+from sdpn.shards import Work
 
 MOST_PAIRS = 400  # comparisons in the page's table, of each trial list those with the best rows first
 NOT_A_CURVE = re.compile(r"step|epoch|second|time|wait|memory|throughput|gpu|device|world|rank$")
@@ -34,7 +36,7 @@ WITH_RANK = "effective_rank"
 def write_results(
     exp_dir: Path, name: str, rows: list[ResultRow], settings: BackendConfig, seed: int, points: dict | None
 ) -> tuple[list[dict[str, Any]], list[Path]]:
-    """Write the results of an experiment into `exp_dir/results` where they differ from what stands there.
+    """Write the results of an experiment into `exp_dir/results`, unless they are there and what they show is the same.
 
     Args:
         name: of the corpus.
@@ -43,8 +45,26 @@ def write_results(
     Returns:
         the comparisons of all pairs, and the paths.
     """
-    pairs = compare_pairs(rows)
     settings_text = {**to_dict(settings), "seed": seed}
+    folder = exp_dir / "results"
+    inputs = {
+        "corpus": name,
+        "experiment": str(exp_dir),
+        "settings": settings_text,
+        "rows": digest([row.to_dict() for row in rows]),
+        "map": digest(points),
+        "training log": exp_dir / "train.jsonl",
+        "training settings": exp_dir / "config.yaml",
+        "environment": environment(),
+        "program": {path.name: path for path in sorted(Path(__file__).parent.iterdir()) if path.is_file()},
+    }
+    remove_partial(folder)
+    work = Work(folder, "results", inputs)
+    if work.stale_reason() is None:  # most of a rerun that does nothing would go into the comparisons and the page
+        tree = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        return tree["comparisons"], [folder / name for name in work.output_digests()]
+    work.begin()
+    pairs = compare_pairs(rows)
 
     def texts(origin: Origin) -> dict[str, str]:
         return {
@@ -53,7 +73,9 @@ def write_results(
             "report.html": report(f"Results: {name}", [origin], rows, pairs, {"": (exp_dir, points, settings_text)}),
         }
 
-    return pairs, write_dated(exp_dir, texts)
+    written = write_dated(exp_dir, texts)
+    work.finish(written, digests=True)
+    return pairs, written
 
 
 def report(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sdpn.backend.config import BackendConfig
+from sdpn.backend.config import ORACLE, BackendConfig
 from sdpn.config import to_dict
 from sdpn.report import page as html
 from sdpn.report.report import report
@@ -58,12 +58,13 @@ def write_unlabelled(
 
 
 def rows_of(known: Known) -> list[ResultRow]:
-    """The back-ends as rows without trials and figures: what `sdpn verify` takes its calibration from."""
+    """Return the back-ends as rows without trials and figures, from which `sdpn verify` takes its calibration."""
     return [
         ResultRow(
             "",
             backend.system,
             backend.name,
+            oracle=backend.name.startswith(ORACLE),
             chain=backend.chain,
             network=backend.network,
             targets=backend.targets,
@@ -78,13 +79,13 @@ def rows_of(known: Known) -> list[ResultRow]:
 
 
 def stored(known: Known) -> dict[str, Any]:
-    """What results.json holds of it."""
+    """Return what results.json holds of it beside the rows."""
     rates = {f"{backend.system} {backend.name}": backend.eer_percent for backend in known.backends}
     return {"probe_eer_percent": known.probe, "clusters": known.clusters, "eer_percent_between_clusters": rates}
 
 
 def tables_of(known: Known) -> list[tuple[str, list[list[str]], list[str]]]:
-    """What is known, as tables: a title, the heading and the rows, and what they mean."""
+    """Put what is known into tables: a title, the heading and the rows, and sentences on what they mean."""
     tables = []
     if known.probe:
         tables.append(
@@ -138,7 +139,7 @@ def tables_of(known: Known) -> list[tuple[str, list[list[str]], list[str]]]:
 
 
 def plain_lines(tables: list[tuple[str, list[list[str]], list[str]]]) -> list[str]:
-    """The tables for a terminal, columns aligned."""
+    """Return the tables for a terminal, columns aligned."""
     lines = []
     for title, rows, _ in tables:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -19,6 +19,7 @@ from sdpn.scoring.calibration import FILE
 from sdpn.scoring.fitting import Clusters, versions_of
 from sdpn.scoring.plan import Plan
 from sdpn.scoring.systems import System, refuse_mixed_models
+from sdpn.scoring.training_vectors import clusterable
 from sdpn.shards import Work
 
 PROBED = 500
@@ -100,7 +101,7 @@ def know_without_labels(plan: Plan) -> Known:
         warn(failures[-1])
     backends = []
     for system in plan.systems:
-        for name in [] if system.baseline else system.chains:
+        for name in [] if system.baseline else system.backends:
             try:
                 backends.append(_learn(plan, system, name))
             except SdpnError as error:
@@ -110,7 +111,7 @@ def know_without_labels(plan: Plan) -> Known:
 
 
 def _probe(name: str, set_dir: Path, model: Path, exp: Path) -> float | None:
-    """The equal error rate on halves of training utterances, in percent; None where they are too short."""
+    """Return the equal error rate on halves of training utterances, in percent; None where they are too short."""
     index = open_features(set_dir)
     inputs = {"features": index.fingerprint, "model": model_digest(model), "utterances": PROBED}
     work = Work(exp / "results", f"probe.{name}", inputs)
@@ -127,11 +128,11 @@ def _probe(name: str, set_dir: Path, model: Path, exp: Path) -> float | None:
 
 
 def _shape_of(clusters: Clusters) -> dict[str, Any]:
-    """How many clusters there are, how large, and how well they stand apart."""
+    """Describe the clusters: how many there are, how large, and how well they stand apart."""
     labels = clusters.labels
     work = Work(clusters.path.parent, "silhouette", {"clusters": clusters.work, "versions": versions_of("silhouette")})
     if work.stale_reason() is not None:
-        vectors = clusters.train.read().vectors
+        vectors = clusterable(clusters.train.read(), clusters.statistics)
         directions = MeanSubtract().fit(vectors).transform(vectors)
         directions = LengthNorm().fit(directions).transform(directions)
         work.finish([], silhouette=silhouette(directions[labels >= 0], labels[labels >= 0]))

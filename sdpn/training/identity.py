@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from sdpn.errors import SdpnError
-from sdpn.files import digest, write_text
+from sdpn.files import write_text
 from sdpn.shards import Work
 from sdpn.training.config import UNRELATED_TO_THE_RESULT
 
@@ -15,7 +15,7 @@ def training_work(exp_dir: Path, resolved: dict[str, Any]) -> Work:
     """The training as a piece of work: done once its model is written, whatever decides only what is watched."""
     unrelated = _unrelated(resolved)
     decisive = {name: setting for name, setting in resolved.items() if name not in unrelated}
-    return Work(exp_dir, "train", {"settings": digest(decisive)})
+    return Work(exp_dir, "train", decisive)
 
 
 def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from sdpn.audio.files import fingerprint, list_audio, write_flac
+from sdpn.audio.files import fingerprint, list_audio, list_recordings
+from sdpn.audio.write import write_flac
 from sdpn.cluster.pool import run_jobs
 from sdpn.errors import SdpnError
 from tests.corpus.conftest import write_audio
@@ -127,3 +128,26 @@ def test_a_listing_is_the_same_for_any_number_of_processes(tmp_path, nj):
     (tmp_path / "7").symlink_to(tmp_path / "3")  # whichever is come upon first, the real one counts
     listing = list_audio(tmp_path, partial(run_jobs, nj=nj))
     assert [file.name for file in listing.files] == sorted(f"{n % 7}/{n}/x.wav" for n in range(40))
+
+
+def test_audio_is_found_whatever_it_is_called_and_what_is_none_is_counted(tmp_path, capsys):
+    for name, kind in (("a.wv1", "NIST"), ("b.dat", "FLAC"), ("c", "OGG"), ("d.audio", "WAV"), ("e.mp2", "WAV")):
+        soundfile.write(tmp_path / name, np.zeros(1600), 16000, format=kind)
+    (tmp_path / "f.bin").write_bytes(b"\xff\xfb\x90\x00" * 9)  # two bytes are no proof of MPEG
+    (tmp_path / "g.txt").write_text("RIFF")
+    listing = list_recordings(tmp_path)
+    assert [file.name for file in listing.files] == ["a.wv1", "b.dat", "c", "d.audio", "e.mp2"]
+    assert listing.others == {".bin": 1, ".txt": 1}
+    assert "2 other files are no audio" in capsys.readouterr().out
+
+
+def test_of_two_forms_of_a_recording_one_is_taken_and_that_is_said(tmp_path, capsys):
+    for name in ("s/1/x.wav", "s/1/x.flac", "s/1/y.wav", "s/2/x.wav", "s/1/z.v2.wav", "s/1/z.v3.wav"):
+        write_audio(tmp_path / name)
+    for name in ("s/1/x.m4a", "s/1/y.m4a", "s/2/w.m4a"):
+        (tmp_path / name).write_bytes(b"any")
+    listing = list_recordings(tmp_path)
+    expected = ["s/1/x.flac", "s/1/y.wav", "s/1/z.v2.wav", "s/1/z.v3.wav", "s/2/w.m4a", "s/2/x.wav"]
+    assert [file.name for file in listing.files] == expected
+    said = capsys.readouterr().out
+    assert "3 files are another form of a file beside them" in said and ".m4a, .wav" in said

@@ -33,10 +33,10 @@ def test_speech_is_where_kaldi_finds_it(context, threshold, mean_scale, proporti
     energy = np.exp(log_energy.astype(np.float64)) / 32768**2
     expected = compute_vad_energy(log_energy, threshold, mean_scale, context, proportion)
     assert 0 < expected.sum() < 300
-    np.testing.assert_array_equal(speech_frames(energy, config), expected)
+    np.testing.assert_array_equal(speech_frames(energy, config, 1.0), expected)
 
 
 def test_the_scale_of_samples_does_not_matter():
     energy = np.exp(np.random.default_rng(0).normal(-8, 5, 300))
-    of_integers = speech_frames(energy * 32768**2, FbankConfig(sample_scale=32768))
-    np.testing.assert_array_equal(of_integers, speech_frames(energy, FbankConfig()))
+    of_integers = speech_frames(energy * 32768**2, FbankConfig(), 32768)
+    np.testing.assert_array_equal(of_integers, speech_frames(energy, FbankConfig(), 1.0))

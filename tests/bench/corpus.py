@@ -121,6 +121,7 @@ def faked(utterances: int, words: list[str]) -> None:
     spec.loader.exec_module(program)
     from sdpn.audio import headers
     from sdpn.audio.files import AudioFile, Listing, list_audio
+    from sdpn.files import Stamp
 
     def listing(folder: Path, run) -> Listing:
         folder = str(folder)
@@ -131,9 +132,9 @@ def faked(utterances: int, words: list[str]) -> None:
         else:
             return list_audio(folder, run)
         files = sorted(tree)
-        return Listing(Path(folder), [AudioFile(folder, name, 40000, 1) for name in files])
+        return Listing(Path(folder), [AudioFile(folder, name, Stamp(40000, 1)) for name in files])
 
-    program.list_audio = listing
+    program.list_recordings = listing
     program.refuse_without_ffmpeg = lambda listing: None
     headers.read_header = lambda path: headers.Header(16000, 131072, 1)
     program.main.main(words, standalone_mode=False)

@@ -2,8 +2,10 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -18,7 +20,7 @@ from sdpn.cli import cli, main
 from sdpn.commands.options import answer
 from sdpn.errors import SdpnError
 from sdpn.extraction.vector_files import read_vectors
-from tests.voices import write_experiment, write_small_model, write_voice
+from tests.voices import RATE, voice, write_experiment, write_small_model, write_voice
 
 
 @pytest.fixture(scope="module")
@@ -325,3 +327,40 @@ def test_shell_completion_knows_verbs_and_options(shell):
     script = Path(sys.executable).with_name("sdpn")
     done = subprocess.run([script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "verify" in done.stdout, done.stderr
+
+
+def write_two_channels(path: Path, left: np.ndarray, right: np.ndarray) -> None:
+    soundfile.write(path, np.stack([left, right], 1), RATE, subtype="FLOAT")
+
+
+def test_the_channel_that_is_taken_is_said_where_channels_differ(tmp_path):
+    model, speech = write_small_model(tmp_path / "model"), voice(0, 0)
+    write_voice(tmp_path / "mono.wav", 0, 0)
+    write_two_channels(tmp_path / "same.wav", speech, speech)
+    write_two_channels(tmp_path / "noisy.wav", 1e-4 * np.random.default_rng(0).standard_normal(len(speech)), speech)
+    write_two_channels(tmp_path / "silent.wav", 0 * speech, speech)
+
+    def verify(name: str, *options: str):
+        known = ("--model", model, "--threshold", "0.9999")
+        return sdpn_("verify", tmp_path / "mono.wav", tmp_path / name, *known, *options)
+
+    assert verify("same.wav").return_value == 0 and "channel" not in verify("same.wav").stderr
+    assert "channels differ, and channel 1 is taken" in verify("noisy.wav").stderr
+    assert re.search(r"silent.*channel 1 is taken: --channel N", str(verify("silent.wav").exception))
+    for name in ("noisy.wav", "silent.wav"):
+        found = verify(name, "--channel", "2")
+        assert found.return_value == 0 and "channel" not in found.stderr
+    assert "it has 2 channels" in str(verify("same.wav", "--channel", "3").exception)
+    assert isinstance(verify("same.wav", "--channel", "left").exception, click.BadParameter)
+    assert verify("same.wav", "--channel", "mean").return_value == 0
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    model = write_small_model(tmp_path / "model")
+    write_voice(tmp_path / "a.wav", 0, 0)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes((tmp_path / "a.wav").read_bytes()))
+    writer.start()
+    found = sdpn_("verify", tmp_path / "pipe", tmp_path / "a.wav", "--model", model, "--threshold", "0.9999")
+    writer.join()
+    assert found.return_value == 0

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import kaldi_native_io
 import numpy as np
 import pytest
 import soundfile
@@ -11,7 +12,9 @@ import soxr
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
-from sdpn.features.sets import read_cuts
+from sdpn.features.config import FbankConfig
+from sdpn.features.index import FeatureIndex
+from sdpn.features.sets import make_set, read_cuts
 from sdpn.trials.lists import read_enroll_map, read_trials
 from tests.corpus.conftest import ROOT, program, rows, write_voice
 
@@ -87,7 +90,7 @@ def test_a_command_that_fails_is_skipped_with_what_it_said(prepare, kaldi, tmp_p
     listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
     assert listed[0].startswith("ann-0\tthe command failed\t")
     assert listed[0].endswith("no such tape")
-    assert listed[1].startswith("ann-1\tnot readable as audio\tthe command writes something else")
+    assert listed[1].startswith("ann-1\ta command does not give audio\t")
 
 
 def test_windows_line_ends_a_byte_order_mark_and_utf_8_are_read(prepare, kaldi, tmp_path):
@@ -399,6 +402,43 @@ def test_segments_are_the_samples_that_kaldi_extracts(prepare, kaldi, make_cuts,
         common = min(len(found), len(own))
         np.testing.assert_allclose(found[:common], own[:common], atol=2e-6)
     assert not cuts
+
+
+def test_what_subsegment_data_dir_writes_goes_through_stages_0_to_2(prepare, kaldi, make_cuts, tmp_path):
+    """Windows over features in Kaldi's default compression, one of them NaN; Kaldi's own code makes and reads them."""
+    method = kaldi_native_io.CompressionMethod.kSpeechFeature
+    rng = np.random.default_rng(0)
+    ids = [line.split()[0] for line in (kaldi / "train" / "wav.scp").read_text().splitlines()]
+    where = f"ark,scp:{kaldi.parent}/raw.ark,{kaldi.parent}/raw.scp"
+    with kaldi_native_io.CompressedMatrixWriter(where) as writer:
+        for id in ids:
+            writer.write(id, rng.normal(-6, 3, (300, 80)).astype(np.float32), method)
+    matrices = dict(line.split() for line in (kaldi.parent / "raw.scp").read_text().splitlines())
+    windows = {f"{id}-{first:03d}": (id, first) for id in ids for first in (0, 75, 150)}
+    lines = {
+        "segments": [f"{name} {id} {first / 100} {first / 100 + 1.5}" for name, (id, first) in windows.items()],
+        "utt2spk": [f"{name} {id[:3]}" for name, (id, _) in windows.items()],
+        "feats.scp": [f"{name} {matrices[id]}[{first}:{first + 149}]" for name, (id, first) in windows.items()],
+    }
+    kaldi_native_io.FloatMatrix(np.full((150, 80), np.nan, dtype=np.float32)).write(
+        f"{kaldi.parent}/nan.mat", binary=True
+    )
+    lines["feats.scp"][0] = f"{ids[0]}-000 {kaldi.parent}/nan.mat"
+    for file, text in lines.items():
+        (kaldi / "train" / file).write_text("".join(f"{line}\n" for line in text))
+    prepare()
+    make_cuts(tmp_path / "data")
+    data = tmp_path / "data" / "train"
+    make_set(data, FbankConfig(), None, given=data / "feats.scp.given", max_skipped=0.1)
+    assert (data / "skipped_fbank.txt").read_text().startswith(f"{ids[0]}-000\tNaN or infinite\t")
+    index = FeatureIndex.open(data)
+    assert index.ids == sorted(windows)[1:]
+    for line in lines["feats.scp"][1:]:
+        name, part = line.split()
+        expected = kaldi_native_io.FloatMatrix.read(part).numpy()
+        np.testing.assert_allclose(index.read(index.number_of(name)), expected, atol=1e-5)
+    with pytest.raises(SdpnError, match=r"1 of 18 .*NaN or infinite"):
+        make_set(data, FbankConfig(), None, given=data / "feats.scp.given", max_skipped=0.01)
 
 
 def test_a_missing_first_file_does_not_hide_where_the_others_are(prepare, kaldi, tmp_path):

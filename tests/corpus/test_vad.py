@@ -69,8 +69,8 @@ def test_only_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
     write_set(tmp_path, [Utterance(name, str(tmp_path / f"{name}.wav"), RATE, RATE) for name in "ab"])
     read, blocked = [], {"b"}
 
-    def read_blocks(source):
-        read.append(source["source"][-5])
+    def read_blocks(source, is_command, rate, first, last, length):
+        read.append(source[-5])
         if read[-1] in blocked:
             raise SdpnError("ffmpeg is not installed")
         return [voice(1, 1, 1.0)[:, None]]

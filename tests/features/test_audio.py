@@ -7,13 +7,13 @@ import pytest
 import soundfile
 from lhotse import Recording
 
-from sdpn.audio import pipes
+from sdpn.audio import pipes, read
 from sdpn.audio.decoders import ffmpeg
-from sdpn.audio.read import _output
+from sdpn.audio.headers import read_header
+from sdpn.audio.read import _audio_of
 from sdpn.errors import OutsideError, SdpnError
-from sdpn.features import audio
-from sdpn.features.audio import load_samples, stream_samples, utterance_of_file
-from sdpn.utterance import utterance_of
+from sdpn.features.audio import load_samples, stream_samples
+from sdpn.utterance import Utterance, utterance_of
 from tests.corpus.conftest import encode, needs_ffmpeg
 
 
@@ -27,6 +27,10 @@ def recording(tmp_path):
         return Recording.from_file(tmp_path / name)
 
     return make
+
+
+def whole_file(path) -> Utterance:
+    return Utterance(str(path), str(path), *read_header(path), channel=0)
 
 
 def test_samples_are_those_that_lhotse_reads(recording):
@@ -50,7 +54,7 @@ def test_resampling_keeps_a_tone_and_the_length(tmp_path, rate):
 def test_blocks_change_no_bit(recording, monkeypatch):
     for cut in (recording().to_cut(), recording(44100, name="b.flac").resample(16000).to_cut()):
         whole = load_samples(cut)
-        monkeypatch.setattr(audio, "_BLOCK_SECONDS", 1)
+        monkeypatch.setattr(read, "_BLOCK_SECONDS", 1)
         blocks = list(stream_samples(cut))
         assert len(blocks) >= 3
         np.testing.assert_array_equal(np.concatenate(blocks), whole)
@@ -78,10 +82,10 @@ def test_what_is_wrong_with_a_file_is_a_sentence(recording, tmp_path):
     path = tmp_path / "a.flac"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(SdpnError, match=r"the file was cut off, or has changed|cannot be read"):
+    with pytest.raises(SdpnError, match=r"cut off|cannot be read"):
         load_samples(cut)
     path.write_bytes(b"")
-    with pytest.raises(SdpnError, match=r"cannot be read: .*a.flac: Format not recognised"):
+    with pytest.raises(SdpnError, match="the file is empty"):
         load_samples(cut)
     os.unlink(path)
     with pytest.raises(SdpnError, match=r"cannot be read: .*a.flac: no such file"):
@@ -95,7 +99,7 @@ def test_what_is_wrong_with_a_file_is_a_sentence(recording, tmp_path):
 def test_windows_of_what_ffmpeg_decodes_are_decoded_once_and_equal_those_of_the_whole(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000 * 9), 16000)
     path = encode(tmp_path / "a.wav", tmp_path / "a.m4a")
-    whole, begun = utterance_of_file(path, 16000), []
+    whole, begun = whole_file(path), []
     expected = load_samples(whole)
     decode = ffmpeg.decode
 
@@ -120,7 +124,7 @@ def test_windows_of_what_ffmpeg_decodes_are_decoded_once_and_equal_those_of_the_
 @needs_ffmpeg
 def test_two_cuts_of_one_file_may_be_decoded_at_once(tmp_path):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000 * 5), 16000)
-    whole = utterance_of_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"), 16000)
+    whole = whole_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"))
     one, other = stream_samples(whole), stream_samples(whole)
     found = [block for pair in zip(one, other, strict=True) for block in pair]
     np.testing.assert_array_equal(np.concatenate(found[::2]), load_samples(whole))
@@ -130,10 +134,10 @@ def test_two_cuts_of_one_file_may_be_decoded_at_once(tmp_path):
 @needs_ffmpeg
 def test_damage_behind_the_last_window_is_told_with_it(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000 * 3), 16000)
-    whole = utterance_of_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"), 16000)
+    whole = whole_file(encode(tmp_path / "a.wav", tmp_path / "a.m4a"))
 
-    def damaged(path, rate):
-        yield np.zeros((16000 * 3, 1), dtype=np.float32)
+    def damaged(path):
+        yield 16000, np.zeros((16000 * 3, 1), dtype=np.float32)
         raise SdpnError("there is more in it")
 
     monkeypatch.setattr(ffmpeg, "decode", damaged)
@@ -145,13 +149,13 @@ def test_damage_behind_the_last_window_is_told_with_it(tmp_path, monkeypatch):
 def command(tmp_path, monkeypatch):
     """command(cut, text) -> the cut with the output of a command for its file."""
     monkeypatch.setattr(pipes, "refuse_unless_allowed", lambda command: None)
-    _output.cache_clear()
+    _audio_of.cache_clear()
 
     def replaced(cut, text):
         return utterance_of(cut).changed(kind="command", source=text)
 
     yield replaced
-    _output.cache_clear()
+    _audio_of.cache_clear()
 
 
 def test_commands_are_bashs_and_run_once_for_all_segments_of_a_recording(recording, command, tmp_path):

@@ -1,7 +1,8 @@
 """Audio that libsndfile does not read (m4a, aac, webm, ...), through ffmpeg: lengths and samples.
 
-What a header says and what is decoded agree to the sample: versions of ffmpeg differ in whether they leave in what an
-AAC encoder put behind the end, so `decode` cuts off there (or fills a last frame up) and refuses what differs by more.
+What a header says and what is decoded agree to the sample. Of MP4 and raw AAC the length is parsed; versions of ffmpeg
+differ in whether they leave in what an AAC encoder put behind the end, so `decode` cuts off there (or fills a last
+frame up) and refuses what differs by more. Anything else is as long as what is decoded.
 """
 
 import os
@@ -17,16 +18,34 @@ from typing import Any
 import numpy as np
 
 from sdpn.audio import faults
-from sdpn.audio.decoders import mp3, mp4
+from sdpn.audio.decoders import adts, mp4
 from sdpn.errors import MissingToolError, UnusableError
 
-_MP4 = frozenset({".m4a", ".m4b", ".mp4", ".mov", ".3gp"})
-EXTENSIONS = _MP4 | {".aac", ".webm", ".mka", ".wma", ".amr", ".ac3"}
+_NAMES = (
+    "m4a",
+    "m4b",
+    "m4r",
+    "mp4",
+    "mov",
+    "3gp",
+    "3ga",
+    "aac",
+    "adts",
+    "webm",
+    "weba",
+    "mka",
+    "wma",
+    "amr",
+    "awb",
+    "ac3",
+)
+EXTENSIONS = frozenset(f".{name}" for name in (*_NAMES, "eac3", "dts", "spx", "wv", "tta", "ape", "ra"))
+"""Names of files that are ffmpeg's to read, whatever is in them."""
 
 # Samples: one frame of AAC with SBR more or less than the header says comes from the encoder; more is damage.
 TOLERANCE = 2048
 _BLOCK = 1 << 16
-_ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+_LOCAL = {"protocol_whitelist": "file,pipe"}  # a playlist in the place of audio may name any address
 
 
 def available() -> bool:
@@ -72,139 +91,113 @@ def refuse_without(what: str | Path) -> None:
         )
 
 
-def needed(path: str | Path, start: bytes) -> bool:
-    """Whether a file that begins with `start` (at least 8 bytes of it) is ffmpeg's to read.
-
-    The content decides where it can, so that an m4a named .wav is read, and a WAV named .m4a goes to libsndfile.
-    """
-    if mp4.is_mp4(start) or _is_adts(start):
-        return True
-    if mp3.may_be(start) and mp3.untold_length(path):
-        return True
-    return os.path.splitext(path)[1].lower() in EXTENSIONS and start[:4] not in (b"RIFF", b"fLaC", b"OggS")
-
-
 def read_header(path: str | Path) -> tuple[int, int, int]:
-    """Sampling rate, samples per channel and channels of a file, without decoding it.
-
-    MP4, ADTS and MP3 are parsed; for anything else ffmpeg is asked.
+    """Sampling rate, samples per channel and channels of a file; it is decoded where its header does not say them.
 
     Raises:
-        UnusableError: it is no audio file, or it is damaged, or ffmpeg is needed for it and not installed.
+        UnusableError: it is no audio file, or it is damaged.
+        MissingToolError: ffmpeg is not installed.
     """
-    size = os.path.getsize(path)
-    with open(path, "rb") as opened:
-        start = opened.read(12)
-        if mp4.is_mp4(start):
-            track = mp4.read_track(opened, size)
-            return track if track.num_samples else _ask_ffmpeg(path)
-        if _is_adts(start):
-            return _walk_adts(opened, size)
-    return (mp3.untold_length(path) if mp3.may_be(start) else None) or _ask_ffmpeg(path)
+    refuse_without(path)
+    told = _told(path)
+    if told:
+        return told
+    rate = length = channels = 0
+    for rate, block in decode(path):  # noqa: B007  (rate is used behind the loop)
+        length, channels = length + len(block), block.shape[1]
+    if not length:
+        raise UnusableError(faults.NO_SAMPLES)
+    return rate, length, channels
 
 
-def decode(path: str | Path, sampling_rate: int | None = None) -> Iterator[np.ndarray]:
-    """Blocks of (n_samples, n_channels) float32 samples of the first audio track, at `sampling_rate` or at its own.
+def decode(path: str | Path) -> Iterator[tuple[int, np.ndarray]]:
+    """The sampling rate, again and again, and blocks of (n_samples, n_channels) float32 samples of the first track.
 
-    All blocks together hold as many samples as the header says, rounded to the nearest where the rate is another one.
+    All blocks together hold as many samples as `read_header` says.
 
     Raises:
         MissingToolError: ffmpeg is not installed.
         UnusableError: the file is damaged, or it holds another length than its header says.
     """
     refuse_without(path)
-    rate, length, channels = read_header(path)
-    sampling_rate = sampling_rate or rate
-    expected = (length * sampling_rate * 2 + rate) // (2 * rate)
+    told = _told(path)
+    if told is None:
+        yield from _blocks(path)
+        return
+    rate, expected, channels = told
     found = 0
-    for block in (_by_library if library() else _by_program)(path, sampling_rate, channels):
+    for _, block in _blocks(path, rate, channels):
         kept = block[: max(0, expected - found)]
         found += len(block)
         if len(kept):
-            yield kept
-    if abs(found - expected) > max(1, TOLERANCE * sampling_rate // rate):
-        raise UnusableError(
-            "of another length than its header says", f"{path}: {found} samples where there should be {expected}"
-        )
+            yield rate, kept
+    if abs(found - expected) > TOLERANCE:
+        kind = faults.CUT_OFF if found < expected else "of another length than its header says"
+        raise UnusableError(kind, f"{path}: {found} samples where there should be {expected}")
     if found < expected:
-        yield np.zeros((expected - found, channels), dtype=np.float32)
+        yield rate, np.zeros((expected - found, channels), dtype=np.float32)
 
 
-def _by_library(path: str | Path, sampling_rate: int, channels: int) -> Iterator[np.ndarray]:
+def _told(path: str | Path) -> tuple[int, int, int] | None:
+    """Sampling rate, samples and channels by the header of an MP4 or ADTS file; None where it does not say them."""
+    with open(path, "rb") as opened:
+        start = opened.read(12)
+        if mp4.is_mp4(start):
+            track = mp4.read_track(opened, os.path.getsize(path))
+            return track if track.num_samples else None
+        return adts.read_header(opened, os.path.getsize(path)) if adts.begins(start) else None
+
+
+def _blocks(
+    path: str | Path, sampling_rate: int | None = None, channels: int | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The sampling rate, again and again, and blocks of (n_samples, n_channels) samples; as they are where None."""
+    return (_by_library if library() else _by_program)(path, sampling_rate, channels)
+
+
+def _by_library(path: str | Path, sampling_rate: int | None, channels: int | None) -> Iterator[tuple[int, np.ndarray]]:
     av = library()
-    layout = {1: "mono", 2: "stereo"}.get(channels)  # for more, the one that the file has
+    track = resampler = None
     try:
-        with av.open(f"file:{path}") as opened:
+        with av.open(f"file:{path}", options=_LOCAL) as opened:
             track = _first_track(opened)
             track.thread_type = "NONE"
-            resampler = av.AudioResampler(format="flt", layout=layout, rate=sampling_rate)
             for frame in chain(opened.decode(track), [None]):  # the last call gives what the resampler still holds
+                if resampler is None:
+                    if frame is None:
+                        return
+                    channels = channels or frame.layout.nb_channels
+                    sampling_rate = sampling_rate or frame.sample_rate
+                    layout = {1: "mono", 2: "stereo"}.get(channels)  # for more, the one that the file has
+                    resampler = av.AudioResampler(format="flt", layout=layout, rate=sampling_rate)
                 for part in resampler.resample(frame):
-                    yield part.to_ndarray().reshape(-1, channels)
+                    yield sampling_rate, part.to_ndarray().reshape(-1, channels)
     except (av.FFmpegError, ValueError) as error:
-        raise UnusableError("ffmpeg cannot decode it", f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UnusableError(faults.UNDECODABLE if track else faults.NOT_AUDIO, f"{path}: {reason}") from None
 
 
-def _by_program(path: str | Path, sampling_rate: int, channels: int) -> Iterator[np.ndarray]:
+def _by_program(path: str | Path, sampling_rate: int | None, channels: int | None) -> Iterator[tuple[int, np.ndarray]]:
+    if sampling_rate is None or channels is None:
+        rate, count = _ask_ffprobe(path)
+        sampling_rate, channels = sampling_rate or rate, channels or count
     form = ["-f", "f32le", "-c:a", "pcm_f32le", "-ar", str(sampling_rate), "-ac", str(channels)]
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-i", f"file:{path}", "-map", "0:a:0", *form, "-"]
+    read = ["-protocol_whitelist", _LOCAL["protocol_whitelist"], "-i", f"file:{path}"]
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", *read, "-map", "0:a:0", *form, "-"]
     # Its messages go to a file: a full pipe would stop it
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages, stdin=subprocess.DEVNULL)
         try:
             while data := process.stdout.read(_BLOCK * 4 * channels):
-                yield np.frombuffer(data, dtype="<f4").reshape(-1, channels)
+                yield sampling_rate, np.frombuffer(data, dtype="<f4").reshape(-1, channels)
             if process.wait():
                 messages.seek(0)
                 said = messages.read().decode(errors="replace").strip().splitlines()
-                raise UnusableError("ffmpeg cannot decode it", f"{path}: {said[-1] if said else process.returncode}")
+                raise UnusableError(faults.UNDECODABLE, f"{path}: {said[-1] if said else process.returncode}")
         finally:
             process.stdout.close()
             process.kill()
             process.wait()
-
-
-def _is_adts(start: bytes) -> bool:
-    return len(start) >= 7 and start[0] == 0xFF and start[1] & 0xF6 == 0xF0
-
-
-def _walk_adts(opened, size: int) -> tuple[int, int, int]:
-    """Count the frames of a raw AAC stream by their headers (ISO/IEC 13818-7, 6.2); each holds 1024 samples a block."""
-    place = blocks = 0
-    rate = channels = 0
-    while place + 7 <= size:
-        opened.seek(place)
-        head = opened.read(7)
-        if not _is_adts(head):
-            break  # a tag behind the last frame
-        number = head[2] >> 2 & 15
-        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-        if number >= len(_ADTS_RATES) or length < 7:
-            raise UnusableError(faults.DAMAGED, "its frames")
-        if place + length > size:
-            raise UnusableError(faults.CUT_OFF, "within a frame")
-        rate = rate or _ADTS_RATES[number]
-        channels = channels or ((head[2] & 1) << 2 | head[3] >> 6)
-        blocks += (head[6] & 3) + 1
-        place += length
-    return rate, 1024 * blocks, {0: 2, 7: 8}.get(channels, channels)
-
-
-def _ask_ffmpeg(path: str | Path) -> tuple[int, int, int]:
-    refuse_without(path)
-    return _ask_library(path) if library() else _ask_ffprobe(path)
-
-
-def _ask_library(path: str | Path) -> tuple[int, int, int]:
-    av = library()
-    try:
-        with av.open(f"file:{path}") as opened:
-            track = _first_track(opened)
-            seconds = track.duration * track.time_base if track.duration else opened.duration / av.time_base
-            return track.rate, round(seconds * track.rate), track.channels
-    except (av.FFmpegError, TypeError) as error:  # TypeError: there is no duration
-        reason = getattr(error, "strerror", None) or "its length is unknown"
-        raise UnusableError(faults.NOT_AUDIO, reason) from None
 
 
 def _first_track(opened: Any) -> Any:
@@ -220,18 +213,14 @@ def _first_track(opened: Any) -> Any:
     return opened.streams.audio[0]
 
 
-def _ask_ffprobe(path: str | Path) -> tuple[int, int, int]:
-    wanted = "stream=sample_rate,channels,duration:format=duration"
-    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", wanted, "-of", "default=nk=0:nw=1"]
-    done = subprocess.run([*command, f"file:{path}"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    facts: dict[str, str] = {}
-    for line in done.stdout.splitlines():
-        key, _, value = line.partition("=")
-        if value != "N/A":
-            facts.setdefault(key, value)  # the stream's duration comes first, the container's serves where it has none
+def _ask_ffprobe(path: str | Path) -> tuple[int, int]:
+    """Sampling rate and channels."""
+    command = ["ffprobe", "-v", "error", "-protocol_whitelist", _LOCAL["protocol_whitelist"], "-select_streams", "a:0"]
+    command += ["-show_entries", "stream=sample_rate,channels", "-of", "default=nk=0:nw=1", f"file:{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    facts = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
     try:
-        rate = int(facts["sample_rate"])
-        return rate, round(float(facts["duration"]) * rate), int(facts["channels"])
+        return int(facts["sample_rate"]), int(facts["channels"])
     except (KeyError, ValueError):
         said = done.stderr.strip().splitlines()
         reason = said[-1].removeprefix(f"file:{path}: ") if said else "there is no audio in it"

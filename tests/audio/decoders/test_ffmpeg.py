@@ -1,6 +1,5 @@
 """Lengths are compared with those that were encoded and with what ffprobe says, samples with what was encoded."""
 
-import io
 import re
 import shutil
 import subprocess
@@ -9,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from sdpn.audio.decoders import ffmpeg, mp3, mp4
+from sdpn.audio.decoders import ffmpeg, mp4
 from sdpn.audio.decoders.ffmpeg import decode, read_header
 from sdpn.audio.files import list_audio, refuse_without_ffmpeg
 from sdpn.audio.headers import Header
 from sdpn.audio.headers import read_header as header_or_reason
-from sdpn.audio.read import as_wav, read_blocks
+from sdpn.audio.read import read_blocks
 from sdpn.errors import SdpnError, UnusableError
 from sdpn.reasons import Reason
 from tests.corpus.conftest import encode, needs_ffmpeg
@@ -51,8 +50,8 @@ def wav(tmp_path):
     return write
 
 
-def decoded(path, rate=None) -> np.ndarray:
-    return np.concatenate(list(decode(path, rate)))
+def decoded(path) -> np.ndarray:
+    return np.concatenate([block for _, block in decode(path)])
 
 
 def ffprobe(path) -> tuple[int, int, int]:
@@ -115,18 +114,12 @@ def test_headers_of_every_kind_agree_with_ffprobe_and_with_what_is_decoded(
     path = encode(wav(31234, 2 if name == "stereo.m4a" else 1), tmp_path / name, *options)
     found = read_header(path)
     assert (found[0], found[2]) == (rate, channels)
-    if name.endswith((".aac", ".webm")):  # ffprobe guesses the one from its bit rate, and has no ticks for the other
+    if name.endswith((".aac", ".webm")) or name.startswith("fragments"):  # which ffprobe guesses, or rounds
         assert abs(found[1] - 31234) < 2048
     else:
         assert abs(found[1] - ffprobe(path)[1]) <= rate // 1000
     assert decoded(path).shape == (found[1], channels)
     assert isinstance(header_or_reason(path), Header)
-
-
-def test_another_rate_has_its_share_of_samples(wav, tmp_path):
-    path = encode(wav(16001), tmp_path / "a.m4a")
-    assert decoded(path, 8000).shape == (8001, 1)
-    assert decoded(path, 44100).shape == (round(16001 * 44100 / 16000), 1)
 
 
 def test_a_wav_and_an_m4a_with_each_others_names_are_read(wav, tmp_path):
@@ -136,7 +129,7 @@ def test_a_wav_and_an_m4a_with_each_others_names_are_read(wav, tmp_path):
     assert header_or_reason(swapped) == (16000, 16000, 1)
     assert header_or_reason(renamed) == (16000, 16000, 1)
     for path in (swapped, renamed):
-        blocks = list(read_blocks({"type": "file", "source": str(path)}))
+        blocks = list(read_blocks(path))
         assert sum(map(len, blocks)) == 16000
 
 
@@ -169,7 +162,7 @@ def test_damage_within_the_sound_is_a_sentence(wav, tmp_path):
     begin = content.index(b"mdat") + 4
     content[begin : begin + 15000] = bytes(15000)
     path.write_bytes(content)
-    with pytest.raises(SdpnError, match=r"another length|cannot decode"):
+    with pytest.raises(SdpnError, match=r"another length|cannot decode|cut off"):
         decoded(path)
 
 
@@ -184,13 +177,6 @@ def test_without_ffmpeg_stage_0_says_so_before_it_reads_a_header(wav, tmp_path, 
         decoded(folder / "a.m4a")
 
 
-def test_an_m4a_in_memory_is_a_wav_of_the_same_samples(wav, tmp_path):
-    path = encode(wav(5000), tmp_path / "a.m4a")
-    samples, rate = soundfile.read(io.BytesIO(as_wav(path)), dtype="float32", always_2d=True)
-    assert rate == 16000
-    np.testing.assert_array_equal(samples, decoded(path))
-
-
 def test_a_size_that_no_memory_has_is_not_read(tmp_path):
     path = tmp_path / "a.m4a"
     path.write_bytes(b"\0\0\0\x08ftyp\0\0\0\x01moov\0\0\1\0\0\0\0\0")
@@ -202,33 +188,6 @@ def test_names_that_look_like_options_or_addresses_are_files(wav, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     path = encode(wav(5000), tmp_path / "x.m4a").rename(tmp_path / "-i http:x.m4a")
     assert decoded(path.name).shape == (5000, 1)
-
-
-def test_only_kinds_that_libsndfile_lacks_need_ffmpeg():
-    assert ffmpeg.needed("a.m4a", bytes(12))
-    assert ffmpeg.needed("a.wav", b"\0\0\0\x20ftypM4A ")
-    assert not ffmpeg.needed("a.m4a", b"RIFF\0\0\0\0WAVE")
-
-
-@pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (16000, 1), (8000, 1)])
-def test_an_mp3_of_varying_rate_without_a_table_is_as_long_as_its_frames(wav, tmp_path, rate, channels):
-    samples = 20 * rate
-    source, sound = wav(samples, channels, rate), np.zeros((samples, channels))
-    sound[samples // 2 :] = soundfile.read(source, always_2d=True)[0][samples // 2 :]  # silence takes few bits
-    soundfile.write(source, sound, rate)
-    varying = encode(source, tmp_path / "varying.mp3", "-q:a", "5", "-write_xing", "0")
-    assert abs(soundfile.info(varying).frames - samples) > rate  # what libsndfile makes of it
-    header = header_or_reason(varying)
-    assert (header.sampling_rate, header.num_channels) == (rate, channels)
-    assert 0 <= header.num_samples - samples < 4 * 1152
-    found = np.concatenate(list(read_blocks({"type": "file", "source": str(varying)})))
-    assert len(found) == header.num_samples
-    shift = header.num_samples - samples  # the encoder's delay and what fills the last frame
-    assert np.abs(found[: samples // 2 - 2000]).max() < 0.01 < np.abs(found[samples // 2 + shift :]).max()
-    for options in (["-q:a", "5"], ["-b:a", "64k", "-write_xing", "0"]):
-        path = encode(source, tmp_path / "told.mp3", *options)
-        assert mp3.untold_length(path) is None and not ffmpeg.needed(path, path.read_bytes()[:12])
-        assert header_or_reason(path).num_samples == soundfile.info(path).frames
 
 
 def test_an_m4a_by_another_name_has_a_reason_where_there_is_no_ffmpeg(wav, tmp_path, monkeypatch):
@@ -261,7 +220,7 @@ def test_a_track_that_no_decoder_knows_has_a_reason(wav, tmp_path):
     name = re.search(rb"A_[A-Z]+", whole)[0]
     (tmp_path / "b.webm").write_bytes(whole.replace(name, name.replace(b"_", b"N")))
     found = header_or_reason(tmp_path / "b.webm")  # ffprobe reads the length all the same
-    assert isinstance(found, Header) or found == ("not readable as audio", "no decoder knows it")
+    assert isinstance(found, Header) or found.kind in ("not readable as audio", "ffmpeg cannot decode it")
     with pytest.raises(UnusableError):
         list(decode(tmp_path / "b.webm"))
 
