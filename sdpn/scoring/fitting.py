@@ -57,7 +57,8 @@ class Clusters:
     def labels(self) -> np.ndarray:
         """The cluster of each training x-vector, -1 for none: (n_train,); found unless they are there."""
         if self.work.stale_reason() is not None:
-            speakers = PseudoSpeakers(*self.sizes.values(), self.seed)
+            sizes = self.sizes
+            speakers = PseudoSpeakers(sizes["clusters"], sizes["merge_clusters"], sizes["min_cluster_size"], self.seed)
             with timed("pseudo-speakers found"):
                 speakers.fit(self.train.read().vectors)
             self.work.begin()
