@@ -72,7 +72,8 @@ What to run on
                       more, such as VoxSRC's; made where not given
   --enroll-map FILE   "model utterance utterance ..." lines for the enrolled names of --trials
   --allow-pipes       kaldi, lhotse: run the commands that stand in the place of files
-  --dev-speakers N    training speakers held out as a further evaluation set, to choose settings on (default: $dev_speakers)
+  --dev-speakers N    training speakers held out to choose settings on: as the sets dev and, in rooms and noises that
+                      training lacks, dev_far (default: $dev_speakers)
   --musan DIR         all but toy: noises, music, speech for babble (openslr.org/17)
   --rirs DIR          RIRS_NOISES (openslr.org/28)
   --noise-dir DIR     noises, music, room impulse responses of your own;

@@ -161,9 +161,10 @@ def read_jsonl_gz(path: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
     Raises:
         SdpnError: it is damaged.
     """
+    decode = json.JSONDecoder().decode
     try:
         with gzip.open(path, "rb") as lines:
-            yield from map(json.loads, lines)
+            yield from map(decode, map(bytes.decode, lines))
     except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
         raise SdpnError(f"{path} is damaged: remove it and {remedy}") from None
 

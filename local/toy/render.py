@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.audio.files import write_flac
+from sdpn.audio.write import write_flac
 from sdpn.corpus import synthetic
 from sdpn.files import digest, file_digest
 from sdpn.shards import Work

@@ -1,7 +1,6 @@
 """Audio files below a folder: which there are."""
 
 import hashlib
-import io
 import os
 import stat
 from collections import Counter
@@ -10,13 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import soundfile
-
 from sdpn.audio.decoders import ffmpeg
 from sdpn.console import say
 from sdpn.errors import SdpnError
-from sdpn.files import Stamp, atomic_path
+from sdpn.files import Stamp
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed
@@ -324,17 +320,3 @@ def refuse_without_ffmpeg(listing: Listing) -> None:
     lacking = [file for file in listing.files if os.path.splitext(file.raw)[1].lower() in ffmpeg.EXTENSIONS]
     if lacking:
         ffmpeg.refuse_without(f"{len(lacking)} files below {listing.folder} (e.g. {lacking[0].name})")
-
-
-def write_flac(path: str | Path, samples: np.ndarray, sampling_rate: int) -> None:
-    """Write (n_samples,) samples within [-1, 1] as 16-bit FLAC, atomically.
-
-    They are encoded in memory first: libsndfile does not say why a file could not be written.
-
-    Raises:
-        SdpnError: the disk is full, or the folder may not be written.
-    """
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, sampling_rate, format="FLAC", subtype="PCM_16")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.getvalue())

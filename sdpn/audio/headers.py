@@ -13,10 +13,10 @@ from typing import Any
 import soundfile
 
 from sdpn.audio import faults, read, route
-from sdpn.audio.decoders import adts, chunks, ffmpeg, mp4, mpeg, ogg, parts
+from sdpn.audio.decoders import adts, chunks, decoding, ffmpeg, mp4, mpeg, ogg, parts
 from sdpn.audio.files import AudioFile, fingerprint
 from sdpn.audio.read import UNTOLD, Header, measure, open_plain, refuse_faulty, sum_of_parts
-from sdpn.audio.route import route_of
+from sdpn.audio.route import Route, find_route
 from sdpn.console import Progress
 from sdpn.errors import UnusableError
 from sdpn.files import digest, file_digest, write_text
@@ -85,7 +85,10 @@ def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tupl
 
 @lru_cache
 def _code() -> str:
-    modules = (__file__, *(module.__file__ for module in (adts, chunks, ffmpeg, mp4, mpeg, ogg, parts, read, route)))
+    modules = (
+        __file__,
+        *(module.__file__ for module in (adts, chunks, decoding, ffmpeg, mp4, mpeg, ogg, parts, read, route)),
+    )
     return digest([file_digest(module) for module in modules], soundfile.__libsndfile_version__)
 
 
@@ -110,7 +113,9 @@ def read_header(path: str | Path) -> Header | Reason:
             return Reason(faults.NOT_REGULAR)  # a pipe that nobody writes into is waited for until then
         with open(path, "rb") as opened:  # libsndfile's word for a file that may not be opened is "System error"
             refuse_faulty(opened, path)
-        return _checked(path, _header(path))
+            opened.seek(0)
+            route = find_route(opened)
+        return _checked(path, _header(path, route))
     except UnusableError as error:
         return error.reason
     except UnicodeEncodeError:
@@ -121,8 +126,7 @@ def read_header(path: str | Path) -> Header | Reason:
         return Reason(faults.NOT_AUDIO, error.error_string.rstrip("."))
 
 
-def _header(path: str | Path) -> Header:
-    route = route_of(path)
+def _header(path: str | Path, route: Route) -> Header:
     if route.by_ffmpeg:
         return Header(*ffmpeg.read_header(path))
     if route.parts:

@@ -1,7 +1,6 @@
 """The samples of a recording, block by block, wherever they come from: libsndfile, ffmpeg or a command."""
 
 import io
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ import soundfile
 
 from sdpn.audio import faults, pipes
 from sdpn.audio.decoders import chunks, ffmpeg
+from sdpn.audio.decoders.decoding import Decoding
 from sdpn.audio.route import Route, find_route, route_of
-from sdpn.errors import OutsideError, UnusableError
+from sdpn.errors import UnusableError
 from sdpn.files import Stamp
 
 _BLOCK_SECONDS = 30
-_NOTHING = np.zeros((0, 1), dtype=np.float32)
 _SOUGHT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "OPUS", "ALAC")
 """Where libsndfile seeks well: in Vorbis and MP3 it reads other samples than those of the whole, or it refuses."""
 UNTOLD = 2**48
@@ -134,27 +133,9 @@ def measure(source: str | Path, is_command: bool = False) -> Header:
     return Header(rate, samples, channels)
 
 
-def command_output(command: str) -> bytes:
-    """Run a command, the audio of a line `utterance command |` of Kaldi's wav.scp; return what it writes.
-
-    Raises:
-        OutsideError: it fails; what it said stands in the sentence.
-        SdpnError: commands are not allowed; see `pipes`.
-    """
-    pipes.refuse_unless_allowed(command)
-    # Kaldi's pipes are for bash, and the failure of any part of one is a failure
-    run = ["bash", "-o", "pipefail", "-c", command]
-    done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = said[-1][:200] if said else f"status {done.returncode}"
-        raise OutsideError("the command failed", f"{command[:200]}: {reason}")
-    return done.stdout
-
-
 @lru_cache(maxsize=1)  # the segments of a recording come one after another
 def _audio_of(command: str) -> bytes:
-    return _for_libsndfile(command_output(command), command)
+    return _for_libsndfile(pipes.command_output(command), command)
 
 
 def _for_libsndfile(content: bytes, command: str) -> bytes:
@@ -262,9 +243,9 @@ def _read_content(content: bytes, first: int, last: int) -> Iterator[tuple[int, 
                 yield from _read_sound(sound, first, last)
                 return
             whole = _read_sound(sound, 0, UNTOLD)
-            yield from _Decoding(("content",), whole).read(first, last)
+            yield from Decoding(("content",), whole).read(first, last)
             return
-    yield from _Decoding(("content",), _read_parts(io.BytesIO(content), route)).read(first, last)
+    yield from Decoding(("content",), _read_parts(io.BytesIO(content), route)).read(first, last)
 
 
 def sum_of_parts(path: str | Path, route: Route) -> Header:
@@ -307,7 +288,7 @@ def _decode(path: str, first: int, last: int, length: int | None) -> Iterator[tu
     decoding = getattr(_decoded, "last", None)
     _decoded.last = None  # until this part is through: somebody else may ask for the file meanwhile
     if decoding is None or decoding.key != key or decoding.at > first:
-        decoding = _Decoding(key, _from_start(path, route_of(path)))
+        decoding = Decoding(key, _from_start(path, route_of(path)))
     yield from decoding.read(first, last)
     if length is not None and last < length:
         _decoded.last = decoding
@@ -316,34 +297,3 @@ def _decode(path: str, first: int, last: int, length: int | None) -> Iterator[tu
 
 
 _decoded = threading.local()
-
-
-class _Decoding:
-    """A file that is being decoded.
-
-    Attributes:
-        key: which file, as it is.
-        at: the first sample that can still be had.
-    """
-
-    def __init__(self, key: tuple, blocks: Iterator[tuple[int, np.ndarray]]):
-        self.key, self.at = key, 0
-        self._blocks, self._rate, self._block = blocks, 0, _NOTHING
-
-    def read(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Samples [first, last), in parts; fewer where the file ends."""
-        while first < last:
-            part = self._block[first - self.at : last - self.at]
-            first += len(part)
-            if len(part):
-                yield self._rate, part
-                continue
-            self.at += len(self._block)
-            self._rate, self._block = next(self._blocks, (self._rate, _NOTHING))
-            if not len(self._block):
-                return
-
-    def finish(self) -> None:
-        """Decode the rest; see `ffmpeg.decode` for what it raises."""
-        for _ in self._blocks:
-            pass

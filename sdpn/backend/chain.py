@@ -12,7 +12,7 @@ from sdpn.backend.adaptation import CORAL
 from sdpn.backend.cosine import Cosine
 from sdpn.backend.plda import LENGTH_NORMS, PLDA
 from sdpn.backend.scorer import Scorer, blocks
-from sdpn.backend.transforms import LDA, LengthNorm, MeanSubtract, SideBySide, Whiten
+from sdpn.backend.transforms import LDA, WCCN, LengthNorm, MeanSubtract, SideBySide, Whiten
 from sdpn.backend.vectors import class_means
 from sdpn.errors import SdpnError
 
@@ -70,6 +70,7 @@ STEPS = {
     "mean-subtract": Step(MeanSubtract),
     "length-norm": Step(LengthNorm),
     "lda": Step(LDA, {"dim": _count}, bare="dim", required=True),
+    "wccn": Step(WCCN),
     "whiten": Step(Whiten, {"dim": _count}, bare="dim"),
     "coral": Step(CORAL, {"regularization": _share}),
     "cosine": Step(Cosine),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.audio.files import write_flac
+from sdpn.audio.write import write_flac
 from sdpn.console import Progress
 from sdpn.errors import SdpnError
 from sdpn.files import digest, file_digest

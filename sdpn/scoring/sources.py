@@ -1,15 +1,13 @@
-"""What stage 6 reads, each thing once: the x-vectors of a set, a trial list, speaker labels; known by their content."""
+"""What stage 6 reads, each thing once: the x-vectors of a set, a trial list; known by their content."""
 
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors, read_checked, vectors_file
 from sdpn.files import file_digest
-from sdpn.scoring.trial_lists import TrialLists, left_out_lists, read_speakers
+from sdpn.scoring.trial_lists import TrialLists, left_out_lists
 from sdpn.shards import Work
 from sdpn.trials.arrays import TrialList
 
@@ -102,23 +100,3 @@ class Trials:
     def read(self) -> TrialList:
         """Read the list."""
         return self.lists.trials(self.name)
-
-
-class OracleLabels:
-    """The speaker labels of the training set, which the corpus has: for `oracle-` back-ends alone.
-
-    Args:
-        path: of utt2spk.oracle.
-
-    Raises:
-        SdpnError: there is none.
-    """
-
-    def __init__(self, path: Path):
-        if not path.exists():
-            raise SdpnError(f"{path} is missing: run stage 1 first")
-        self.path = path
-
-    def classes(self, ids: list[str]) -> np.ndarray:
-        """The speaker of each training utterance: (n_utterances,) integers."""
-        return read_speakers(self.path, ids)

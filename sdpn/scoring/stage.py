@@ -66,8 +66,11 @@ def _score_system(system: System, rows: list[Row], plan: Plan) -> list[str]:
         if backend.reason is not None or any(row.to_score or row.to_calibrate for row in own)
     }
     if stale:
-        vectors = plan.vectors(system, plan.corpus.train).read().vectors
-        say(f"{system.name}: {len(vectors)} training x-vectors of {vectors.shape[1]} dimensions")
+        training = plan.training(system).read()
+        n_views = len(training.owners) - training.n_utterances
+        views = f" and {n_views} of augmented views" if n_views else ""
+        dimensions = training.clean.shape[1]
+        say(f"{system.name}: {training.n_utterances} training x-vectors{views}, {dimensions} dimensions")
     failures = []
     for backend, own in stale.items():
         try:
@@ -136,10 +139,13 @@ def _how_made(row: Row, backend: Backend, cohort: Cohort | None) -> dict[str, An
     against = cohort if row.norm != "none" else None
     return {
         "chain": backend.text,
+        "fit_on": backend.fit_on if backend.chain.learns else None,
+        "classes": backend.classes.name if backend.classes else None,
         "network": backend.train.network,
         "pseudo_speakers": int(row.clusters.labels.max()) + 1 if row.clusters else None,
         "clusters_oracle": row.clusters.work.report().get("oracle") if row.clusters else None,
         "cohort": ("clusters" if row.cohort.clusters else "utterances") if against else None,
+        "cohort_of": row.cohort.of if against else None,
         "cohort_size": len(against.vectors) if against else None,
         "top_n": against.top_n if against and row.norm in ADAPTIVE else None,
         "adaptation_set": backend.adaptation.directory.name if backend.adaptation else None,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from sdpn.audio.files import fingerprint, list_audio, list_recordings, write_flac
+from sdpn.audio.files import fingerprint, list_audio, list_recordings
+from sdpn.audio.write import write_flac
 from sdpn.cluster.pool import run_jobs
 from sdpn.errors import SdpnError
 from tests.corpus.conftest import write_audio

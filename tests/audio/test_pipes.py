@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from sdpn.audio import pipes
-from sdpn.audio.read import command_output
+from sdpn.audio.pipes import command_output
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
 from sdpn.features.sets import read_cuts

@@ -50,12 +50,11 @@ class Sound(NamedTuple):
 
 def find_sound(opened: BinaryIO, path: str | Path) -> Sound | None:
     """Find the sound of a file by its container's header; None where that is no container of those above."""
-    size = opened.seek(0, os.SEEK_END)
     opened.seek(0)
     start = opened.read(32)
     parser = _parser(start, path)
     try:
-        return parser and parser(opened, start, size)
+        return parser and parser(opened, start, opened.seek(0, os.SEEK_END))
     except (struct.error, ValueError, LookupError, ZeroDivisionError, OSError):
         return None  # whoever decodes it says what is wrong
 
@@ -65,13 +64,10 @@ def _parser(start: bytes, path: str | Path) -> Callable[[BinaryIO, bytes, int], 
         return _wav
     if start[:4] == b"FORM" and start[8:12] in (b"AIFF", b"AIFC", b"8SVX", b"16SV"):
         return _aiff
-    by_magic = {b".snd": _au, b"dns.": _au, b"caff": _caf, b"2BIT": _avr, b"NIST": _sphere, b"Crea": _voc}
-    by_magic |= {b"wvpk": _wavpack, b"TTA1": _tta}
     if start[:2] == b"\x0b\x77":
         return _ac3
-    by_magic |= {_W64[:4]: _w64, b"\x1a\x45\xdf\xa3": _matroska, _ASF[:4]: _asf}
-    if start[:4] in by_magic:
-        return by_magic[start[:4]]
+    if start[:4] in _PARSERS:
+        return _PARSERS[start[:4]]
     return _htk if os.path.splitext(path)[1].lower() == ".htk" else None
 
 
@@ -278,3 +274,18 @@ def _asf(opened: BinaryIO, start: bytes, size: int) -> Sound | None:
     at = head.index(_ASF_PROPERTIES)
     (told,), (flags,) = struct.unpack_from("<Q", head, at + 40), struct.unpack_from("<I", head, at + 88)
     return None if flags & 1 or not told else Sound(told, size, 0, 1)  # 1: broadcast, of no known size
+
+
+_PARSERS = {
+    b".snd": _au,
+    b"dns.": _au,
+    b"caff": _caf,
+    b"2BIT": _avr,
+    b"NIST": _sphere,
+    b"Crea": _voc,
+    b"wvpk": _wavpack,
+    b"TTA1": _tta,
+    _W64[:4]: _w64,
+    b"\x1a\x45\xdf\xa3": _matroska,
+    _ASF[:4]: _asf,
+}
