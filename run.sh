@@ -72,7 +72,8 @@ What to run on
                       more, such as VoxSRC's; made where not given
   --enroll-map FILE   "model utterance utterance ..." lines for the enrolled names of --trials
   --allow-pipes       kaldi, lhotse: run the commands that stand in the place of files
-  --dev-speakers N    training speakers held out as a further evaluation set, to choose settings on (default: $dev_speakers)
+  --dev-speakers N    training speakers held out to choose settings on: as the sets dev and, in rooms and noises that
+                      training lacks, dev_far (default: $dev_speakers)
   --musan DIR         all but toy: noises, music, speech for babble (openslr.org/17)
   --rirs DIR          RIRS_NOISES (openslr.org/28)
   --noise-dir DIR     noises, music, room impulse responses of your own;
@@ -292,8 +293,9 @@ fi
 
 if runs 5; then
     echo "== stage 5: x-vectors of the trained network and of the baselines, and of augmented training views"
-    steps/extract_xvectors.py ${augment:+--augment "$augment"} --seed "$seed" --nj "$nj" --ngpu "$ngpu" \
-        "$data_dir" "$exp_dir"
+    views=() && if [ "$corpus" = toy ]; then views=(--views 2 --view-frames 200); fi # short ones: its utterances are
+    steps/extract_xvectors.py ${augment:+--augment "$augment"} ${views[@]+"${views[@]}"} --seed "$seed" --nj "$nj" \
+        --ngpu "$ngpu" "$data_dir" "$exp_dir"
 fi
 
 if runs 6; then

@@ -18,6 +18,7 @@ import click
 import cnceleb
 
 from sdpn.audio.files import Listing, fingerprint, list_recordings, refuse_without_ffmpeg
+from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.clips import find_clips
@@ -71,7 +72,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
         "protocol": digest(protocol.trials, protocol.models, protocol.joined, given_trials.fingerprint),
     }
     find = partial(find_speech, data, train, everyone, evaluation, protocol, given_trials, run_all)
-    prepare(data, "cnceleb", options, inputs, clips, find, run_all)
+    prepare(data, "cnceleb", options, inputs, clips, find, run_all, add_far)
 
 
 def find_speech(

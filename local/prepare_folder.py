@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from sdpn.audio.files import Listing, fingerprint, list_recordings, refuse_without_ffmpeg
+from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
 from sdpn.corpus.clips import find_clips
@@ -60,7 +61,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
         "trials": trials.fingerprint,
     }
     find = partial(find_speech, data, options, speech, understood, genders, trials, run_all)
-    prepare(data, "folder", options, inputs, find_clips(options, run_all), find, run_all)
+    prepare(data, "folder", options, inputs, find_clips(options, run_all), find, run_all, add_far)
 
 
 def understand_set(name: str, listing: Listing, options: dict[str, Any], given: GivenTrials) -> Understood:

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.clips import find_clips
@@ -43,7 +44,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
         "trials": digest({name: given.fingerprint for name, given in own.items()}) if own else trials.fingerprint,
     }
     find = partial(find_speech, data, options, sets, trials, own, run_all)
-    prepare(data, "kaldi", options, inputs, find_clips(options, run_all), find, run_all)
+    prepare(data, "kaldi", options, inputs, find_clips(options, run_all), find, run_all, add_far)
 
 
 def own_trials(folders: dict[str, Path]) -> dict[str, GivenTrials]:

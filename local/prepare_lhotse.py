@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.clips import find_clips
@@ -47,7 +48,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
         "trials": trials.fingerprint,
     }
     find = partial(find_speech, data, options, sets, trials, run_all)
-    prepare(data, "lhotse", options, inputs, find_clips(options, run_all), find, run_all)
+    prepare(data, "lhotse", options, inputs, find_clips(options, run_all), find, run_all, add_far)
 
 
 def find_speech(

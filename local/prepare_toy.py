@@ -16,6 +16,7 @@ from toy import espeak
 from toy.render import shards, speak_shard, versions
 from toy.speakers import Planned, plan_speakers, plan_utterances
 
+from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import Progress, run, say
 from sdpn.corpus import synthetic
@@ -52,7 +53,8 @@ def prepare(data: Path, options: dict[str, int], run_all: Callable) -> list[Path
     clips = synthetic.make_clips(data / "audio", synthetic.KINDS, seed, run_all)
     trials = {name: TrialSet(name, generate(name, own, seed)) for name, own in speech.items() if name != "train"}
     audio = [Path(entry.source) for entries in [*speech.values(), *clips.values()] for entry in entries]
-    return [*audio, *write_corpus(data, "toy", options, Prepared(speech, trials, clips))]
+    prepared, far = add_far(Prepared(speech, trials, clips), data, seed, run_all)
+    return [*audio, *far, *write_corpus(data, "toy", options, prepared)]
 
 
 def plan_sets(options: dict[str, int]) -> dict[str, list[Planned]]:

@@ -19,6 +19,7 @@ import click
 import voxceleb
 
 from sdpn.audio.files import Listing, fingerprint, list_recordings, refuse_without_ffmpeg
+from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
 from sdpn.corpus.clips import find_clips
@@ -79,7 +80,7 @@ def main(data: Path, nj: int, **given: Any) -> None:
         "trials": digest({name: [list(own), models] for name, (own, models) in lists.items()}),
     }
     find = partial(find_speech, data, listings, meta, lists, run_all)
-    prepare(data, "voxceleb", options, inputs, clips, find, run_all)
+    prepare(data, "voxceleb", options, inputs, clips, find, run_all, add_far)
 
 
 def choose_lists(letters: str) -> set[str]:

@@ -130,7 +130,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 @contextmanager
-def jsonl_gz_writer(path: str | Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+def jsonl_gz_writer(path: str | Path) -> Iterator[Callable[[dict[str, Any]], Any]]:
     """Yield a function that writes one JSON object as a line, gzipped; `path` is there when the block has ended.
 
     There is no time stamp inside, so equal records give equal bytes.
@@ -161,9 +161,10 @@ def read_jsonl_gz(path: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
     Raises:
         SdpnError: it is damaged.
     """
+    decode = json.JSONDecoder().decode
     try:
         with gzip.open(path, "rb") as lines:
-            yield from map(json.loads, lines)
+            yield from map(decode, map(bytes.decode, lines))
     except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
         raise SdpnError(f"{path} is damaged: remove it and {remedy}") from None
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from operator import attrgetter
+from sys import intern
 from typing import Any
 
 from sdpn.reasons import Reason
@@ -123,7 +124,7 @@ class Utterance:
             start=entry["start"],
             duration=entry["duration"],
             channel=channel,
-            speaker=entry.get("speaker"),
+            speaker=None if entry.get("speaker") is None else intern(entry["speaker"]),
             gender=entry.get("gender"),
             session=(entry.get("custom") or {}).get("session"),
         )
@@ -273,6 +274,9 @@ def round_half_up(number: float) -> int:
     return math.floor(number + 0.5)
 
 
+_rates: dict[int, int] = {}  # as strings are interned: a million recordings have a few rates
+
+
 def _as_json(entry: dict[str, Any]) -> bytes:
     return json.dumps(entry, ensure_ascii=False).encode()
 
@@ -281,14 +285,15 @@ def _of_recording(entry: dict[str, Any]) -> Utterance:
     """What an `Utterance` can tell of a whole recording, which may not be all."""
     source, transforms = entry["sources"][0], entry.get("transforms")
     resampling = transforms[0].get("kwargs", {}) if transforms else {}
+    rate = entry["sampling_rate"]
     return Utterance(
         entry["id"],
         source["source"] if isinstance(source["source"], str) else "",
-        entry["sampling_rate"],
+        _rates.setdefault(rate, rate),
         entry["num_samples"],
         len(entry["channel_ids"]),
         duration=entry["duration"],
-        kind=source["type"],
+        kind=intern(source["type"]),
         source_rate=resampling.get("source_sampling_rate"),
     )
 

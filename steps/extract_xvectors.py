@@ -8,7 +8,8 @@ frames of each utterance in utt2num_frames, or with --vectors-type hdf5 all of i
 banks, EXP/xvectors/train/views holds x-vectors of augmented views of training utterances (`<utterance>-view1`, ...),
 from which LDA and PLDA learn; conf/extraction.yaml says how many. Beside all this, for comparison,
 EXP/systems/{untrained,fbank-stats}/xvectors: the network before training, and the mean and standard deviation of the
-fbank. The result does not depend on --nj.
+fbank; in EXP/systems/xvector+fbank-stats/xvectors these stand beside the x-vectors of the trained network. The result
+does not depend on --nj.
 """
 
 import shutil
@@ -23,7 +24,8 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
-from sdpn.extraction.sets import FBANK_STATISTICS, System, extract_set
+from sdpn.extraction.sets import FBANK_STATISTICS, SIDE_BY_SIDE, System, extract_set
+from sdpn.extraction.side_by_side import join_sets
 from sdpn.extraction.store import FORMS
 from sdpn.extraction.views import VIEWS, AugmentedViews, ExtractionConfig
 
@@ -98,6 +100,12 @@ def main(
             elif of_views.exists():
                 say(f"  {of_views} is removed: no augmented views are asked for")
                 shutil.rmtree(of_views)
+        beside, both = exp / "systems" / FBANK_STATISTICS / "xvectors", exp / "systems" / SIDE_BY_SIDE / "xvectors"
+        for name in [*sets, f"{corpus.train}/{VIEWS}"]:
+            if (beside / name).exists():
+                join_sets(exp / "xvectors" / name, beside / name, both / name, vectors_type)
+            else:
+                shutil.rmtree(both / name, ignore_errors=True)
 
 
 if __name__ == "__main__":

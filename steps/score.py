@@ -31,7 +31,7 @@ from sdpn.files import exclusive
 @config.options(BackendConfig)
 def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> None:
     given = config.given(BackendConfig, overrides)
-    settings, chains = read_backends(config_file, given)
+    settings, chosen = read_backends(config_file, given)
     corpus = Corpus.read(data)
     if not (exp / "xvectors").is_dir():
         raise SdpnError(f"{exp}/xvectors is missing: run stage 5 first")
@@ -50,7 +50,7 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
     else:
         say(f"no evaluation set: what is known without labels; back-ends {backends}")
     with timed(f"scores and results in {exp}"), exclusive(exp / "scores"):
-        plan = Plan(data, exp, corpus, settings, chains, seed)
+        plan = Plan(data, exp, corpus, settings, chosen, seed)
         if not corpus.trials:
             known = know_without_labels(plan)
             lines, written = write_unlabelled(exp, corpus.name, known, settings, seed, embedding_map(plan))

@@ -39,6 +39,13 @@ def reverberate(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:
     return wet.astype(np.float32)
 
 
+def add_at_snr(samples: np.ndarray, noise: np.ndarray, snr: float) -> None:
+    """Add noise (n,) to samples (n,), float32, in place, so that their energies stand at `snr` dB."""
+    signal, disturbance = (float(np.square(one, dtype=np.float64).sum()) for one in (samples, noise))
+    if disturbance > 0:
+        samples += np.float32(np.sqrt(signal / disturbance * 10 ** (-snr / 10))) * noise
+
+
 @dataclass(frozen=True)
 class SpedCut:
     """An utterance at another speed, and so of another pitch and length.

@@ -8,6 +8,7 @@ import scipy.fft
 
 from sdpn.augment.kernels import finish_all, read_crop
 from sdpn.augment.random import NORMALS
+from sdpn.augment.sources import add_at_snr
 from sdpn.augment.views import ViewSampler
 from sdpn.features.cmvn import sliding_mean, utterance_statistics
 from sdpn.features.fbank import Fbank
@@ -68,13 +69,6 @@ class WaveformViewSampler(ViewSampler):
             return matrix - sliding_mean(lambda a, b: matrix[a:b], count, 0, count, config.cmvn_window)
         mean, deviation = utterance_statistics(lambda a, b: matrix[a:b], count)
         return (matrix - mean) / (1 if config.cmvn == "mean" else deviation)
-
-
-def add_at_snr(samples: np.ndarray, noise: np.ndarray, snr: float) -> None:
-    """Add noise (n,) to samples (n,), float32, in place, so that their energies stand at `snr` dB."""
-    signal, disturbance = (float(np.square(one, dtype=np.float64).sum()) for one in (samples, noise))
-    if disturbance > 0:
-        samples += np.float32(np.sqrt(signal / disturbance * 10 ** (-snr / 10))) * noise
 
 
 def convolve(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:

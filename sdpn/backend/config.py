@@ -1,7 +1,7 @@
 """The settings of stage 6: conf/backend.yaml, and one chain in each conf/backend/NAME.yaml."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from sdpn.errors import SdpnError
 ORACLE = "oracle-"  # before the name of a back-end: it learns from the speaker labels that the corpus has
 QUALITY_MEASURES = ("duration", "norm", "cohort-mean")
 TOOLS = ("none", "wespeaker", "kaldi", "voxceleb_trainer")
+
+
+OF = ("clean", "augmented", "both")  # which training x-vectors: of utterances, of their augmented views
 
 
 @dataclass(frozen=True)
@@ -132,15 +135,28 @@ class ChainConfig:
     """conf/backend/NAME.yaml."""
 
     chain: str = value(help="the steps, separated by |")
+    fit_on: str = value(
+        "both", "training x-vectors that it learns from: of clean utterances, of views, or both", one_of=OF
+    )
+    classes: str = value(
+        "clusters",
+        "what LDA and PLDA tell apart: clusters, or utterances, each with its augmented views",
+        one_of=("clusters", "utterances"),
+    )
+    cohort_of: str = value("clean", "training x-vectors that the cohort is of: clean, augmented or both", one_of=OF)
 
     def check(self) -> None:
+        if self.classes == "utterances" and self.fit_on == "clean":
+            raise ValueError("classes is utterances, which are classes with their views alone: let fit_on be both")
         try:
             Chain(self.chain)
         except SdpnError as error:
             raise ValueError(f"chain: {error}") from None
 
 
-def read_backends(path: str | Path, overrides: dict[str, Any] | None = None) -> tuple[BackendConfig, dict[str, str]]:
+def read_backends(
+    path: str | Path, overrides: dict[str, Any] | None = None
+) -> tuple[BackendConfig, dict[str, ChainConfig]]:
     """Read the settings in `path` (backend.yaml) and the chains they ask for, in the folder beside it (backend/).
 
     Returns:
@@ -164,13 +180,13 @@ def read_backends(path: str | Path, overrides: dict[str, Any] | None = None) -> 
         raise SdpnError(f"{path}: 'backends' is unknown: {', '.join(unknown)}; allowed, separated by commas: {allowed}")
     chains = {}
     for name in settings.backend_names:
-        text = config.read(known[name.removeprefix(ORACLE)], ChainConfig).chain
-        chain = Chain(text)
-        if name.startswith(ORACLE) and not chain.needs_classes:
+        read = config.read(known[name.removeprefix(ORACLE)], ChainConfig)
+        chain = Chain(read.chain)
+        if name.startswith(ORACLE) and (not chain.needs_classes or read.classes == "utterances"):
             raise SdpnError(f"{path}: '{name}' in 'backends': the chain '{chain.text}' learns from no classes")
         if chain.needs_adaptation and settings.adaptation_set is None:
             raise SdpnError(f"{path}: the back-end '{name}' adapts to a set: name it with 'adaptation_set'")
-        chains[name] = chain.text
+        chains[name] = replace(read, chain=chain.text)
     return settings, chains
 
 

@@ -6,9 +6,10 @@ where the data did not allow what was asked for, else empty.
 
 import numpy as np
 
-from sdpn.backend.vectors import as_classes, as_matrix, within_scatter_is_zero
+from sdpn.backend.vectors import as_classes, as_matrix, class_means, within_scatter_is_zero
 from sdpn.errors import SdpnError
 
+WITHIN_FLOOR = 1e-4  # of the variance of a dimension within classes, added to it
 RANK_TOLERANCE = 1e-10  # of the largest variance: a direction with less holds nothing but rounding errors
 
 
@@ -114,6 +115,43 @@ class LDA(Transform):
     def transform(self, X: np.ndarray) -> np.ndarray:
         """(n_vectors, n_dimensions) -> (n_vectors, n_kept)."""
         return (as_matrix(X, "lda", len(self.mean_)) - self.mean_) @ self.projection_
+
+
+class WCCN(Transform):
+    """Within-class covariance normalization: the vectors come out with identity covariance within the classes.
+
+    (Hatch, Kajarekar and Stolcke, Within-class covariance normalization for SVM-based speaker recognition, Interspeech
+    2006.) With an utterance and its augmented views for a class, what rooms and noises do counts as little as anything.
+
+    Attributes:
+        projection_: (n_dimensions, n_dimensions), lower triangular.
+    """
+
+    needs_classes = True
+
+    def fit(self, X: np.ndarray, classes: np.ndarray) -> "WCCN":
+        """Learn from `X` (n_vectors, n_dimensions) with the class of each vector.
+
+        Raises:
+            SdpnError: nothing varies within the classes.
+        """
+        X = as_matrix(X, "wccn")
+        classes = as_classes(classes, "wccn", len(X))
+        if within_scatter_is_zero(X, classes):
+            raise SdpnError("wccn: the vectors of every class are identical: nothing varies within a class")
+        counts, means = class_means(X, classes)
+        offsets = X - means[classes]
+        covariance = offsets.T @ offsets / (len(X) - len(counts))
+        variances = np.diag(covariance).copy()  # each is raised a little: where nothing varies, nothing is blown up
+        covariance[np.diag_indices_from(covariance)] += WITHIN_FLOOR * np.maximum(
+            variances, WITHIN_FLOOR * variances.max()
+        )
+        self.projection_ = np.linalg.cholesky(np.linalg.inv(covariance))
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        """(n_vectors, n_dimensions) -> the same shape."""
+        return as_matrix(X, "wccn", len(self.projection_)) @ self.projection_
 
 
 class Whiten(Transform):

@@ -195,7 +195,9 @@ def cut_out(utterance: Utterance, role: str, config: CutsConfig) -> list[Utteran
     channels = utterance.channels
     if role != "rir":
         channels = [channels[min(config.channel, len(channels) - 1)]]
-    whole = utterance.resampled(rate).changed(is_speech=role in ("train", "eval"), channel=channels[0])
+    is_speech, whole = role in ("train", "eval"), utterance.resampled(rate)
+    if (whole.is_speech, whole.channel) != (is_speech, channels[0]):
+        whole = whole.changed(is_speech=is_speech, channel=channels[0])
     windows = 1
     if role in ("train", "clips") and duration > config.max_duration:
         windows = math.ceil(duration / config.max_duration)

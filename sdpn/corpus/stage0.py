@@ -37,6 +37,7 @@ def prepare(
     clips: list[ClipSource],
     find: Callable[[], Prepared],
     run: Callable,
+    add_far: Callable[[Prepared, Path, int, Callable], tuple[Prepared, list[Path]]],
 ) -> None:
     """Make the corpus `name` in `data`, unless it is there already and still holds.
 
@@ -46,6 +47,7 @@ def prepare(
         clips: see `clips.find_clips`.
         find: the sets of speech and their trials.
         run: yields `function(*job)` for every job.
+        add_far: adds the set `dev_far`; see `augment.far.add_far`.
     """
 
     def make() -> list[Path]:
@@ -56,7 +58,8 @@ def prepare(
         prepared = replace(
             prepared, clips=entries, skipped={**prepared.skipped, **skipped}, max_skipped=options["max_skipped"]
         )
-        return [*audio, *write_corpus(data, name, kept, prepared)]
+        prepared, far = add_far(prepared, data, options["seed"], run)
+        return [*audio, *far, *write_corpus(data, name, kept, prepared)]
 
     kept = distinguishing(options)
     prepare_once(data, name, kept, {**inputs, **fingerprint_clips(clips)}, make)

@@ -16,6 +16,13 @@ MOST_SENTENCES = 15  # comparisons of a trial list that results.md spells out; a
 PACKAGES = ("sdpn", "torch", "numpy", "scipy", "scikit-learn", "numba", "lhotse", "kaldiio", "h5py", "plotly")
 
 
+_VECTORS = {
+    "clean": "clean training x-vectors",
+    "augmented": "augmented views of training utterances",
+    "both": "training x-vectors, clean and augmented",
+}
+
+
 def result_rows(exp_dir: Path, rows: list[Row]) -> list[ResultRow]:
     """Collect the results of those rows that stage 6 could make."""
     return [_result_of(row, row.figures, exp_dir) for row in rows if row.figures]
@@ -182,10 +189,14 @@ def legend(rows: list[ResultRow]) -> list[str]:
             lines.append(f"{_of(row)}: logistic regression, {weights} {row.offset:+.3g}")
             continue
         learned = ""
-        if Chain(row.chain).needs_classes:
+        if row.chain and Chain(row.chain).needs_classes:
             learned = f"; classes: {row.pseudo_speakers} pseudo-speakers, no labels"
             if row.oracle:
                 learned = "; classes: oracle, the speaker labels that the corpus has"
+            elif row.classes == "utterances":
+                learned = "; classes: utterances with their augmented views, no labels"
+        if row.fit_on:
+            learned += f"; learned from {_VECTORS[row.fit_on]}"
         if row.adaptation_set:
             learned += f"; adapted to '{row.adaptation_set}' without its labels"
         lines.append(f"{_of(row)}: `{row.chain}`{learned}")
@@ -193,7 +204,9 @@ def legend(rows: list[ResultRow]) -> list[str]:
             lines.append(f"quality: {', '.join(row.quality)} of both sides beside the score, by logistic regression")
     for row in rows:
         if row.cohort:
-            cohort = {"utterances": "training utterances", "clusters": "means of pseudo-speakers"}[row.cohort]
+            cohort = {"utterances": "training x-vectors", "clusters": "means of pseudo-speakers"}[row.cohort]
+            if row.cohort_of not in (None, "clean"):
+                cohort += f" ({row.cohort_of})"
             top = f", the {row.top_n} largest scores" if row.top_n else ""
             lines.append(f"score normalization {row.score_norm}: cohort of {row.cohort_size} {cohort}{top}")
     for row in rows:

@@ -32,11 +32,13 @@ class ResultRow:
         intervals: figure -> both ends of its 95 % interval; empty without bootstrap.
         targets, nontargets: numbers of trials.
         chain: the text of the back-end's chain; None for a fusion.
+        fit_on: the training x-vectors that the back-end learned from: clean, augmented or both.
+        classes: what it learned to tell apart: clusters, utterances or speakers; None if it learned of no classes.
         network: a digest of the network that made the x-vectors.
         pseudo_speakers: the number of clusters that it learned from; None if it did not.
         clusters_oracle: how well these agree with the corpus's own speakers (`sdpn.evaluation.partition.Agreement`),
             for analysis alone; None if the corpus names none.
-        cohort, cohort_size, top_n: whom the scores were normalized against; None if they were not.
+        cohort, cohort_of, cohort_size, top_n: whom the scores were normalized against; None if they were not.
         adaptation_set: the set whose unlabelled x-vectors it was adapted to.
         weights, offset: of a fusion.
         calibration: `weight` and `offset` that make log-likelihood ratios of the scores.
@@ -64,10 +66,13 @@ class ResultRow:
     targets: int = 0
     nontargets: int = 0
     chain: str | None = None
+    fit_on: str | None = None
+    classes: str | None = None
     network: str | None = None
     pseudo_speakers: int | None = None
     clusters_oracle: dict[str, float] | None = None
     cohort: str | None = None
+    cohort_of: str | None = None
     cohort_size: int | None = None
     top_n: int | None = None
     adaptation_set: str | None = None

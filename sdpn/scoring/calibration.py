@@ -53,7 +53,7 @@ class Taught:
 
     def fit(self, norm: str, prior: float) -> Calibration:
         """Learn from score and quality measures."""
-        if self.failure_of(norm):
+        if self.failure_of(norm) or self.features is None:
             raise SdpnError(f"quality measures need calibration trials: {self.failure_of(norm)}")
         return Calibration(prior).fit(np.column_stack((self.scores.by_norm[norm], self.features)), self.is_target)
 
@@ -91,6 +91,7 @@ class Calibrator:
         inputs = {"calibration": self.name, "back-end": self.backend.work, "score_norm": norm}
         inputs |= self.cohort.inputs(norm in ADAPTIVE) if norm != "none" else {}
         if self.trials is None or self.vectors is None:
+            inputs |= self.backend.train.inputs("both")
             inputs |= {"classes": self.clusters.work if self.clusters else None, "seed": self.seed}
         else:
             inputs |= {"calibration trials": self.trials.files, "calibration x-vectors": self.vectors.identity}
@@ -103,8 +104,9 @@ class Calibrator:
         try:
             if self.trials is None or self.vectors is None:
                 assert self.clusters is not None
-                drawn = pseudo_trials(self.clusters.labels, self.seed)
-                trials, rows, found = drawn.trials, drawn.rows, self.backend.train.read()
+                training = self.backend.train.read()
+                drawn = pseudo_trials(self.clusters.labels, self.seed, training)
+                trials, rows, found = drawn.trials, drawn.rows, training.all
                 chain, held_out = self.backend.without(drawn.held_out), drawn.held_out
             else:
                 trials, found, held_out = self.trials.read(), self.vectors.read(), None

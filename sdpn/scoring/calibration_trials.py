@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdpn.errors import SdpnError
+from sdpn.scoring.training_vectors import TrainingVectors
 from sdpn.trials.arrays import TrialList
 
 HELD_OUT_SHARE = 5  # one cluster in so many is held out
@@ -19,9 +20,9 @@ class PseudoTrials:
     A back-end that had learned from the very clusters would tell them apart better than others, and promise too much.
 
     Attributes:
-        held_out: (n_vectors,) bool, the training vectors of the clusters held out.
-        trials: their trials; `trials.utterances` are rows of the training set, as text.
-        rows: (n_utterances,), the same rows as numbers.
+        held_out: (n_utterances,) bool, the training utterances of the clusters held out.
+        trials: their trials; `trials.utterances` are rows of `TrainingVectors.all`, as text.
+        rows: the same rows as numbers.
     """
 
     held_out: np.ndarray
@@ -29,12 +30,14 @@ class PseudoTrials:
     rows: np.ndarray
 
 
-def pseudo_trials(classes: np.ndarray, seed: int) -> PseudoTrials:
+def pseudo_trials(classes: np.ndarray, seed: int, training: TrainingVectors | None = None) -> PseudoTrials:
     """Draw trials from clusters.
 
     Args:
-        classes: (n_vectors,), the cluster of each training vector, -1 for none.
+        classes: (n_utterances,), the cluster of each training utterance, -1 for none.
         seed: of the draw.
+        training: has both sides of every other trial be augmented views, where the utterances have any: what is
+            calibrated on clean speech alone promises too much elsewhere.
 
     Raises:
         SdpnError: there are fewer than five clusters.
@@ -57,6 +60,12 @@ def pseudo_trials(classes: np.ndarray, seed: int) -> PseudoTrials:
     nontarget = _distinct(one, other, own[one] != own[other])
     enroll, test = np.concatenate((target, nontarget), axis=1)
     is_target = np.arange(len(enroll)) < target.shape[1]
+    if training is not None and training.has_views:
+        sides = rows[np.stack((enroll, test))]
+        augmented = rng.random(len(enroll)) < 0.5
+        sides[:, augmented] = training.versions(sides[:, augmented].ravel(), rng).reshape(2, -1)
+        rows, index = np.unique(sides, return_inverse=True)
+        enroll, test = index.reshape(2, -1)
     trials = TrialList("calibration", [str(row) for row in rows], enroll, test, is_target)
     return PseudoTrials(held_out, trials, rows)
 

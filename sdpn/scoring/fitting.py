@@ -11,17 +11,18 @@ import numpy as np
 from sdpn.backend.chain import Chain
 from sdpn.backend.chain_file import save_chain
 from sdpn.backend.clustering import PseudoSpeakers
-from sdpn.backend.config import BackendConfig
+from sdpn.backend.config import BackendConfig, ChainConfig
 from sdpn.backend.vectors import class_means
 from sdpn.console import say, timed, warn
 from sdpn.errors import SdpnError
 from sdpn.evaluation.partition import agreement
 from sdpn.files import atomic_path
-from sdpn.scoring.sources import OracleLabels, VectorSet
+from sdpn.scoring.sources import VectorSet
+from sdpn.scoring.training_vectors import OracleLabels, TrainingSet, TrainingVectors, clusterable
 from sdpn.scoring.trial_scores import Cohort
 from sdpn.shards import Work
 
-REVISION = 4  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
+REVISION = 5  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
@@ -41,25 +42,43 @@ class Clusters:
     Args:
         folder: of the file.
         train: the x-vectors.
+        statistics: whether there are statistics of the fbank in them; see `clusterable`.
         settings: the numbers of clusters.
         seed: of k-means.
         oracle: the corpus's own speakers, with whom the clusters are compared for analysis alone: they change nothing.
     """
 
-    def __init__(self, folder: Path, train: VectorSet, settings: BackendConfig, seed: int, oracle: OracleLabels | None):
-        self.oracle = oracle
+    name = "clusters"
+
+    def __init__(
+        self,
+        folder: Path,
+        train: TrainingSet,
+        statistics: bool,
+        settings: BackendConfig,
+        seed: int,
+        oracle: OracleLabels | None,
+    ):
+        self.oracle, self.statistics = oracle, statistics
         self.train, self.seed, self.path = train, seed, folder / "clusters.npy"
         self.sizes = {name: getattr(settings, name) for name in ("clusters", "merge_clusters", "min_cluster_size")}
-        inputs = {"training x-vectors": train.identity, **self.sizes, "seed": seed, "versions": versions_of("clusters")}
+        inputs = {
+            **train.inputs("both" if statistics else "clean"),
+            "statistics": statistics,
+            **self.sizes,
+            "seed": seed,
+            "versions": versions_of("clusters"),
+        }
         self.work = Work(folder, "clusters", inputs)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """The cluster of each training x-vector, -1 for none: (n_train,); found unless they are there."""
+        """The cluster of each training utterance, -1 for none: (n_train,); found unless they are there."""
         if self.work.stale_reason() is not None:
-            speakers = PseudoSpeakers(*self.sizes.values(), self.seed)
+            sizes = self.sizes
+            speakers = PseudoSpeakers(sizes["clusters"], sizes["merge_clusters"], sizes["min_cluster_size"], self.seed)
             with timed("pseudo-speakers found"):
-                speakers.fit(self.train.read().vectors)
+                speakers.fit(clusterable(self.train.read(), self.statistics))
             self.work.begin()
             with atomic_path(self.path) as temporary:
                 np.save(temporary, speakers.labels_)
@@ -67,15 +86,40 @@ class Clusters:
         say(f"  {self.work.report()['note']}")
         return np.load(self.path)
 
+    @property
+    def identity(self) -> Work:
+        """What is learned from them depends on."""
+        return self.work
+
+    def of(self, training: TrainingVectors) -> np.ndarray:
+        """The cluster of each vector, -1 for none: (n_vectors,); the views of an utterance share its cluster."""
+        return self.labels[training.owners]
+
     def _agreement(self, labels: np.ndarray) -> dict[str, float] | None:
         """How well clusters agree with the corpus's own speakers; None if it names none."""
         if self.oracle is None:
             return None
         try:
-            return asdict(agreement(labels, self.oracle.classes(self.train.read().ids)))
+            return asdict(agreement(labels, self.oracle.classes(self.train.clean.read().ids)))
         except SdpnError as error:
             warn(f"{self.path}: clusters are not compared with speakers: {error}")
             return None
+
+
+class Utterances:
+    """Utterances as classes, each with its augmented views: what tells them apart needs no clusters."""
+
+    name = identity = "utterances"
+
+    def of(self, training: TrainingVectors) -> np.ndarray:
+        """The utterance of each vector, -1 for one without views: (n_vectors,).
+
+        Raises:
+            SdpnError: there are no views.
+        """
+        if not training.has_views:
+            raise SdpnError("there are no augmented views to learn from: run stages 3 and 5")
+        return training.utterance_classes
 
 
 class Backend:
@@ -83,26 +127,28 @@ class Backend:
 
     Args:
         path: of the file.
-        text: the chain.
+        config: the chain, and which of the training x-vectors it learns from.
         train: the training x-vectors.
-        classes: what tells them apart; None where the chain learns from no classes.
+        classes: what tells them apart: clusters, speakers, or utterances each with its views; None where the chain
+            learns from no classes.
         adaptation: the x-vectors that it adapts to; None where it adapts to none.
     """
 
     def __init__(
         self,
         path: Path,
-        text: str,
-        train: VectorSet,
-        classes: Clusters | OracleLabels | None,
+        config: ChainConfig,
+        train: TrainingSet,
+        classes: Clusters | OracleLabels | Utterances | None,
         adaptation: VectorSet | None,
     ):
-        self.path, self.text, self.train, self.classes, self.adaptation = path, text, train, classes, adaptation
+        self.path, self.config, self.train, self.classes, self.adaptation = path, config, train, classes, adaptation
+        self.text, self.fit_on = config.chain, train.available(config.fit_on)
         inputs = {
-            "training x-vectors": train.identity,
+            **train.inputs(config.fit_on),
             "network": train.network,
-            "chain": text,
-            "classes": classes.work if isinstance(classes, Clusters) else classes.path if classes else None,
+            "chain": config.chain,
+            "classes": classes.identity if classes else None,
             "adaptation x-vectors": adaptation.identity if adaptation else None,
             "versions": versions_of("back-ends"),
         }
@@ -139,16 +185,13 @@ class Backend:
 
     def _fit(self, held_out: np.ndarray | None) -> Chain:
         chain, found = Chain(self.text), self.train.read()
-        vectors, classes = found.vectors, None
-        if isinstance(self.classes, Clusters):
-            classes = self.classes.labels
-        elif self.classes is not None:
-            classes = self.classes.classes(found.ids)
+        rows = found.rows(self.fit_on)
+        if held_out is not None:
+            rows = rows[~held_out[found.owners[rows]]]
+        classes = self.classes.of(found)[rows] if self.classes else None
         adaptation = self.adaptation.read().vectors if self.adaptation else None
         with timed(f"{self.name}: fitted" + ("" if held_out is None else ", without the clusters of calibration")):
-            if held_out is not None:
-                vectors, classes = vectors[~held_out], None if classes is None else classes[~held_out]
-            return chain.fit(vectors, classes, adaptation)
+            return chain.fit(found.all.vectors[rows], classes, adaptation)
 
 
 class CohortSample:
@@ -156,21 +199,22 @@ class CohortSample:
 
     Args:
         train: the training x-vectors.
-        clusters: whose means; None for a sample of utterances.
+        of: which of them: clean, augmented or both.
+        clusters: whose means; None for a sample of x-vectors.
         settings: the size of the sample, and how many of its scores adaptive s-norm looks at.
         seed: of the sample.
     """
 
-    def __init__(self, train: VectorSet, clusters: Clusters | None, settings: BackendConfig, seed: int):
-        self.train, self.clusters, self.seed = train, clusters, seed
+    def __init__(self, train: TrainingSet, of: str, clusters: Clusters | None, settings: BackendConfig, seed: int):
+        self.train, self.of, self.clusters, self.seed = train, train.available(of), clusters, seed
         self.size, self.top_n = settings.cohort_size, settings.top_n
 
     def inputs(self, adaptive: bool) -> dict[str, Any]:
         """What scores depend on that are normalized against it."""
-        top_n = self.top_n if adaptive else None
+        inputs = {"cohort": {"x-vectors": self.train.inputs(self.of)}, "top_n": self.top_n if adaptive else None}
         if self.clusters is not None:
-            return {"cohort": "clusters", "clusters": self.clusters.work, "top_n": top_n}
-        return {"cohort": "utterances", "cohort_size": self.size, "cohort_seed": self.seed, "top_n": top_n}
+            return inputs | {"clusters": self.clusters.work}
+        return inputs | {"cohort_size": self.size, "cohort_seed": self.seed}
 
     def seen_by(self, chain: Chain, adaptive: bool, held_out: np.ndarray | None = None) -> Cohort:
         """The cohort in the space of a chain's scorer, without those training utterances that are `held_out`."""
@@ -180,13 +224,14 @@ class CohortSample:
         return Cohort(chain.transform(vectors, training=True), min(self.top_n, len(vectors)))
 
     def _vectors(self, held_out: np.ndarray | None) -> np.ndarray:
-        train = self.train.read().vectors
-        usable = np.ones(len(train), dtype=bool) if held_out is None else ~held_out
+        train = self.train.read()
+        rows = train.rows(self.of)
+        usable = np.ones(len(rows), dtype=bool) if held_out is None else ~held_out[train.owners[rows]]
         if self.clusters is not None:
-            labels = self.clusters.labels
+            labels = self.clusters.of(train)[rows]
             labelled = (labels >= 0) & usable
             classes = np.unique(labels[labelled], return_inverse=True)[1]
-            return class_means(train[labelled].astype(np.float64), classes)[1]
-        size = min(self.size, len(usable))
-        chosen = np.sort(np.random.default_rng([self.seed, 6]).choice(len(usable), size, replace=False))
-        return train[chosen[usable[chosen]]]
+            return class_means(train.all.vectors[rows[labelled]].astype(np.float64), classes)[1]
+        size = min(self.size, len(rows))
+        chosen = np.sort(np.random.default_rng([self.seed, 6]).choice(len(rows), size, replace=False))
+        return train.all.vectors[rows[chosen[usable[chosen]]]]

@@ -4,14 +4,16 @@ from functools import cache
 from pathlib import Path
 
 from sdpn.backend.chain import Chain
-from sdpn.backend.config import ORACLE, BackendConfig
+from sdpn.backend.config import ORACLE, BackendConfig, ChainConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
+from sdpn.extraction.views import VIEWS
 from sdpn.scoring.calibration import Calibrator
-from sdpn.scoring.fitting import Backend, Clusters, CohortSample
+from sdpn.scoring.fitting import Backend, Clusters, CohortSample, Utterances
 from sdpn.scoring.rows import Row
-from sdpn.scoring.sources import OracleLabels, Trials, VectorSet
+from sdpn.scoring.sources import Trials, VectorSet
 from sdpn.scoring.systems import System, refuse_mixed_models, systems_of
+from sdpn.scoring.training_vectors import OracleLabels, TrainingSet
 from sdpn.scoring.trial_lists import TrialLists
 
 
@@ -23,19 +25,25 @@ class Plan:
         exp_dir: of the experiment.
         corpus: its sets and trial lists.
         settings: of stage 6.
-        chains: back-end name -> the text of its chain.
+        backends: back-end name -> its chain, and what that learns from.
         seed: of clusters, cohort and bootstrap.
     """
 
     def __init__(
-        self, data_dir: Path, exp_dir: Path, corpus: Corpus, settings: BackendConfig, chains: dict[str, str], seed: int
+        self,
+        data_dir: Path,
+        exp_dir: Path,
+        corpus: Corpus,
+        settings: BackendConfig,
+        backends: dict[str, ChainConfig],
+        seed: int,
     ):
         self.data_dir, self.exp_dir, self.corpus = data_dir, exp_dir, corpus
         self.settings, self.seed = settings, seed
         self.lists = TrialLists(data_dir, corpus)
-        self.systems = systems_of(exp_dir, settings, chains)
-        self.vectors, self.clusters, self.cohort = cache(self._vectors), cache(self._clusters), cache(self._cohort)
-        self.backend, self.calibrator = cache(self._backend), cache(self._calibrator)
+        self.systems = systems_of(exp_dir, settings, backends)
+        self.vectors, self.training, self.clusters = cache(self._vectors), cache(self._training), cache(self._clusters)
+        self.cohort, self.backend, self.calibrator = cache(self._cohort), cache(self._backend), cache(self._calibrator)
 
     def rows(self) -> list[Row]:
         """The rows of the table.
@@ -52,27 +60,30 @@ class Plan:
                 f"{', '.join(lists)}"
             )
         for system in self.systems:
-            refuse_mixed_models(system, [self.corpus.train, *dict.fromkeys(self.corpus.trials.values())])
+            of_views = [f"{self.corpus.train}/{VIEWS}"] if self.training(system).views else []
+            refuse_mixed_models(system, [self.corpus.train, *of_views, *dict.fromkeys(self.corpus.trials.values())])
         return [row for name in lists for system in self.systems for row in self._rows_of(name, system)]
 
     def release(self, system: System) -> None:
         """Let the x-vectors of a system go, which may be gigabytes."""
+        self.training(system).release()
         for name in {self.corpus.train, *self.corpus.trials.values(), self.settings.adaptation_set} - {None}:
             self.vectors(system, name).release()
 
     def _rows_of(self, list_name: str, system: System) -> list[Row]:
         """The rows of a list and a system: back-ends with every normalization, with quality measures too, fusions."""
         trials, prior = Trials(list_name, self.lists), self.settings.calibration_prior
-        vectors, cohort = self.vectors(system, trials.set_name), self.cohort(system)
+        vectors = self.vectors(system, trials.set_name)
         folder = self.exp_dir / "scores" / list_name / system.folder
 
         def row(name: str, backend: str | None, norm: str, **others) -> Row:
             fitted = self.backend(system, backend) if backend else None
             calibrator = self.calibrator(system, backend) if backend else None
+            cohort = self.cohort(system, system.backends[backend].cohort_of if backend else "clean")
             return Row(folder / name, system, trials, vectors, fitted, norm, cohort, calibrator, prior, **others)
 
         rows = []
-        for backend in system.chains:
+        for backend in system.backends:
             for norm in system.norms:
                 name = backend if norm == "none" else f"{backend}+{norm}"
                 rows.append(row(name, backend, norm))
@@ -89,31 +100,44 @@ class Plan:
         train = None if set_name == self.corpus.train else self.vectors(system, self.corpus.train)
         return VectorSet(system.xvectors / set_name, train)
 
+    def _training(self, system: System) -> TrainingSet:
+        clean = self.vectors(system, self.corpus.train)
+        folder = clean.directory / VIEWS
+        return TrainingSet(clean, VectorSet(folder, clean) if folder.is_dir() else None)
+
     def _clusters(self, system: System) -> Clusters:
-        train = self.vectors(system, self.corpus.train)
+        folder, train = self.exp_dir / "backends" / system.folder, self.training(system)
         path = self.data_dir / self.corpus.train / "utt2spk.oracle"
         oracle = OracleLabels(path) if path.exists() else None
-        return Clusters(self.exp_dir / "backends" / system.folder, train, self.settings, self.seed, oracle)
+        return Clusters(folder, train, system.statistics, self.settings, self.seed, oracle)
 
-    def _cohort(self, system: System) -> CohortSample:
+    def _cohort(self, system: System, of: str) -> CohortSample:
         clusters = self.clusters(system) if self.settings.cohort == "clusters" else None
-        return CohortSample(self.vectors(system, self.corpus.train), clusters, self.settings, self.seed)
+        return CohortSample(self.training(system), of, clusters, self.settings, self.seed)
 
     def _backend(self, system: System, name: str) -> Backend:
-        chain, classes, adaptation = Chain(system.chains[name]), None, None
-        if chain.needs_classes:
+        config, adaptation = system.backends[name], None
+        classes: Clusters | OracleLabels | Utterances | None = None
+        chain = Chain(config.chain)
+        if chain.needs_classes and config.classes == "utterances":
+            classes = Utterances()
+        elif chain.needs_classes:
             oracle = self.data_dir / self.corpus.train / "utt2spk.oracle"
             classes = OracleLabels(oracle) if name.startswith(ORACLE) else self.clusters(system)
         if chain.needs_adaptation:
             adaptation = self.vectors(system, self.settings.adaptation_set)
         path = self.exp_dir / "backends" / system.folder / f"{name}.h5"
-        return Backend(path, chain.text, self.vectors(system, self.corpus.train), classes, adaptation)
+        return Backend(path, config, self.training(system), classes, adaptation)
 
     def _calibrator(self, system: System, name: str) -> Calibrator | None:
         given, measures = self.settings.calibration, self.settings.quality_names
         if system.baseline or given == "none":
             return None
-        label, backend, cohort = f"{system.name}, {name}", self.backend(system, name), self.cohort(system)
+        label, backend, cohort = (
+            f"{system.name}, {name}",
+            self.backend(system, name),
+            self.cohort(system, system.backends[name].cohort_of),
+        )
         if given == "clusters":
             return Calibrator(label, backend, cohort, measures, self.seed, clusters=self.clusters(system))
         trials = Trials(given, self.lists)

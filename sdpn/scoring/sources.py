@@ -1,15 +1,13 @@
-"""What stage 6 reads, each thing once: the x-vectors of a set, a trial list, speaker labels; known by their content."""
+"""What stage 6 reads, each thing once: the x-vectors of a set, a trial list; known by their content."""
 
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors, read_checked, vectors_file
 from sdpn.files import file_digest
-from sdpn.scoring.trial_lists import TrialLists, left_out_lists, read_speakers
+from sdpn.scoring.trial_lists import TrialLists, left_out_lists
 from sdpn.shards import Work
 from sdpn.trials.arrays import TrialList
 
@@ -55,8 +53,7 @@ class VectorSet:
             if path.name in written and file_digest(path) != written[path.name]:
                 raise SdpnError(f"{path} is not what stage 5 has written: remove it and run stage 5 again")
             found = read_checked(self.directory)
-            dimension = self.train.read().vectors.shape[1] if self.train else found.vectors.shape[1]
-            if found.vectors.shape[1] != dimension:
+            if self.train and found.vectors.shape[1] != (dimension := self.train.read().vectors.shape[1]):
                 raise SdpnError(
                     f"{self.directory}: the x-vectors have {found.vectors.shape[1]} dimensions, those of "
                     f"'{self.train.directory.name}' {dimension}: run stage 5 again for both"
@@ -103,23 +100,3 @@ class Trials:
     def read(self) -> TrialList:
         """Read the list."""
         return self.lists.trials(self.name)
-
-
-class OracleLabels:
-    """The speaker labels of the training set, which the corpus has: for `oracle-` back-ends alone.
-
-    Args:
-        path: of utt2spk.oracle.
-
-    Raises:
-        SdpnError: there is none.
-    """
-
-    def __init__(self, path: Path):
-        if not path.exists():
-            raise SdpnError(f"{path} is missing: run stage 1 first")
-        self.path = path
-
-    def classes(self, ids: list[str]) -> np.ndarray:
-        """The speaker of each training utterance: (n_utterances,) integers."""
-        return read_speakers(self.path, ids)

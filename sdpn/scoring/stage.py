@@ -66,8 +66,11 @@ def _score_system(system: System, rows: list[Row], plan: Plan) -> list[str]:
         if backend.reason is not None or any(row.to_score or row.to_calibrate for row in own)
     }
     if stale:
-        vectors = plan.vectors(system, plan.corpus.train).read().vectors
-        say(f"{system.name}: {len(vectors)} training x-vectors of {vectors.shape[1]} dimensions")
+        training = plan.training(system).read()
+        n_views = len(training.owners) - training.n_utterances
+        views = f" and {n_views} of augmented views" if n_views else ""
+        dimensions = training.clean.shape[1]
+        say(f"{system.name}: {training.n_utterances} training x-vectors{views}, {dimensions} dimensions")
     failures = []
     for backend, own in stale.items():
         try:
@@ -94,12 +97,13 @@ def _score_system(system: System, rows: list[Row], plan: Plan) -> list[str]:
 def _score_backend(backend: Backend, rows: list[Row]) -> list[str]:
     """Fit a back-end, score its calibration trials, then list by list; return a sentence for each that failed."""
     backend.save()
-    stale, uncalibrated = [row for row in rows if row.to_score], [row for row in rows if row.to_calibrate]
+    stale = [row for row in rows if row.to_score]
     norms = list(dict.fromkeys(row.norm for row in rows if row.to_calibrate or (row.to_score and row.quality)))
     taught = rows[0].calibrator.score(norms) if norms and rows[0].calibrator else None
-    for row in uncalibrated:
-        taught.write(row.calibration, row.norm)
-        row.to_calibrate = False
+    for row in rows:
+        if row.to_calibrate and row.calibration and taught:
+            taught.write(row.calibration, row.norm)
+            row.to_calibrate = False
     norms, cohort = [row.norm for row in stale], None
     if not {"none"}.issuperset(norms) or any("cohort-mean" in row.quality for row in stale):
         cohort = rows[0].cohort.seen_by(backend.chain, not ADAPTIVE.isdisjoint(norms))
@@ -123,6 +127,7 @@ def _score_list(backend: Backend, rows: list[Row], cohort: Cohort | None, taught
             continue
         scores = of_norms.by_norm[row.norm]
         if row.quality:
+            assert taught is not None, "quality measures without calibration trials"
             features = quality_features(row.quality, found, index, trials, of_norms)
             scores = taught.fit(row.norm, row.prior).transform(np.column_stack((scores, features)))
         _write(row, trials, scores, _how_made(row, backend, cohort))
@@ -134,10 +139,13 @@ def _how_made(row: Row, backend: Backend, cohort: Cohort | None) -> dict[str, An
     against = cohort if row.norm != "none" else None
     return {
         "chain": backend.text,
+        "fit_on": backend.fit_on if backend.chain.learns else None,
+        "classes": backend.classes.name if backend.classes else None,
         "network": backend.train.network,
         "pseudo_speakers": int(row.clusters.labels.max()) + 1 if row.clusters else None,
         "clusters_oracle": row.clusters.work.report().get("oracle") if row.clusters else None,
         "cohort": ("clusters" if row.cohort.clusters else "utterances") if against else None,
+        "cohort_of": row.cohort.of if against else None,
         "cohort_size": len(against.vectors) if against else None,
         "top_n": against.top_n if against and row.norm in ADAPTIVE else None,
         "adaptation_set": backend.adaptation.directory.name if backend.adaptation else None,

@@ -1,19 +1,19 @@
 """What is compared: systems that made x-vectors, and their back-ends and normalizations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sdpn.backend.config import BackendConfig
+from sdpn.backend.chain import Chain
+from sdpn.backend.config import BackendConfig, ChainConfig
 from sdpn.errors import SdpnError
+from sdpn.extraction.sets import FBANK_STATISTICS, SIDE_BY_SIDE
 from sdpn.shards import Work
 
-# Rows of the table beside the trained network: the system whose x-vectors they score, and how. `fbank-stats` is the
-# mean and deviation of every filterbank bin over the utterance, `untrained` the network before training.
-BASELINES = {
-    "fbank-stats": ("fbank-stats", "mean-subtract | length-norm | cosine"),
-    "fbank-stats whitened": ("fbank-stats", "whiten | length-norm | cosine"),
-    "untrained": ("untrained", "mean-subtract | length-norm | cosine"),
-}
+# Systems of the table beside the trained network: whose vectors they score. `fbank-stats` is the mean and deviation of
+# every filterbank bin over the utterance, `untrained` the network before training. Both get the back-ends and
+# normalizations that the trained network gets, so that what is better is the network and not what follows it.
+BASELINES = ("fbank-stats", "fbank-stats whitened", "untrained")
+_WHITENED = {"cosine": ChainConfig("whiten | length-norm | cosine")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,16 +23,18 @@ class System:
     Attributes:
         name: in the table, e.g. "sdpn".
         xvectors: the folder with one folder of x-vectors for each set.
-        chains: back-end name -> the text of its chain.
+        backends: back-end name -> its chain, and what that learns from.
         norms: the score normalizations.
         baseline: whether it is there for comparison alone: its scores are neither calibrated nor fused.
+        statistics: whether there are statistics of the fbank in its vectors; see `training_vectors.clusterable`.
     """
 
     name: str
     xvectors: Path
-    chains: dict[str, str]
+    backends: dict[str, ChainConfig]
     norms: list[str]
     baseline: bool = False
+    statistics: bool = False
 
     @property
     def folder(self) -> str:
@@ -40,13 +42,29 @@ class System:
         return self.name.replace(" ", "-")
 
 
-def systems_of(exp_dir: Path, settings: BackendConfig, chains: dict[str, str]) -> list[System]:
-    """The trained network with every back-end and normalization asked for, then the baselines whose x-vectors exist."""
-    systems = [System("sdpn", exp_dir / "xvectors", chains, settings.norm_names)]
-    for name, (source, chain) in BASELINES.items():
+def systems_of(exp_dir: Path, settings: BackendConfig, backends: dict[str, ChainConfig]) -> list[System]:
+    """The trained network with every back-end and normalization asked for, then the other systems whose vectors exist.
+
+    x-vectors with statistics beside them are offered where a chain learns how to weigh them.
+    """
+    norms = settings.norm_names
+    systems = [System("sdpn", exp_dir / "xvectors", backends, norms)]
+    both = exp_dir / "systems" / SIDE_BY_SIDE / "xvectors"
+    learning = {name: one for name, one in backends.items() if Chain(one.chain).needs_classes}
+    if both.is_dir() and learning:
+        made = [work for path in sorted(both.iterdir()) if (work := Work.finished(path, "xvectors"))]
+        if not made:
+            raise SdpnError(f"{both} is unfinished: run stage 5 again")
+        first = made[0].report()["first"]
+        texts = {name: replace(one, chain=f"side-by-side {first} | {one.chain}") for name, one in learning.items()}
+        systems.append(System(SIDE_BY_SIDE, both, texts, norms, statistics=True))
+    for name in BASELINES:
+        source, _, whitened = name.partition(" ")
         xvectors = exp_dir / "systems" / source / "xvectors"
         if xvectors.is_dir():
-            systems.append(System(name, xvectors, {"cosine": chain}, ["none"], baseline=True))
+            own = _WHITENED if whitened else backends
+            statistics = source == FBANK_STATISTICS
+            systems.append(System(name, xvectors, own, norms, baseline=True, statistics=statistics))
     return systems
 
 

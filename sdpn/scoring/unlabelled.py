@@ -19,6 +19,7 @@ from sdpn.scoring.calibration import FILE
 from sdpn.scoring.fitting import Clusters, versions_of
 from sdpn.scoring.plan import Plan
 from sdpn.scoring.systems import System, refuse_mixed_models
+from sdpn.scoring.training_vectors import clusterable
 from sdpn.shards import Work
 
 PROBED = 500
@@ -100,7 +101,7 @@ def know_without_labels(plan: Plan) -> Known:
         warn(failures[-1])
     backends = []
     for system in plan.systems:
-        for name in [] if system.baseline else system.chains:
+        for name in [] if system.baseline else system.backends:
             try:
                 backends.append(_learn(plan, system, name))
             except SdpnError as error:
@@ -131,7 +132,7 @@ def _shape_of(clusters: Clusters) -> dict[str, Any]:
     labels = clusters.labels
     work = Work(clusters.path.parent, "silhouette", {"clusters": clusters.work, "versions": versions_of("silhouette")})
     if work.stale_reason() is not None:
-        vectors = clusters.train.read().vectors
+        vectors = clusterable(clusters.train.read(), clusters.statistics)
         directions = MeanSubtract().fit(vectors).transform(vectors)
         directions = LengthNorm().fit(directions).transform(directions)
         work.finish([], silhouette=silhouette(directions[labels >= 0], labels[labels >= 0]))

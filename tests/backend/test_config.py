@@ -12,9 +12,9 @@ SHIPPED = Path(__file__).parents[2] / "conf" / "backend.yaml"
 def test_the_shipped_settings_are_read():
     settings, chains = read_backends(SHIPPED)
     assert settings.norm_names == ["none", "as"]
-    assert chains == {
-        "cosine": "mean-subtract | length-norm | cosine",
-        "lda-plda": "mean-subtract | lda 150 | length-norm | plda",
+    assert {name: (one.chain, one.fit_on, one.classes, one.cohort_of) for name, one in chains.items()} == {
+        "cosine": ("mean-subtract | length-norm | cosine", "clean", "clusters", "clean"),
+        "lda-plda": ("mean-subtract | lda 150 | length-norm | plda", "both", "clusters", "augmented"),
     }
     assert (settings.clusters, settings.top_n, settings.cohort, settings.calibration) == (
         None,
@@ -115,3 +115,11 @@ def test_points_close_together_have_names_of_their_own():
 def test_a_fusion_named_twice_is_one():
     settings = BackendConfig(fusion="cosine, cosine+as; cosine,cosine+as; cosine+as, lda-plda;")
     assert settings.fusions == [["cosine", "cosine+as"], ["cosine+as", "lda-plda"]]
+
+
+def test_utterances_are_classes_with_their_views_alone(tmp_path):
+    (tmp_path / "backend.yaml").write_text("backends: mine\n")
+    (tmp_path / "backend").mkdir()
+    (tmp_path / "backend" / "mine.yaml").write_text("chain: wccn | cosine\nfit_on: clean\nclasses: utterances\n")
+    with pytest.raises(SdpnError, match=r"classes is utterances, .*: let fit_on be both"):
+        read_backends(tmp_path / "backend.yaml")

@@ -27,10 +27,15 @@ def exp(tmp_path, model):
 def test_all_sets_and_baselines_are_extracted_and_a_rerun_does_nothing(data, exp):
     done = extract("--nj", 2, data, exp)
     assert done.returncode == 0, done.stderr
-    for folder, size in ((exp, 6), (exp / "systems" / "untrained", 6), (exp / "systems" / "fbank-stats", 40)):
+    for folder, size in (
+        (exp, 6),
+        (exp / "systems" / "untrained", 6),
+        (exp / "systems" / "fbank-stats", 40),
+        (exp / "systems" / "xvector+fbank-stats", 46),
+    ):
         assert read_xvectors(folder / "xvectors" / "train").vectors.shape == (20, size)
         assert read_xvectors(folder / "xvectors" / "eval").vectors.shape == (4, size)
-        assert read_xvectors(folder / "xvectors" / "train" / "views").vectors.shape == (60, size)
+        assert read_xvectors(folder / "xvectors" / "train" / "views").vectors.shape == (100, size)
     rerun = extract("--nj", 1, data, exp)
     assert rerun.stdout.count("nothing to do") == 9
 
@@ -56,7 +61,7 @@ def test_a_model_from_elsewhere_has_no_untrained_twin(data, exp):
     shutil.rmtree(exp / "systems")
     done = extract(data, exp)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (exp / "systems").iterdir()} == {"fbank-stats"}
+    assert {path.name for path in (exp / "systems").iterdir()} == {"fbank-stats", "xvector+fbank-stats"}
 
 
 def test_before_training_it_says_which_stage_is_missing(data, tmp_path):

@@ -17,6 +17,7 @@ from sdpn.backend.chain_file import digest_of, load_chain, network_of
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.evaluation.metrics import cllr, eer, min_dcf
+from sdpn.extraction.side_by_side import join_sets
 from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
 from sdpn.report import embedding_map
 from sdpn.report.experiments import compare_experiments
@@ -113,11 +114,14 @@ def scored(prepared, tmp_path_factory):
 def test_every_list_system_back_end_and_normalization_is_a_row(scored):
     rows = [tuple(row[key] for key in ("system", "backend", "score_norm")) for row in results(scored)]
     one_list = [
-        *[("sdpn", backend, norm) for backend in ("cosine", "lda-plda") for norm in ("none", "as")],
-        *[(name, "cosine", "none") for name in ("fbank-stats", "fbank-stats whitened", "untrained")],
+        (system, backend, norm)
+        for system in ("sdpn", "fbank-stats", "fbank-stats whitened", "untrained")
+        for backend in ("cosine", "lda-plda")
+        for norm in ("none", "as")
+        if (system, backend) != ("fbank-stats whitened", "lda-plda")
     ]
     assert rows == 2 * one_list
-    assert [row["trials"] for row in results(scored)] == 7 * ["eval"] + 7 * ["eval_short"]
+    assert [row["trials"] for row in results(scored)] == 14 * ["eval"] + 14 * ["eval_short"]
 
 
 def test_a_fitted_back_end_that_is_gone_is_made_again_and_no_score_with_it(scored, tmp_path):
@@ -144,7 +148,7 @@ def test_a_back_end_fitted_with_other_settings_is_fitted_again_and_no_score_with
     score(root, *LDA_PLDA)
     out = capsys.readouterr().out
     assert "8 score files, 8 of them done already" in out
-    assert out.count("lda-plda, the fitted back-end: classes: clusters was 20, is nothing") == 1
+    assert out.count("lda-plda, the fitted back-end: classes: clusters was 20, is nothing") == 3
     assert scores.stat().st_mtime_ns == made
     assert fitted.read_bytes() == before[fitted]
     assert digest_of(fitted) == results(root)[0]["backend_digest"]
@@ -207,7 +211,7 @@ def test_rows_of_two_lists_are_not_compared_though_their_trials_have_the_same_na
     assert len({row["paired"] for row in tree["rows"]}) == 1
     for pair in tree["comparisons"]:
         assert {tree["rows"][pair[side]]["trials"] for side in "ab"} == {pair["trials"]}
-    assert len(tree["comparisons"]) == 2 * 7 * 6 / 2
+    assert len(tree["comparisons"]) == 2 * 14 * 13 / 2
 
 
 def test_cosine_scores_are_those_of_the_definition(scored):
@@ -248,9 +252,10 @@ def test_the_table_stands_in_markdown_with_its_legend(scored):
     )
     assert f"| sdpn | lda-plda | none | {row['eer_percent']:.2f} [{low:.2f}, {high:.2f}] | " in text
     assert "- trials eval_short: 10 target, 180 non-target" in lines
-    assert "- sdpn, cosine: `mean-subtract | length-norm | cosine`" in lines
-    assert "- fbank-stats whitened, cosine: `whiten | length-norm | cosine`" in lines
-    assert "- score normalization as: cohort of 240 training utterances, the 240 largest scores" in lines
+    clean = "; learned from clean training x-vectors"
+    assert f"- sdpn, cosine: `mean-subtract | length-norm | cosine`{clean}" in lines
+    assert f"- fbank-stats whitened, cosine: `whiten | length-norm | cosine`{clean}" in lines
+    assert "- score normalization as: cohort of 240 training x-vectors, the 240 largest scores" in lines
     assert any(line.startswith("- sdpn, lda-plda: `") and "pseudo-speakers, no labels" in line for line in lines)
     assert any("pseudo-labels, no speaker label" in line for line in lines)
 
@@ -279,7 +284,7 @@ def test_calibration_on_clusters_makes_ratios_of_the_scores(scored):
 def test_all_pairs_of_a_list_are_compared(scored):
     tree = json.loads((scored / "exp" / "results" / "results.json").read_text())
     pairs = [pair for pair in tree["comparisons"] if pair["trials"] == "eval"]
-    assert len(pairs) == 7 * 6 // 2 and len(tree["comparisons"]) == 2 * len(pairs)
+    assert len(pairs) == 14 * 13 // 2 and len(tree["comparisons"]) == 2 * len(pairs)
     for pair in pairs:
         a, b, difference = tree["rows"][pair["a"]], tree["rows"][pair["b"]], pair["differences"]["eer_percent"]
         assert difference["value"] == b["eer_percent"] - a["eer_percent"] <= 0
@@ -312,7 +317,7 @@ def test_what_the_data_do_not_allow_is_said_and_the_table_is_printed(root, capsy
         for line in out.splitlines()
         if line.split("  ")[0] in ("sdpn", "fbank-stats", "fbank-stats whitened", "untrained")
     ]
-    assert len(table) == 14 and len({line.index("  eval") for line in table}) == 1
+    assert len(table) == 28 and len({line.index("  eval") for line in table}) == 1
 
 
 def test_a_second_run_does_no_work(root, capsys):
@@ -322,7 +327,7 @@ def test_a_second_run_does_no_work(root, capsys):
     score(root)
     second = capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert "14 score files, 14 of them done already" in second and "fitted" not in second
+    assert "28 score files, 28 of them done already" in second and "fitted" not in second
     assert first[first.index("system  ") :] == second[second.index("system  ") :]
 
 
@@ -340,15 +345,16 @@ def test_only_what_a_change_touches_is_redone_and_the_reason_is_said(root, capsy
     score(root, "--top-n", "20")
     out = capsys.readouterr().out
     assert all(f"eval: sdpn {row}+as: top_n was 300, is 20: redone" in out for row in ("cosine", "lda-plda"))
-    assert "14 score files, 10 of them done already" in out
+    assert "28 score files, 14 of them done already" in out
     score(root, "--top-n", "20", "--clusters", "20")
     out = capsys.readouterr().out
     redone = {line.strip() for line in out.splitlines() if line.endswith("redone")}
     lda_plda = {f"{name}: sdpn lda-plda{n}" for name in LISTS for n in ("", "+as")}
+    baselines = {row.replace("sdpn", other) for row in lda_plda for other in ("fbank-stats", "untrained")}
     cosine = {
         row.replace("lda-plda", "cosine") for row in lda_plda
     }  # its scores know no clusters, its calibration does
-    assert {line.split(": back-end")[0].split(": classes")[0] for line in redone} == lda_plda | {
+    assert {line.split(": back-end")[0].split(": classes")[0] for line in redone} == lda_plda | baselines | {
         f"{row}, calibration trials" for row in lda_plda | cosine
     }
     assert all("classes: clusters was nothing, is 20" in line for line in redone)
@@ -362,7 +368,7 @@ def test_other_vectors_are_scored_anew(root, capsys):
     score(root, "--backends", "cosine")
     out = capsys.readouterr().out
     assert "eval: untrained cosine: x-vectors changed: redone" in out
-    assert "10 score files, 8 of them done already" in out
+    assert "16 score files, 12 of them done already" in out
 
 
 def test_what_a_killed_run_left_half_written_goes_with_the_next(root):
@@ -401,7 +407,7 @@ def test_a_score_changed_by_hand_is_made_again_although_the_file_has_its_size(ro
 def test_a_fusion_takes_no_scores_of_an_earlier_run(root):
     fusion = ("--backends", "cosine,lda-plda", "--score-norm", "none", "--fusion", "cosine, lda-plda")
     score(root, *fusion)
-    assert len(results(root)) == 12
+    assert len(results(root)) == 16
     with pytest.raises(SdpnError, match="999 clusters"):  # the score files of lda-plda are still there
         score(root, *fusion, "--clusters", "999")
     assert {row["backend"] for row in results(root)} == {"cosine"}
@@ -490,7 +496,6 @@ def append_trial(root, line):
         ),
         (lambda root: (root / "data/corpus.json").unlink(), (), "corpus.json is missing: run stage 0 first"),
         (lambda root: (root / "data/trials/eval.txt").unlink(), (), "trials/eval.txt is missing: run stage 0 first"),
-        (lambda root: Corpus("x", "train", ["eval"], {}).write(root / "data"), (), "there are no trial lists"),
         (lambda root: append_trial(root, "ev00-0 ev99-0 target"), (), "1 of its 41 utterances have no x-vector in"),
         (lambda root: append_trial(root, "ev00-0 ev01-0 maybe"), (), "line 781: expected `enroll test target"),
         (broken_nan, (), r"2 of 40 x-vectors hold NaN or infinity: ev00-1, ev00-3"),
@@ -512,12 +517,12 @@ def test_bad_input_is_one_sentence(root, spoil, options, sentence):
     with pytest.raises(SdpnError, match=sentence):
         score(root, *options)
     if (root / "exp" / "results" / "results.json").exists():  # rows that could be scored are kept
-        assert len(results(root)) < 14
+        assert len(results(root)) < 28
 
 
 def test_a_back_end_that_cannot_be_fitted_costs_its_own_rows_alone(root, capsys):
     with pytest.raises(
-        SdpnError, match=r"rows are missing above, and 1 warnings say why; the first: sdpn, lda-plda: .*999 clusters"
+        SdpnError, match=r"rows are missing above, and 3 warnings say why; the first: sdpn, lda-plda: .*999 clusters"
     ):
         score(root, "--clusters", "999")
     rows = {(row["system"], row["backend"]) for row in results(root)}
@@ -607,7 +612,7 @@ def test_fusions_and_quality_measures_are_rows_of_the_same_table(root, capsys):
     assert fused["eer_percent"] < parts[0]["eer_percent"]
     capsys.readouterr()
     score(root, *options)
-    assert "24 score files, 24 of them done already" in capsys.readouterr().out
+    assert "38 score files, 38 of them done already" in capsys.readouterr().out
 
 
 def test_calibration_may_be_on_a_trial_list(root):
@@ -726,3 +731,70 @@ def test_an_experiment_without_an_evaluation_set_is_not_compared(unlabelled, roo
     score(unlabelled)
     with pytest.raises(SdpnError, match="no evaluation set, so there is no error rate to compare"):
         compare_experiments([unlabelled / "exp"], tmp_path / "out")
+
+
+def with_views(root, noise=1.2):
+    """Views of every training utterance, three each, in all systems: its vector moved in directions of their own."""
+    for folder in ("xvectors", "systems/fbank-stats/xvectors", "systems/untrained/xvectors"):
+        train = read_xvectors(root / "exp" / folder / "train")
+        rng = np.random.default_rng(7)
+        moved = train.vectors.repeat(3, axis=0)
+        moved[:, -8:] += noise * rng.normal(size=(len(moved), 8)).astype(np.float32)
+        ids = [f"{name}-view{view}" for name in train.ids for view in (1, 2, 3)]
+        directory = root / "exp" / folder / "train" / "views"
+        written = write_xvectors(directory, XVectors(ids, moved, np.full(len(ids), 100)))
+        model = Work.finished(directory.parent, "xvectors").fingerprint["model"]
+        Work(directory, "xvectors", {"model": model}).finish(written)
+
+
+def test_what_a_back_end_learns_from_is_said_and_counts(root, capsys):
+    clean = ("--backends", "lda-plda-clean,lda-plda", "--score-norm", "none")
+    score(root, *clean)
+    before = results(root)
+    assert [row["fit_on"] for row in before[:2]] == ["clean", "clean"]
+    assert before[0]["eer_percent"] == before[1]["eer_percent"]
+    clean_scores = root / "exp/scores/eval/sdpn/lda-plda-clean/scores.txt"
+    made = clean_scores.stat().st_mtime_ns
+    with_views(root)
+    capsys.readouterr()
+    score(root, *clean)
+    out = capsys.readouterr().out
+    after = results(root)
+    assert [row["fit_on"] for row in after[:2]] == ["clean", "both"]
+    assert after[0]["backend_digest"] == before[0]["backend_digest"] and clean_scores.stat().st_mtime_ns == made
+    assert after[1]["backend_digest"] != before[1]["backend_digest"]
+    assert "240 training x-vectors and 720 of augmented views" in out
+    assert "eval: sdpn lda-plda: back-end: " in out and "eval: sdpn lda-plda-clean: back-end" not in out
+    assert "learned from training x-vectors, clean and augmented" in (root / "exp/results/results.md").read_text()
+
+
+def test_utterances_with_their_views_are_classes_that_need_no_clusters(root):
+    options = ("--backends", "wccn-cosine", "--score-norm", "none", "--calibration", "none")
+    with pytest.raises(SdpnError, match="no augmented views to learn from: run stages 3 and 5"):
+        score(root, *options)
+    with_views(root, noise=3.0)
+    score(root, *options)
+    row = results(root)[0]
+    assert (row["classes"], row["pseudo_speakers"], row["fit_on"]) == ("utterances", None, "both")
+    assert not (root / "exp/backends/sdpn/clusters.npy").exists()
+    variances = np.diag(np.linalg.inv(load_chain(root / "exp/backends/sdpn/wccn-cosine.h5").transforms[1].projection_))
+    assert variances[-8:].min() > 5 * variances[:-8].max()  # what the views move counts little
+
+
+def test_x_vectors_and_statistics_side_by_side_are_a_system_of_back_ends_that_learn(root):
+    with_views(root)
+    for name in ("train", "train/views", "eval"):
+        folders = (root / "exp/xvectors", root / "exp/systems/fbank-stats/xvectors")
+        join_sets(
+            *(folder / name for folder in folders), root / "exp/systems/xvector+fbank-stats/xvectors" / name, "ark"
+        )
+    score(root)
+    rows = [row for row in results(root) if row["system"] == "xvector+fbank-stats" and row["trials"] == "eval"]
+    assert [(row["backend"], row["score_norm"], row["baseline"]) for row in rows] == [
+        ("lda-plda", "none", False),
+        ("lda-plda", "as", False),
+    ]
+    assert rows[0]["chain"] == "side-by-side 24 | mean-subtract | lda 150 | length-norm | plda"
+    assert rows[0]["network"] == results(root)[0]["network"]
+    assert "cllr_calibrated" in rows[0]
+    assert load_chain(root / "exp/backends/xvector+fbank-stats/lda-plda.h5").side_by_side
