@@ -293,8 +293,9 @@ fi
 
 if runs 5; then
     echo "== stage 5: x-vectors of the trained network and of the baselines, and of augmented training views"
-    steps/extract_xvectors.py ${augment:+--augment "$augment"} --seed "$seed" --nj "$nj" --ngpu "$ngpu" \
-        "$data_dir" "$exp_dir"
+    views=() && if [ "$corpus" = toy ]; then views=(--views 2 --view-frames 200); fi # short ones: its utterances are
+    steps/extract_xvectors.py ${augment:+--augment "$augment"} ${views[@]+"${views[@]}"} --seed "$seed" --nj "$nj" \
+        --ngpu "$ngpu" "$data_dir" "$exp_dir"
 fi
 
 if runs 6; then

@@ -12,14 +12,17 @@ import typing
 from collections.abc import Callable
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import yaml
 
 from sdpn.errors import SdpnError, refuse_unknown
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def value(
@@ -148,7 +151,7 @@ def _convert(raw: Any, hint: Any, field: dataclasses.Field, file: str, key: str,
     def refuse() -> typing.NoReturn:
         raise SdpnError(f"{file}: '{key}' is {raw!r}; {_allowed(declared or hint, field)}")
 
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(raw, dict):
             raise SdpnError(f"{file}: '{key}' is {raw!r}; expected keys below it")
         return build(hint, raw, file, key + ".")

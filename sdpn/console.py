@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
@@ -81,7 +81,7 @@ def timed(what: str) -> Iterator[None]:
     say(f"  {what} ({time.monotonic() - start:.1f} s)")
 
 
-def run(command: Callable, resumes: bool = True) -> None:
+def run(command: click.Command, resumes: bool = True) -> None:
     """Run a click command as a program: a user's mistake is one sentence on standard error and status 1.
 
     Args:
@@ -93,8 +93,9 @@ def run(command: Callable, resumes: bool = True) -> None:
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Abort as abort:
-        if isinstance(abort.__cause__ or abort.__context__, EOFError):  # click takes any for the end of its input
-            raise (abort.__cause__ or abort.__context__) from None
+        cause = abort.__cause__ or abort.__context__
+        if isinstance(cause, EOFError):  # click takes any for the end of its input
+            raise cause from None
         fail(interrupted, 130)
     except KeyboardInterrupt:
         fail(interrupted, 130)

@@ -130,7 +130,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 @contextmanager
-def jsonl_gz_writer(path: str | Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+def jsonl_gz_writer(path: str | Path) -> Iterator[Callable[[dict[str, Any]], Any]]:
     """Yield a function that writes one JSON object as a line, gzipped; `path` is there when the block has ended.
 
     There is no time stamp inside, so equal records give equal bytes.

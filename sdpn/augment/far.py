@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from sdpn.audio.files import write_flac
+from sdpn.audio.write import write_flac
 from sdpn.console import Progress, say
 from sdpn.corpus.writer import Prepared
 from sdpn.errors import SdpnError, reason_of

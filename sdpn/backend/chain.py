@@ -148,11 +148,11 @@ class Chain:
             raise SdpnError(f"the chain '{self.text}' needs the class of every training vector")
         if self.needs_adaptation and adaptation is None:
             raise SdpnError(f"the chain '{self.text}' needs unlabelled vectors to adapt to")
+        labelled = None if classes is None else classes >= 0
         with threadpool_limits(1):  # decompositions on several threads differ in the last digits, and gain little
             for step in self.steps:
                 others = {"adaptation": adaptation} if step.needs_adaptation else {}
-                if step.needs_classes:
-                    labelled = classes >= 0
+                if step.needs_classes and classes is not None:
                     step.fit(X[labelled], classes[labelled], **others)
                 else:
                     step.fit(X, **others)
@@ -212,10 +212,10 @@ def _parse(words: list[str], text: str) -> Any:
     name, step = words[0], STEPS[words[0]]
     given: dict[str, Any] = {}
     for word in words[1:]:
-        option, equals, value = word.partition("=")
-        if not equals:
-            option, value = step.bare, word
-        if option not in step.options or option in given:
+        named, equals, value = word.partition("=")
+        option = named if equals else step.bare
+        value = value if equals else word
+        if option is None or option not in step.options or option in given:
             raise SdpnError(f"'{word}' cannot stand in the step '{' '.join(words)}'; {_usage(name)}")
         try:
             given[option] = step.options[option](value)

@@ -25,7 +25,8 @@ def launch(command: Sequence[str], count: int) -> int:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks, passed_on = [], set()
+    ranks: list[subprocess.Popen] = []
+    passed_on: set[int] = set()
 
     def pass_on(number: int, frame: object) -> None:
         passed_on.add(number)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 from sdpn.errors import SdpnError
@@ -28,8 +29,8 @@ def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple], nj: int) -> It
             yield function(*job)
         return
     context = multiprocessing.get_context("fork")
-    begin = {"initializer": _begin_worker, "initargs": (os.getpid(),)}
-    with ProcessPoolExecutor(min(nj, len(jobs)), mp_context=context, **begin) as pool:
+    begin = partial(ProcessPoolExecutor, initializer=_begin_worker, initargs=(os.getpid(),))
+    with begin(min(nj, len(jobs)), mp_context=context) as pool:
         futures = [pool.submit(function, *job) for job in jobs]
         try:
             for future in as_completed(futures):

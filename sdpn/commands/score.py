@@ -137,7 +137,7 @@ def _without_part(given: set[str], backend: str, score_norm: str, plda: Path | N
     """The options that can change nothing beside those `given`, and why."""
     from sdpn.scoring.own_vectors import to_be_fitted
 
-    idle = {}
+    idle: dict[str, str] = {}
     if score_norm == "none":
         idle |= dict.fromkeys(("cohort", "cohort_size", "top_n"), "--score-norm is none")
     elif "cohort" in given:

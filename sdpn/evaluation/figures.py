@@ -161,7 +161,9 @@ def _drawn(curve: DetCurve) -> dict[str, list[float | None]]:
     new[-1] = True
     thresholds = curve.thresholds[new]
     kept = {"p_miss": p_miss[new], "p_fa": p_fa[new], "threshold": thresholds[np.isfinite(thresholds)]}
-    found = {name: [float(f"{number:.6g}") for number in row] for name, row in kept.items()}
+    found: dict[str, list[float | None]] = {
+        name: [float(f"{number:.6g}") for number in row] for name, row in kept.items()
+    }
     return found | {"threshold": found["threshold"] + [None] * (len(found["p_fa"]) - len(found["threshold"]))}
 
 

@@ -127,9 +127,9 @@ def trace(encoder: nn.Module, num_bins: int) -> torch.export.ExportedProgram:
 def to_onnx(program: torch.export.ExportedProgram, properties: dict[str, str]) -> bytes:
     """A graph as an ONNX file with `properties` as its metadata."""
     with _quiet():
-        converted = torch.onnx.export(
-            program, dynamo=True, input_names=_INPUTS, output_names=[_OUTPUT], verbose=False
-        ).model_proto
+        exported = torch.onnx.export(program, dynamo=True, input_names=_INPUTS, output_names=[_OUTPUT], verbose=False)
+    assert exported is not None  # None is for those who let it write a file
+    converted = exported.model_proto
     sizes: dict[str, str] = {}
     for value in (*converted.graph.input, *converted.graph.output):
         for size, name in zip(value.type.tensor_type.shape.dim, ("batch", "frames"), strict=False):

@@ -132,7 +132,7 @@ def normalize_bins(features: Tensor, mask: Tensor | None = None, floor: float = 
     """
     if mask is None:
         centred = features - features.mean(dim=1, keepdim=True)
-        count = features.shape[1]
+        count: Tensor | int = features.shape[1]
     else:
         count = mask.sum(dim=1, keepdim=True)
         centred = (features - (features * mask).sum(dim=1, keepdim=True) / count) * mask

@@ -73,6 +73,9 @@ class ProjectedEncoder(nn.Module):
             precision); the head does not.
     """
 
+    encoder: nn.Module
+    head: ProjectionHead
+
     def __init__(self, encoder: nn.Module, head: ProjectionHead, in_bfloat16: bool = False):
         super().__init__()
         self.encoder = encoder

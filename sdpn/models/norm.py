@@ -20,6 +20,12 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     over_ranks = False
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         if exporting():  # in evaluation mode; a graph cannot flatten frames it cannot count

@@ -93,7 +93,7 @@ class ResNet34(nn.Module):
             inside, bins = outside, -(-bins // stride)
         self.pooling = make_pooling(pooling, inside * bins, attention_channels, global_context)
         self.embedding = nn.Linear(2 * inside * bins, embedding_size)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch documents it
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(batch, frames, bins) log-mel -> (batch, embedding_size).
@@ -107,7 +107,7 @@ class ResNet34(nn.Module):
         for stage, blocks in enumerate(self.stages):
             if stage > 0 and mask is not None:
                 mask = F.max_pool2d(mask, 1, stride=(2, 1))  # every second frame, as the convolution takes them
-            for block in blocks:
+            for block in blocks.children():
                 x = block(x, mask)
         x = x.permute(0, 2, 3, 1).flatten(2)  # (batch, frames, bins * channels)
         return self.embedding(self.pooling(x, mask))

@@ -27,7 +27,7 @@ from sdpn.models.folder import MORE_THAN_PLAIN, asked_for, write_model
 from sdpn.models.registry import build_encoder
 
 # Plain data that such checkpoints hold beside tensors: the learning rate came from a NumPy array. Nothing here can act
-_HARMLESS = [
+_HARMLESS: list[Any] = [
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # as NumPy 1 names it
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
     np.dtype,

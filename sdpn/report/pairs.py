@@ -30,9 +30,9 @@ def compare_pairs(rows: list[ResultRow]) -> list[dict[str, Any]]:
     for group in groups.values():
         for b, a in combinations(sorted(group, key=lambda index: rows[index].eer_percent), 2):
             shared = [name for name in replicates[b].names if name in replicates[a].names]
-            values = [np.array([rows[index].figures[name] for name in shared]) for index in (a, b)]
-            draws = [replicates[index].select(shared) for index in (a, b)]
-            differences = dict(zip(shared, paired_differences(*values, *draws), strict=True))
+            of_a, of_b = (np.array([rows[index].figures[name] for name in shared]) for index in (a, b))
+            draws_a, draws_b = (replicates[index].select(shared) for index in (a, b))
+            differences = dict(zip(shared, paired_differences(of_a, of_b, draws_a, draws_b), strict=True))
             pairs.append(
                 {
                     "trials": rows[a].trials,

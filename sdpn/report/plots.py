@@ -21,14 +21,14 @@ FARTHEST = 0.0002  # rate, and its distance from 1, up to which DET axes reach f
 MARGIN = {"l": 56, "r": 16, "t": 16, "b": 48}
 
 
-def styles(rows: list[ResultRow]) -> list[dict[str, str]]:
+def styles(rows: list[ResultRow]) -> list[dict[str, Any]]:
     """Colour, dash and width of the line of each row.
 
     A back-end has a colour (baselines are grey), a normalization a dash; with quality measures the line is thin.
     """
     kinds: dict[tuple, str] = {}
     greys: dict[tuple, str] = {}
-    found = []
+    found: list[dict[str, Any]] = []
     for row in rows:
         kind = (row.experiment, row.system, row.backend)
         if row.baseline:
@@ -69,8 +69,8 @@ def det_plot(
         )
         for mark in plot["marks"]:
             figure.add_scatter(
-                x=np.clip(ndtri([mark["p_fa"]]), *across).round(4).tolist(),
-                y=np.clip(ndtri([mark["p_miss"]]), *up).round(4).tolist(),
+                x=np.clip(ndtri([mark["p_fa"]]), across[0], across[1]).round(4).tolist(),
+                y=np.clip(ndtri([mark["p_miss"]]), up[0], up[1]).round(4).tolist(),
                 customdata=_percent([mark["p_miss"]], [mark["p_fa"]], [mark["threshold"]]),
                 mode="markers",
                 marker={"color": look["color"], "symbol": SYMBOLS[shapes[mark["name"]]], "size": 9},
@@ -85,7 +85,8 @@ def det_plot(
 
 def histogram_plot(rows: list[ResultRow], plots: list[dict[str, Any]]) -> go.Figure:
     """Scores of target and non-target trials of one list; a menu chooses the row."""
-    figure, buttons = go.Figure(), []
+    figure = go.Figure()
+    buttons: list[dict[str, Any]] = []
     for place, (row, plot) in enumerate(zip(rows, plots, strict=True)):
         edges = plot["histogram"]["edges"]
         centres = [(low + high) / 2 for low, high in pairwise(edges)]

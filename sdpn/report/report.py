@@ -195,7 +195,8 @@ def _better(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
         for pair in [pair for pair in pairs if pair["trials"] == trials][: max(1, MOST_PAIRS // len(lists))]
     ]
     best = {trials: best_of(rows, trials) for trials in lists}
-    first, others = [], []
+    first: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for pair in shown:
         with_best = best[pair["trials"]] in (rows[pair["a"]], rows[pair["b"]])
         (first if with_best else others).append(pair)
@@ -245,12 +246,12 @@ def _det(page: html.Page, rows: list, drawn: list, looks: list) -> list[str]:
         html.text(f"Misses against false alarms as the threshold moves, nearer to the lower left is better: {marks}.")
     ]
     for trials, places in _lists(rows).items():
-        mine = [[things[place] for place in places] for things in (rows, drawn, looks)]
+        own, curves, lines = ([things[place] for place in places] for things in (rows, drawn, looks))
         parts += [
             f"<h3>{html.escape(trials)}</h3>",
-            page.plot(plots.det_plot(*mine, shapes), f"DET curves of {trials}"),
+            page.plot(plots.det_plot(own, curves, lines, shapes), f"DET curves of {trials}"),
         ]
-        parts.append(html.legend([(row.label, look) for row, _, look in zip(*mine, strict=True)]))
+        parts.append(html.legend([(row.label, look) for row, look in zip(own, lines, strict=True)]))
     return parts
 
 

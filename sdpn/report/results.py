@@ -230,7 +230,7 @@ def legend(rows: list[ResultRow]) -> list[str]:
             lines.append(f"{_of(row)}: logistic regression, {weights} {row.offset:+.3g}")
             continue
         learned = ""
-        if Chain(row.chain).needs_classes:
+        if row.chain and Chain(row.chain).needs_classes:
             learned = f"; classes: {row.pseudo_speakers} pseudo-speakers, no labels"
             if row.oracle:
                 learned = "; classes: oracle, the speaker labels that the corpus has"

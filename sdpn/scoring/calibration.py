@@ -53,7 +53,7 @@ class Taught:
 
     def fit(self, norm: str, prior: float) -> Calibration:
         """Learn from score and quality measures."""
-        if self.failure_of(norm):
+        if self.failure_of(norm) or self.features is None:
             raise SdpnError(f"quality measures need calibration trials: {self.failure_of(norm)}")
         return Calibration(prior).fit(np.column_stack((self.scores.by_norm[norm], self.features)), self.is_target)
 

@@ -75,7 +75,8 @@ class Clusters:
     def labels(self) -> np.ndarray:
         """The cluster of each training utterance, -1 for none: (n_train,); found unless they are there."""
         if self.work.stale_reason() is not None:
-            speakers = PseudoSpeakers(*self.sizes.values(), self.seed)
+            sizes = self.sizes
+            speakers = PseudoSpeakers(sizes["clusters"], sizes["merge_clusters"], sizes["min_cluster_size"], self.seed)
             with timed("pseudo-speakers found"):
                 speakers.fit(clusterable(self.train.read(), self.statistics))
             self.work.begin()

@@ -60,7 +60,7 @@ def backend_of(
         raise SdpnError(f"the chain '{chain.text}' does not end in plda: a PLDA from {plda} has no place in it")
     if not text.endswith(".h5"):
         _fit(chain, train, learning, xvectors, scorer=plda is None)
-    if plda is not None:
+    if plda is not None and isinstance(chain.scorer, PLDA):
         chain.scorer = read_kaldi_plda(plda, chain.scorer.length_norm)
         reached = chain.before_scorer(xvectors.vectors[:1]).shape[1]
         if reached != len(chain.scorer.mean_):
@@ -93,8 +93,10 @@ def _fit(chain: Chain, train: XVectors | None, learning: Learning, xvectors: XVe
     if fitted.needs_adaptation and learning.adaptation is None:
         raise SdpnError(f"the chain '{chain.text}' adapts to unlabelled x-vectors: give them with --adapt")
     vectors = xvectors.vectors if train is None else train.vectors
-    adaptation = read_vectors(learning.adaptation).vectors if fitted.needs_adaptation else None
-    fitted.fit(vectors, _classes(train, learning) if fitted.needs_classes else None, adaptation)
+    adaptation = None
+    if fitted.needs_adaptation and learning.adaptation is not None:
+        adaptation = read_vectors(learning.adaptation).vectors
+    fitted.fit(vectors, _classes(train, learning) if train and fitted.needs_classes else None, adaptation)
     for note in fitted.notes_:
         say(note)
     chain.transforms = fitted.transforms
@@ -108,10 +110,10 @@ def cohort_of(
     Raises:
         SdpnError: there are neither.
     """
-    if path is None and train is None:
-        raise SdpnError("score normalization needs a cohort: give its x-vectors with --cohort, or --train")
     if path is not None:
         vectors = chain.transform(read_vectors(path).vectors)
+    elif train is None:
+        raise SdpnError("score normalization needs a cohort: give its x-vectors with --cohort, or --train")
     else:
         chosen = np.random.default_rng([seed, 6]).choice(len(train.ids), min(size, len(train.ids)), replace=False)
         vectors = chain.transform(train.vectors[np.sort(chosen)], training=True)

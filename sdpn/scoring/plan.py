@@ -116,7 +116,8 @@ class Plan:
         return CohortSample(self.training(system), of, clusters, self.settings, self.seed)
 
     def _backend(self, system: System, name: str) -> Backend:
-        config, classes, adaptation = system.backends[name], None, None
+        config, adaptation = system.backends[name], None
+        classes: Clusters | OracleLabels | Utterances | None = None
         chain = Chain(config.chain)
         if chain.needs_classes and config.classes == "utterances":
             classes = Utterances()

@@ -44,9 +44,8 @@ def halves_eer(index: FeatureIndex, device: torch.device, count: int) -> Callabl
         A function of the encoder, in evaluation mode: `probe_eer`, or nothing where two utterances are not long enough.
     """
     enough = np.flatnonzero(np.asarray(index.frames) >= 2 * _SHORTEST)
-    chosen = (
-        enough[np.unique(np.linspace(0, len(enough) - 1, min(count, len(enough))).astype(int))] if len(enough) else []
-    )
+    spread = np.linspace(0, max(len(enough) - 1, 0), min(count, len(enough)))
+    chosen = enough[np.unique(spread.astype(int))]
 
     @torch.inference_mode()
     def examine(encoder: nn.Module) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sdpn.backend.config import QUALITY_MEASURES
+from sdpn.errors import refuse_unknown
 from sdpn.extraction.store import XVectors
 from sdpn.scoring.trial_scores import TrialScores
 from sdpn.trials.arrays import TrialList
@@ -28,7 +30,9 @@ def quality_features(
     """
     columns = []
     for measure in measures:
+        refuse_unknown("quality", measure, QUALITY_MEASURES)
         if measure == "cohort-mean":
+            assert scores.enroll is not None and scores.test is not None, "scored without a cohort"
             enroll, test = scores.enroll.top_mean, scores.test.top_mean
         else:
             if measure == "duration":

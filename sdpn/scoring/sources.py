@@ -53,8 +53,7 @@ class VectorSet:
             if path.name in written and file_digest(path) != written[path.name]:
                 raise SdpnError(f"{path} is not what stage 5 has written: remove it and run stage 5 again")
             found = read_checked(self.directory)
-            dimension = self.train.read().vectors.shape[1] if self.train else found.vectors.shape[1]
-            if found.vectors.shape[1] != dimension:
+            if self.train and found.vectors.shape[1] != (dimension := self.train.read().vectors.shape[1]):
                 raise SdpnError(
                     f"{self.directory}: the x-vectors have {found.vectors.shape[1]} dimensions, those of "
                     f"'{self.train.directory.name}' {dimension}: run stage 5 again for both"

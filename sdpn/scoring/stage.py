@@ -97,12 +97,13 @@ def _score_system(system: System, rows: list[Row], plan: Plan) -> list[str]:
 def _score_backend(backend: Backend, rows: list[Row]) -> list[str]:
     """Fit a back-end, score its calibration trials, then list by list; return a sentence for each that failed."""
     backend.save()
-    stale, uncalibrated = [row for row in rows if row.to_score], [row for row in rows if row.to_calibrate]
+    stale = [row for row in rows if row.to_score]
     norms = list(dict.fromkeys(row.norm for row in rows if row.to_calibrate or (row.to_score and row.quality)))
     taught = rows[0].calibrator.score(norms) if norms and rows[0].calibrator else None
-    for row in uncalibrated:
-        taught.write(row.calibration, row.norm)
-        row.to_calibrate = False
+    for row in rows:
+        if row.to_calibrate and row.calibration and taught:
+            taught.write(row.calibration, row.norm)
+            row.to_calibrate = False
     norms, cohort = [row.norm for row in stale], None
     if not {"none"}.issuperset(norms) or any("cohort-mean" in row.quality for row in stale):
         cohort = rows[0].cohort.seen_by(backend.chain, not ADAPTIVE.isdisjoint(norms))
@@ -126,6 +127,7 @@ def _score_list(backend: Backend, rows: list[Row], cohort: Cohort | None, taught
             continue
         scores = of_norms.by_norm[row.norm]
         if row.quality:
+            assert taught is not None, "quality measures without calibration trials"
             features = quality_features(row.quality, found, index, trials, of_norms)
             scores = taught.fit(row.norm, row.prior).transform(np.column_stack((scores, features)))
         _write(row, trials, scores, _how_made(row, backend, cohort))

@@ -79,8 +79,9 @@ def score_trials(
     for norm in norms:
         try:
             if norm == "as2":
-                sides = (enroll, test, of_enroll.nearest, of_test.nearest)
-                by_norm[norm] = normalize_as2(raw, scorer, cohort.vectors, *sides, *places)
+                assert of_enroll.nearest is not None and of_test.nearest is not None
+                near = of_enroll.nearest, of_test.nearest
+                by_norm[norm] = normalize_as2(raw, scorer, cohort.vectors, enroll, test, *near, *places)
             else:
                 by_norm[norm] = normalize(raw, norm, of_enroll, of_test, *places)
         except SdpnError as error:  # nothing to divide by

@@ -73,6 +73,7 @@ def fit(
         prefetched = stack.enter_context(Prefetcher(views, batches, step, trainer.total_steps, device, ranks))
         unchecked, first_step = [], step
         for batch in prefetched:
+            assert batch.teacher is not None and batch.student is not None
             if batch.step == first_step:  # the first batch waits for the kernels' compilation
                 interval.start_clock(prefetched.waited)
             outcome = trainer.step(batch.step, batch.teacher, batch.student)

@@ -149,7 +149,7 @@ def _first_node(nodes: str | None) -> str:
     """The address of the first of Slurm's `gpu[03-05,9],login`: as Slurm has it, else the node's name, gpu03."""
     if not nodes:
         return "127.0.0.1"
-    name = re.sub(r"\[(\w+)[^\]]*\]", r"\1", re.match(r"[^,\[]*(\[[^\]]*\])?[^,]*", nodes)[0])
+    name = re.sub(r"\[(\w+)[^\]]*\]", r"\1", re.findall(r"^[^,\[]*(?:\[[^\]]*\])?[^,]*", nodes)[0])
     try:
         shown = subprocess.run(["scontrol", "show", "node", name], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 from sdpn.errors import SdpnError
 from sdpn.training.config import TrainConfig
@@ -64,4 +65,5 @@ def fit_to_corpus(
             option = f"--{name.replace('_', '-')}"
             raise SdpnError(f"{option} is {before}, but {why}: give at most {most.get(name, value)}")
         sentences.append(f"{name} lowered from {before} to {value}: {why}")
-    return replace(config, **{name: value for name, (value, _) in wanted.items()}), sentences
+    lowered: dict[str, Any] = {name: value for name, (value, _) in wanted.items()}
+    return replace(config, **lowered), sentences

@@ -49,7 +49,7 @@ def describe(exp_dir: Path) -> list[str]:
             f"embeddings: effective rank {last['effective_rank']:.1f} of {config.embedding_size}, "
             f"{last['neighbour_distance']:.2f} from their nearest neighbour"
         )
-        reason = collapse(last, config, total // config.epochs)
+        reason = collapse(last, config, int(total // config.epochs))
         text.append(f"health: looks collapsed: {reason}" if reason else "health: no sign of a collapse")
         for name, meaning in _EER.items():
             figures = [line[name] for line in lines if name in line]

@@ -1,12 +1,15 @@
 """The teacher: an exponential moving average of the student."""
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def make_teacher(student: nn.Module) -> nn.Module:
+
+def make_teacher(student: Network) -> Network:
     """A copy of `student` that gradients do not reach, in training mode: its batch norms see the global views."""
     return copy.deepcopy(student).requires_grad_(False).train()
 

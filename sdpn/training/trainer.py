@@ -75,7 +75,7 @@ class Trainer:
         ]
 
     @property
-    def learner(self) -> nn.Module:
+    def learner(self) -> Any:
         """Student and prototypes as one module, whose gradients are averaged over the ranks."""
         if self._learner is None:
             self._learner = Learner(self.student, self.prototypes)
@@ -186,7 +186,7 @@ class Trainer:
         """The losses of a step by name, their weighted sum as `loss`, and the student's log-assignments."""
         config = self.config
         log_p = torch.log_softmax(scores / config.student_temperature, dim=2)
-        terms = {"assignment_loss": losses.assignment_loss(log_p, targets)}
+        terms: dict[str, Any] = {"assignment_loss": losses.assignment_loss(log_p, targets)}
         total = terms["assignment_loss"]
         if config.mean_entropy_weight > 0:
             terms["mean_entropy_loss"] = losses.mean_entropy_loss(log_p)
@@ -204,11 +204,15 @@ class Trainer:
     def _clip(self) -> Tensor:
         """Shorten the gradient as configured; return the norm it had."""
         if self.config.prototype_gradients == "sum" and self.ranks.count > 1:
+            assert self.prototypes.weight.grad is not None
             self.prototypes.weight.grad.mul_(self.ranks.count)
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         if self.config.clip == "global":
             return nn.utils.clip_grad_norm_(weights, self.config.clip_norm, foreach=True)
-        gradients = [weight.grad for weight in self.student.parameters()]  # the prototypes' go free
+        gradients = [
+            weight.grad for weight in self.student.parameters() if weight.grad is not None
+        ]  # the prototypes' go free
+        assert self.prototypes.weight.grad is not None
         norms = torch._foreach_norm(gradients)
         torch._foreach_mul_(gradients, [(self.config.clip_norm / (norm + 1e-6)).clamp(max=1) for norm in norms])
         return torch.linalg.vector_norm(torch.stack([*norms, self.prototypes.weight.grad.norm()]))
