@@ -255,7 +255,7 @@ def test_the_table_stands_in_markdown_with_its_legend(scored):
         "| system | back-end | norm | EER % | minDCF(0.01) | minDCF(0.05) | minCllr | Cllr raw | Cllr"
     )
     assert f"| sdpn | lda-plda | none | {row['eer_percent']:.2f} [{low:.2f}, {high:.2f}] | " in text
-    assert "- trials eval_short: 10 target, 180 non-target" in lines
+    assert "- trials eval_short: 10 target, 180 non-target, of 10 speakers" in lines
     clean = "; learned from clean training x-vectors"
     assert f"- sdpn, cosine: `mean-subtract | length-norm | cosine`{clean}" in lines
     assert f"- fbank-stats whitened, cosine: `whiten | length-norm | cosine`{clean}" in lines
