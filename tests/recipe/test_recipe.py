@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-SYSTEMS = ["fbank-stats", "fbank-stats whitened", "untrained", "sdpn"]
+SYSTEMS = ["fbank-stats", "fbank-stats whitened", "untrained", "sdpn", "xvector+fbank-stats"]
 
 
 def test_every_stage_leaves_what_it_promises(recipe):
