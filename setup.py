@@ -40,6 +40,8 @@ setup(
         "test": [
             "pytest>=8",
             "ruff>=0.12",
+            "mypy>=1.15",
+            "types-PyYAML>=6",
             "kaldi-native-fbank>=1.20",
             "kaldi-native-io>=1.22",
             "selenium>=4.20",

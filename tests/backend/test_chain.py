@@ -39,7 +39,7 @@ def test_every_step_can_be_written():
     [
         (
             "mean-subtract | lad 150 | cosine",
-            "unknown step 'lad'.*allowed: mean-subtract, length-norm, lda, whiten, coral, cos",
+            "unknown step 'lad'.*allowed: .*mean-subtract, length-norm, lda",
         ),
         ("mean-subtract || cosine", "unknown step ''"),
         ("", "unknown step ''"),
