@@ -53,7 +53,7 @@ def write_results(
         "settings": settings_text,
         "rows": digest([row.to_dict() for row in rows]),
         "map": digest(points),
-        "training log": exp_dir / "train.jsonl",
+        "training curves": digest(training_curves(exp_dir)),  # the log itself holds times
         "training settings": exp_dir / "config.yaml",
         "environment": environment(),
         "program": {path.name: path for path in sorted(Path(__file__).parent.iterdir()) if path.is_file()},

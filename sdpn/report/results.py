@@ -108,7 +108,7 @@ def as_json(
     further: dict[str, Any] | None = None,
 ) -> str:
     """Return the content of results.json; `further` is what else it holds."""
-    tree = {"corpus": name, "experiments": [origin._asdict() for origin in made]}
+    tree: dict[str, Any] = {"corpus": name, "experiments": [origin._asdict() for origin in made]}
     tree |= {"rows": [row.to_dict() for row in rows], "comparisons": pairs, **(further or {})}
     tree |= {"settings": settings, "environment": environment()}
     return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
