@@ -7,7 +7,8 @@ reads data/trials/*.txt and exp/sdpn/xvectors, and exp/sdpn/systems/*/xvectors f
 exp/sdpn/scores/<trials>/<system>/<back-end>[+<normalization>]/scores.txt, the fitted back-ends in exp/sdpn/backends,
 and exp/sdpn/results/{results.md,results.json,report.html}. What has not changed is kept. Without trial lists the
 results are what can be known without labels: halves of utterances, clusters, calibration by clusters. A row that
-cannot be made of these x-vectors is an error where settings are given as --name value, else a warning.
+cannot be made of these x-vectors stands in the table with its reason; a trial list without any row of the trained
+network is an error.
 """
 
 import os
@@ -54,7 +55,7 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
         if not corpus.trials:
             known = know_without_labels(plan)
             lines, written = write_unlabelled(exp, corpus.name, known, settings, seed, embedding_map(plan))
-            failures = known.failures
+            failures, missing = known.failures, [] if known.backends else ["the training set"]
         else:
             made, failures = run_stage(plan)
             rows = result_rows(exp, made)
@@ -62,12 +63,14 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
             pairs, written = write_results(exp, corpus.name, rows, settings, seed, points)
             table, *rest = plain_text(rows), *sentences(rows, pairs), *legend(rows)
             lines = [table, "", *(f"  {line}" for line in rest)]
+            scored = {row.trials for row in rows if row.figures and not row.baseline}
+            missing = [name for name in corpus.trials if name not in scored]
     say("\n" + "\n".join(lines))
     say(f"  also in {', '.join(str(path) for path in written)}")
-    if failures and given:
-        raise SdpnError(f"rows are missing above, and {len(failures)} warnings say why; the first: {failures[0]}")
+    if missing:
+        raise SdpnError(f"nothing could be made of {', '.join(missing)}; {failures[0]}")
     if failures:
-        warn(f"rows of conf/backend.yaml are missing above; {len(failures)} warnings say why, the first: {failures[0]}")
+        warn(f"rows could not be made; {len(failures)} warnings above say why, the first: {failures[0]}")
 
 
 if __name__ == "__main__":

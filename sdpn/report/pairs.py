@@ -15,16 +15,17 @@ def compare_pairs(rows: list[ResultRow]) -> list[dict[str, Any]]:
     """Compare all rows that share trials and draws.
 
     Args:
-        rows: of the table.
+        rows: of the table; those without figures are in no pair.
 
     Returns:
         for each pair its trial list, the rows `a` and `b` (indices in `rows`; b has the lower EER), the differences
         b - a of every figure that both have, and a sentence. Sorted by trial list, then by the EER of b and of a.
     """
-    replicates = [load_replicates(row) for row in rows]
+    replicates = {index: load_replicates(row) for index, row in enumerate(rows) if row.figures}
     groups: dict[tuple[str, str | None], list[int]] = {}  # two sets may have trials of the same names
-    for index, row in enumerate(rows):
-        if replicates[index].speakers.size:
+    for index, found in replicates.items():
+        row = rows[index]
+        if found.speakers.size:
             groups.setdefault((row.trials, row.paired), []).append(index)
     pairs = []
     for group in groups.values():

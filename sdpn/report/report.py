@@ -96,7 +96,9 @@ def report(
         further: sections to begin with, see `html.Page.section`.
     """
     looks = plots.styles(rows)
-    drawn = [json.loads((row.folder / "figures.json").read_text(encoding="utf-8")) for row in rows]
+    curves_of = [(row, look) for row, look in zip(rows, looks, strict=True) if row.figures]
+    shown, lines = [row for row, _ in curves_of], [look for _, look in curves_of]
+    drawn = [json.loads((row.folder / "figures.json").read_text(encoding="utf-8")) for row in shown]
     page = html.Page(title, headline(rows, pairs) if lead is None else lead, [str(origin) for origin in made])
     for section in further:
         page.section(*section)
@@ -108,9 +110,9 @@ def report(
         page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
     if pairs:
         page.section("better", "Which is better", _better(rows, pairs))
-    if rows:
-        page.section("det", "DET curves", _det(page, rows, drawn, looks))
-        page.section("scores", "Scores", _histograms(page, rows, drawn))
+    if shown:
+        page.section("det", "DET curves", _det(page, shown, drawn, lines))
+        page.section("scores", "Scores", _histograms(page, shown, drawn))
     maps = {name: points for name, (_, points, _) in experiments.items() if points}
     if maps:
         page.section("map", "Embedding map", _maps(page, maps))
@@ -125,7 +127,10 @@ def headline(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
     """What came out, in a sentence for each trial list."""
     parts = []
     for trials in dict.fromkeys(row.trials for row in rows):
-        mine = [row for row in rows if row.trials == trials]
+        mine = [row for row in rows if row.trials == trials and row.figures]
+        if not mine:
+            parts.append(f"{trials}: no row could be made.")
+            continue
         best = best_of(rows, trials)
         own = [pair for pair in pairs if best in (rows[pair["a"]], rows[pair["b"]])]
         rivals = [pair for pair in own if not (rows[pair["a"]].oracle or rows[pair["b"]].oracle)]

@@ -27,14 +27,37 @@ _VECTORS = {
 
 
 def result_rows(exp_dir: Path, rows: list[Row]) -> list[ResultRow]:
-    """Collect the results of those rows that stage 6 could make."""
-    return [_result_of(row, row.figures, exp_dir) for row in rows if row.figures]
+    """Collect the results of the rows: figures, or why there are none."""
+    return [_result_of(row, row.figures, exp_dir) if row.figures else _failed(row) for row in rows]
+
+
+def _failed(row: Row) -> ResultRow:
+    trials = row.trials.read()
+    return ResultRow(
+        trials=row.trials.name,
+        system=row.system.name,
+        backend=row.backend_name,
+        score_norm=row.norm,
+        quality=row.quality,
+        fused=[part.name for part in row.parts],
+        oracle=row.oracle,
+        baseline=row.system.baseline,
+        failure=row.failure,
+        backend_digest=row.backend.work.identity if row.backend else None,
+        targets=trials.n_targets,
+        nontargets=trials.n_nontargets,
+        trials_digest=_trials_digest(row, trials.n_targets, trials.n_nontargets),
+    )
+
+
+def _trials_digest(row: Row, targets: int, nontargets: int) -> str:
+    files = {key: made for key, made in row.score_file.fingerprint.items() if key.startswith("trials.")}
+    return digest(files, targets, nontargets)
 
 
 def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
     found = figures.report()
-    files = {key: made for key, made in row.score_file.fingerprint.items() if key.startswith("trials.")}
-    trials = digest(files, found["targets"], found["nontargets"])
+    trials = _trials_digest(row, found["targets"], found["nontargets"])
     return ResultRow(
         trials=row.trials.name,
         system=row.system.name,
@@ -129,7 +152,12 @@ def columns(rows: list[ResultRow]) -> list[tuple[str, str]]:
 
 
 def cell(row: ResultRow, key: str, interval: bool = False) -> str:
-    """A figure as text, with its 95 % interval where asked for; a dash where the row has none."""
+    """A figure as text, with its 95 % interval where asked for; a dash where the row has none.
+
+    A row that could not be made says so in the place of its EER.
+    """
+    if row.failure and key == "eer_percent":
+        return "not made"
     if key not in row.figures:
         return "-"
     digits = 2 if key.startswith("eer") else 3 if "cllr" in key else 4
@@ -160,7 +188,8 @@ def _threshold_table(rows: list[ResultRow]) -> list[str]:
     reached = [(heading, key) for heading, key in columns(rows) if any(key in row.thresholds for row in rows)]
     head = [*_names(rows), *(f"at {heading.removesuffix(' %')}" for heading, _ in reached), "trials"]
     rule = ["---"] * len(_names(rows)) + ["---:"] * len(reached) + ["---"]
-    lines = [[*_labels(row, rows), *(threshold(row, key) for _, key in reached), row.trials] for row in rows]
+    made = [row for row in rows if not row.failure]
+    lines = [[*_labels(row, rows), *(threshold(row, key) for _, key in reached), row.trials] for row in made]
     return ["| " + " | ".join(cells) + " |" for cells in [head, rule, *lines]]
 
 
@@ -199,8 +228,11 @@ def plain_text(rows: list[ResultRow]) -> str:
 
 
 def best_of(rows: list[ResultRow], trials: str) -> ResultRow:
-    """The row of a trial list with the lowest EER; those with oracle labels are no candidates unless all have them."""
-    mine = [row for row in rows if row.trials == trials]
+    """The row of a trial list with the lowest EER; those with oracle labels are no candidates unless all have them.
+
+    At least one row of the list must have figures.
+    """
+    mine = [row for row in rows if row.trials == trials and row.figures]
     return min((row for row in mine if not row.oracle), key=lambda row: row.eer_percent, default=mine[0])
 
 
@@ -221,9 +253,13 @@ def sentences(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
 def legend(rows: list[ResultRow]) -> list[str]:
     """What the names in the table stand for, each once, in the order of the table."""
     lines = []
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.failure is not None):  # the made ones know the number of speakers
+        if row.failure and any(other.trials == row.trials and not other.failure for other in rows):
+            continue
         speakers = "" if row.speakers is None else f", of {row.speakers} speakers"
         lines.append(f"trials {row.trials}: {row.targets} target, {row.nontargets} non-target{speakers}")
+    lines += _failures(rows)
+    rows = [row for row in rows if not row.failure]
     for row in rows:
         if row.fused:
             weights = ", ".join(f"{weight:.3g} x {name}" for name, weight in (row.weights or {}).items())
@@ -269,6 +305,15 @@ def legend(rows: list[ResultRow]) -> list[str]:
         lines.append("intervals: 95 %, by bootstrap over speakers; comparisons by the same draws, paired")
         lines.append("p: of a single comparison, not corrected for the number of comparisons")
     return list(dict.fromkeys(lines))
+
+
+def _failures(rows: list[ResultRow]) -> list[str]:
+    """Why rows could not be made, with the trial lists that lack them."""
+    lists: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.failure:
+            lists.setdefault((row.label, row.failure), []).append(row.trials)
+    return [f"{', '.join(names)}: {label}: not made: {why}" for (label, why), names in lists.items()]
 
 
 def _calibration_legend(rows: list[ResultRow]) -> list[str]:

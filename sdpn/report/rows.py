@@ -72,6 +72,7 @@ class ResultRow:
         calibration: `weight` and `offset` that make log-likelihood ratios of the scores.
         calibrated_by: "clusters" or a trial list.
         not_calibrated: why there is no calibration.
+        failure: why the row could not be made, a sentence; it then has no figures, and no scores.
         backend_digest: the identity of the fitted back-end.
         trials_digest: what changes when the trials do.
         paired: equal for rows whose draws of the bootstrap are the same.
@@ -111,6 +112,7 @@ class ResultRow:
     calibration: dict[str, float] | None = None
     calibrated_by: str | None = None
     not_calibrated: str | None = None
+    failure: str | None = None
     backend_digest: str | None = None
     trials_digest: str | None = None
     paired: str | None = None

@@ -12,6 +12,7 @@ from sdpn.backend.chain import Chain
 from sdpn.backend.chain_file import save_chain
 from sdpn.backend.clustering import PseudoSpeakers
 from sdpn.backend.config import BackendConfig, ChainConfig
+from sdpn.backend.transforms import LDA
 from sdpn.backend.vectors import class_means
 from sdpn.console import say, timed, warn
 from sdpn.errors import SdpnError
@@ -23,6 +24,7 @@ from sdpn.scoring.trial_scores import Cohort
 from sdpn.shards import Work
 
 REVISION = 5  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
+FEWEST_CLASSES = 3  # for LDA
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
@@ -190,8 +192,24 @@ class Backend:
             rows = rows[~held_out[found.owners[rows]]]
         classes = self.classes.of(found)[rows] if self.classes else None
         adaptation = self.adaptation.read().vectors if self.adaptation else None
+        self._refuse_few(chain, classes, held_out is not None)
         with timed(f"{self.name}: fitted" + ("" if held_out is None else ", without the clusters of calibration")):
             return chain.fit(found.all.vectors[rows], classes, adaptation)
+
+    def _refuse_few(self, chain: Chain, classes: np.ndarray | None, some_held_out: bool) -> None:
+        """Make sure that LDA keeps two dimensions: one is a sign after normalization of length, and nothing else.
+
+        Raises:
+            SdpnError: it has one or two classes to learn from.
+        """
+        if classes is None or self.classes is None or not any(isinstance(step, LDA) for step in chain.transforms):
+            return
+        n_classes = len(np.unique(classes[classes >= 0]))
+        if n_classes < FEWEST_CLASSES:
+            kept = " that calibration leaves" if some_held_out else ""
+            raise SdpnError(
+                f"{n_classes} {self.classes.name}{kept} are too few for LDA, which needs at least {FEWEST_CLASSES}"
+            )
 
 
 class CohortSample:

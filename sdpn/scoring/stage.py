@@ -26,7 +26,7 @@ from sdpn.trials.arrays import TrialList
 def run_stage(plan: Plan) -> tuple[list[Row], list[str]]:
     """Make the fitted back-ends, score files and figures that are missing or stale, holding the folder `scores`.
 
-    A back-end that cannot be fitted or normalized on these x-vectors costs its own rows alone.
+    A back-end that cannot be fitted or normalized on these x-vectors costs its own rows alone, which say why.
 
     Returns:
         the rows of the table, each with its figures or why it has none; and a sentence for each back-end that failed.
