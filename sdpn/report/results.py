@@ -241,6 +241,11 @@ def sentences(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
     lines = []
     for trials in dict.fromkeys(pair["trials"] for pair in pairs):
         mine = [pair for pair in pairs if pair["trials"] == trials]
+        if all((rows[pair["a"]].speakers or FEWEST_SPEAKERS) < FEWEST_SPEAKERS for pair in mine):  # all say the same
+            lines.append(
+                f"{trials}: no difference can be shown between any two rows: fewer than {FEWEST_SPEAKERS} speakers"
+            )
+            continue
         if len(mine) > MOST_SENTENCES:
             best = best_of(rows, trials)
             mine = [pair for pair in mine if best is rows[pair["b"]] or best is rows[pair["a"]]]

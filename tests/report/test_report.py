@@ -296,6 +296,13 @@ def test_where_there_are_many_comparisons_those_of_the_best_row_without_oracle_l
     assert sentences(rows, pairs) == ["eval: oracle-plda and best", *others]
 
 
+def test_where_there_are_too_few_speakers_to_compare_by_one_sentence_says_so():
+    rows = [ResultRow("eval", "sdpn", str(i), figures={"eer_percent": 2.0 + i}, speakers=4) for i in range(6)]
+    pairs = [{"trials": "eval", "a": a, "b": b, "sentence": "-"} for b, a in combinations(range(6), 2)]
+    (said,) = sentences(rows, pairs)
+    assert said.startswith("eval: no difference can be shown") and "fewer than 10 speakers" in said
+
+
 def test_every_list_has_its_share_of_the_comparisons(experiment, monkeypatch):
     monkeypatch.setattr(report, "MOST_PAIRS", 4)
     tree = json.loads((experiment / "results" / "results.json").read_text())
