@@ -59,10 +59,10 @@ class Enrollment:
             raise SdpnError(f"{path}: its speakers were enrolled with another model: enroll them again in a new file")
         sizes = {vector.shape for own in speakers.values() for vector in own.values()}
         if len(sizes) == 1 and sizes != {(dimension,)}:
-            have = "with" if dimension < max(sizes)[0] else "without"
+            have, asked = ("with", "without") if dimension < max(sizes)[0] else ("without", "with")
             raise SdpnError(
-                f"{path}: its speakers were enrolled {have} the statistics of the fbank (--with-statistics), which "
-                "does not go with this back-end: enroll them again in a new file"
+                f"{path}: its speakers were enrolled {have} the statistics of the fbank (--with-statistics), and "
+                f"{asked} them is asked for now: enroll them again in a new file"
             )
         for name, own in speakers.items():
             if not own or any(vector.shape != (dimension,) for vector in own.values()):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from sdpn import config
 from sdpn.backend.chain import Chain
@@ -55,6 +56,8 @@ def backend_of(
         SdpnError: it is none of these, or it needs something that is not given.
     """
     train = None if learning.train is None else read_vectors(learning.train)
+    if train is not None:
+        _say_what_is_of_the_recipe(text)
     chain = load_chain(text) if text.endswith(".h5") else _chain_of(text)
     if plda is not None and not isinstance(chain.scorer, PLDA):
         raise SdpnError(f"the chain '{chain.text}' does not end in plda: a PLDA from {plda} has no place in it")
@@ -77,7 +80,24 @@ def to_be_fitted(text: str, plda: Path | None = None) -> Chain | None:
 
 
 def _chain_of(text: str) -> Chain:
-    return Chain(config.read(text, ChainConfig).chain if text.endswith((".yaml", ".yml")) else text)
+    return Chain(config.read(text, ChainConfig).chain if _is_yaml(text) else text)
+
+
+def _is_yaml(text: str) -> bool:
+    return text.endswith((".yaml", ".yml"))
+
+
+def _say_what_is_of_the_recipe(text: str) -> None:
+    """Say which settings in a back-end's YAML are not followed: those that choose among stage 5's augmented views."""
+    if not _is_yaml(text):
+        return
+    settings = config.read(text, ChainConfig)
+    stated = yaml.safe_load(Path(text).read_text(encoding="utf-8-sig"))
+    followed = {"fit_on": "clean", "classes": "clusters", "cohort_of": "clean"}
+    asked = {name: getattr(settings, name) for name in followed if name in stated}
+    differ = ", ".join(f"{name} {value}" for name, value in asked.items() if value != followed[name])
+    if differ:
+        say(f"{text}: {differ}: that is of the recipe's augmented views, here --train is taken as it is")
 
 
 def _before_scorer(chain: Chain) -> Chain:

@@ -114,6 +114,17 @@ def test_a_chain_file_is_a_back_end(folder):
     np.testing.assert_allclose(read(folder / "a")[1], read(folder / "b")[1])
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [("fit_on: both\ncohort_of: augmented\n", ["fit_on", "cohort_of"]), ("fit_on: clean\n", []), ("", [])],
+)
+def test_a_chain_file_says_what_of_it_is_not_followed(folder, capsys, settings, named):
+    (folder / "mine.yaml").write_text(f"chain: mean-subtract | cosine\n{settings}")
+    run("--backend", "mine.yaml", "--train", "train.npz", "--out", "a")
+    said = capsys.readouterr().out
+    assert [name for name in ("fit_on", "classes", "cohort_of") if name in said] == named
+
+
 def test_the_error_rates_of_a_score_file_are_printed_without_x_vectors(folder, capsys):
     run("--out", "scores", "--bootstrap", "0", "--operating-points", "0.001")
     printed = capsys.readouterr().out
