@@ -86,6 +86,9 @@ class Work:
             return "not done yet"
         before, now = record["fingerprint"], self.fingerprint
         if before != now:
+            lacking = len(now.keys() - before.keys())
+            if lacking > max(_MOST_REASONS, len(now) // 2):  # to name three of them would tell nobody anything
+                return f"{lacking} of its {len(now)} inputs were not recorded, as by an older version"
             reasons = [self._change(key, before, now) for key in {**now, **before} if not _same(key, before, now)]
             more = len(reasons) - _MOST_REASONS
             return "; ".join(reasons[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")

@@ -30,7 +30,7 @@ def main(data: Path, config_file: str, nj: int, seed: int, **overrides) -> None:
     settings = config.read(config_file, AugmentConfig, config.given(BankConfig, overrides))
     corpus = Corpus.read(data)
     if corpus.parts:
-        say(f"{data}: the augmentation of {', '.join(corpus.parts)} serve: nothing to do")
+        say(f"{data}: the augmentation of {', '.join(corpus.parts)} serves: nothing to do")
         return
     from sdpn.augment.make import make_banks
 

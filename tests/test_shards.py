@@ -90,6 +90,13 @@ def test_of_many_changes_some_are_named_and_the_others_counted(finish, reason):
     assert "a was 1, is 2" in changed and "and 2 more" in changed
 
 
+def test_a_record_that_lacks_most_inputs_is_told_to_be_an_older_one(finish, reason):
+    finish({"options": digest("all of them"), "a": 1})
+    assert "was not recorded" in reason(dict.fromkeys("abcd", 1))  # three may be named
+    said = reason(dict.fromkeys("abcde", 1))
+    assert "4 of its 5 inputs" in said and "older version" in said
+
+
 def test_a_digest_is_not_shown(finish, reason):
     finish({"utterances": digest([1])})
     assert reason({"utterances": digest([2])}) == "utterances changed"
