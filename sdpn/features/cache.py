@@ -13,11 +13,13 @@ from typing import Any
 from sdpn.audio.decoders import ffmpeg
 from sdpn.console import Progress, say, warn
 from sdpn.errors import SdpnError
+from sdpn.features.ark import HEADER_BYTES
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.shard import Item, Load, Shard, make_shard
-from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, Extent
+from sdpn.features.storage import KIND_OF, Extent
+from sdpn.features.writers import SUFFIXES
 from sdpn.files import atomic_path, digest, exclusive, file_stamp, write_text
 from sdpn.reasons import Reason
 from sdpn.shards import Work
@@ -237,7 +239,7 @@ def _finish(directory: Path, shards: list[Shard]) -> tuple[list[Path], list[str]
     outputs = [*(shard.path for shard in shards), *write_index(directory, files, entries, config)]
     if config.feats_type == "ark":
         lines = [
-            f"{name} {directory / files[file].name}:{extent.offset - ARK_HEADER_BYTES[extent.kind]}\n"
+            f"{name} {directory / files[file].name}:{extent.offset - HEADER_BYTES[extent.kind]}\n"
             for name, file, extent in sorted(entries, key=lambda entry: entry[0].encode())
         ]
         write_text(directory / "feats.scp", "".join(lines))
