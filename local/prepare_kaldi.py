@@ -37,7 +37,6 @@ def main(data: Path, nj: int, **given: Any) -> None:
     folders = named_sets(options)
     own = {} if options["trials"] else own_trials(folders)
     trials = GivenTrials.read(options)
-    options["trials"] = options["trials"] or ",".join(given.path for given in own.values()) or None
     sets = {name: DataDir.read(folder, options["allow_pipes"]) for name, folder in folders.items()}
     inputs = {
         "data directories": digest({name: found.fingerprint for name, found in sets.items()}),

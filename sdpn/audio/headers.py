@@ -13,7 +13,7 @@ from typing import Any
 import soundfile
 
 from sdpn.audio import faults, read, route
-from sdpn.audio.decoders import adts, chunks, decoding, ffmpeg, mp4, mpeg, ogg, parts
+from sdpn.audio.decoders import adts, chunks, container, decoding, ffmpeg, flac, mp4, mpeg, ogg, parts, rare
 from sdpn.audio.files import AudioFile, fingerprint
 from sdpn.audio.read import UNTOLD, Header, measure, open_plain, refuse_faulty, sum_of_parts
 from sdpn.audio.route import Route, find_route
@@ -85,11 +85,9 @@ def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tupl
 
 @lru_cache
 def _code() -> str:
-    modules = (
-        __file__,
-        *(module.__file__ for module in (adts, chunks, decoding, ffmpeg, mp4, mpeg, ogg, parts, read, route)),
-    )
-    return digest([file_digest(module) for module in modules], soundfile.__libsndfile_version__)
+    own = (adts, chunks, container, decoding, ffmpeg, flac, mp4, mpeg, ogg, parts, rare, read, route)
+    files = (__file__, *(module.__file__ for module in own))
+    return digest([file_digest(file) for file in files], soundfile.__libsndfile_version__)
 
 
 def _reader() -> list:

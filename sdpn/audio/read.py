@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from sdpn.audio import faults, pipes
-from sdpn.audio.decoders import chunks, ffmpeg
+from sdpn.audio.decoders import chunks, ffmpeg, flac
 from sdpn.audio.decoders.decoding import Decoding
 from sdpn.audio.route import Route, find_route, route_of
 from sdpn.errors import UnusableError
@@ -147,6 +147,8 @@ def _for_libsndfile(content: bytes, command: str) -> bytes:
         try:
             with soundfile.SoundFile(io.BytesIO(content)) as sound:
                 if sound.frames:
+                    if sound.format == "FLAC":
+                        flac.refuse_joined(io.BytesIO(content))
                     return content
         except soundfile.LibsndfileError:
             if not ffmpeg.available():
@@ -192,6 +194,9 @@ def _read_file(path: str, first: int, last: int, length: int | None) -> Iterator
         with sound:
             if not is_part or sound.subtype.startswith(_SOUGHT):
                 yield from _read_sound(sound, first, last)
+                if sound.format == "FLAC" and last >= sound.frames:
+                    with open(path, "rb") as opened:
+                        flac.refuse_joined(opened)
                 return
     elif route.parts and not is_part:
         yield from _from_start(path, route)

@@ -99,3 +99,23 @@ def test_trials_out_of_a_pipe_are_those_of_a_kaldi_directory(corpora, tmp_path):
 def test_an_unfinished_corpus_is_not_taken_for_the_toy(tmp_path):
     (tmp_path / "data" / "headers").mkdir(parents=True)
     assert "give --corpus and its options once more" in run(tmp_path / "data", status=1)
+
+
+def test_trials_of_several_sets_of_kaldi_need_not_be_named_again(corpora, tmp_path):
+    shutil.copytree(corpora, tmp_path / "c")
+    first, second = sorted((tmp_path / "c" / "vox1").rglob("*.wav"))[0::2]
+    for name in ("one", "two"):
+        folder = tmp_path / "c" / name
+        folder.mkdir()
+        voices = {f"{name}-a1": first, f"{name}-a2": first, f"{name}-b1": second}
+        (folder / "wav.scp").write_text("".join(f"{id} {path}\n" for id, path in voices.items()))
+        (folder / "utt2spk").write_text("".join(f"{id} {id[:-1]}\n" for id in voices))
+        (folder / "trials").write_text(f"{name}-a1 {name}-a2 target\n{name}-a1 {name}-b1 nontarget\n")
+    words = ["--corpus", "kaldi", "--train", "c/kaldi", "--eval", "c/one,c/two"]
+    words += ["--noise-dir", "c/musan/noise", "--music-dir", "c/musan/music", "--rir-dir", "c/RIRS_NOISES"]
+    run(tmp_path / "data", *words)
+    for again in ([], words):
+        assert "the corpus 'kaldi' is there: nothing to do" in run(tmp_path / "data", *again)
+    (tmp_path / "c" / "two" / "trials").write_text("two-a2 two-a1 target\ntwo-a1 two-b1 nontarget\n")
+    assert "trials changed" in run(tmp_path / "data")
+    assert (tmp_path / "data" / "trials" / "eval_two.txt").read_text().startswith("two-a2 two-a1 ")

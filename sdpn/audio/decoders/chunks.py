@@ -1,7 +1,10 @@
 """How many bytes of sound a container tells of, and how many are there: libsndfile takes what is there for all.
 
-Formats: WAV, RIFX, RF64 (EBU 3306), W64, AIFF, 8SVX, AU, CAF, VOC, SPHERE, AVR, HTK, Matroska, ASF, WavPack, TTA and
-AC-3. None of it is decoded; a few hundred bytes are read.
+Formats: WAV, RIFX, RF64 (EBU 3306), W64, AIFF, 8SVX, AU, CAF, VOC, SPHERE, AVR, HTK, Matroska, ASF, WavPack, TTA,
+AC-3, and those of `rare.py`. None of it is decoded; a few hundred bytes are read.
+
+IRCAM, PAF, PVF, SD2 and XI as libsndfile writes it tell no length and have no end: half of such a file is a shorter
+recording, and nobody can know. FLAC tells its length in samples: half of it is refused when it is read.
 """
 
 import os
@@ -9,10 +12,10 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
-from sdpn.audio import faults
-from sdpn.reasons import Reason
+from sdpn.audio.decoders import rare
+from sdpn.audio.decoders.container import Sound
 
 # Sizes that mean "until the end of the file": what sox, ffmpeg and others write into a pipe
 _OPEN_END = 0x7FFFF000
@@ -20,32 +23,6 @@ _W64 = b"riff\x2e\x91\xcf\x11"
 _ASF = bytes.fromhex("3026b2758e66cf11")
 _AC3_KILOBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-
-
-class Sound(NamedTuple):
-    """The sound in a container.
-
-    Attributes:
-        told: bytes, by the header; None where it does not tell.
-        there: bytes up to the end of the file.
-        per_second: bytes; 0 where that is not known.
-        unit: bytes that cannot be told from none: an unfinished sample.
-    """
-
-    told: int | None
-    there: int
-    per_second: int = 0
-    unit: int = 2
-
-    @property
-    def fault(self) -> Reason | None:
-        """Why the file cannot be used; None where nothing speaks against it."""
-        if self.told is None or self.told - self.there < max(1, self.unit):
-            return None
-        if self.per_second:
-            told, there = self.told / self.per_second, self.there / self.per_second
-            return Reason(faults.CUT_OFF, f"its header says {told:.2f} s, {there:.2f} s are there")
-        return Reason(faults.CUT_OFF, f"its header tells of {self.told} bytes, {self.there} are there")
 
 
 def find_sound(opened: BinaryIO, path: str | Path) -> Sound | None:
@@ -68,7 +45,7 @@ def _parser(start: bytes, path: str | Path) -> Callable[[BinaryIO, bytes, int], 
         return _ac3
     if start[:4] in _PARSERS:
         return _PARSERS[start[:4]]
-    return _htk if os.path.splitext(path)[1].lower() == ".htk" else None
+    return _htk if os.path.splitext(path)[1].lower() == ".htk" else rare.parser_of(start)
 
 
 def _chunks(opened: BinaryIO, first: int, form: str, align: int = 2) -> Iterator[tuple[bytes, int, int]]:

@@ -1,0 +1,34 @@
+"""FLAC files (RFC 9639): whether a second one is joined to the first."""
+
+import re
+from typing import BinaryIO
+
+from sdpn.audio import faults
+from sdpn.errors import UnusableError
+
+_BEGINNING = re.compile(rb"fLaC[\0\x80]\0\0\x22")
+"""The marker, and the head of STREAMINFO: it must stand first, has 34 bytes, and may be the last such block."""
+_LONGEST = 8
+_AT_ONCE = 1 << 20
+
+
+def refuse_joined(opened: BinaryIO) -> None:
+    """Make sure that no second stream begins in a file: libsndfile reads the first one alone.
+
+    The header cannot tell it, since FLAC says how many samples there are, not how many bytes they take. So all of the
+    file is searched: do it where it was just read.
+
+    Raises:
+        UnusableError: there is one.
+    """
+    opened.seek(0)
+    begin, kept, found = 0, b"", False
+    while block := opened.read(_AT_ONCE):
+        content = kept + block if kept else block
+        for beginning in _BEGINNING.finditer(content):
+            if found:
+                second = begin + beginning.start()
+                raise UnusableError(faults.JOINED, f"a second FLAC stream begins at byte {second}: split them")
+            found = True
+        kept = content[1 - _LONGEST :]  # a beginning may lie across two blocks
+        begin += len(content) - len(kept)
