@@ -10,6 +10,7 @@ from sdpn.backend.chain import Chain
 from sdpn.backend.score_norm import METHODS
 from sdpn.config import refuse_unknown_choices, value
 from sdpn.errors import SdpnError
+from sdpn.extraction.baselines import ALL, baselines_of
 
 ORACLE = "oracle-"  # before the name of a back-end: it learns from the speaker labels that the corpus has
 QUALITY_MEASURES = ("duration", "norm", "cohort-mean")
@@ -60,6 +61,7 @@ class BackendConfig:
 
     backends: str = value("cosine,lda-plda", "back-ends to run: files of conf/backend/, separated by commas")
     score_norm: str = value("none,as", "score normalizations to run: none, z, t, s, as, as2, separated by commas")
+    baselines: str = value(ALL, f"rows for comparison: none, or of {ALL}, separated by commas")
     clusters: int | None = value(
         None, "clusters, e.g. a guess at the number of speakers; null: by the rule", at_least=2
     )
@@ -91,6 +93,11 @@ class BackendConfig:
         return names(self.score_norm)
 
     @property
+    def baseline_names(self) -> list[str]:
+        """The systems that have rows for comparison, each once."""
+        return baselines_of(self.baselines)
+
+    @property
     def quality_names(self) -> list[str]:
         """The quality measures, each once."""
         return names(self.quality)
@@ -110,6 +117,7 @@ class BackendConfig:
         """Refuse unknown names, and what needs what is switched off, before any work."""
         _check_names("backends", self.backend_names, None)
         _check_names("score_norm", self.norm_names, METHODS)
+        self.baseline_names  # noqa: B018  (reads them)
         if self.quality_names:
             _check_names("quality", self.quality_names, QUALITY_MEASURES)
         try:

@@ -470,6 +470,15 @@ def test_without_baselines_only_the_trained_network_is_scored(root):
     assert [(row["system"], row["trials"]) for row in results(root)] == [("sdpn", "eval"), ("sdpn", "eval_short")]
 
 
+@pytest.mark.parametrize(
+    ("baselines", "systems"),
+    [("none", ["sdpn"]), ("untrained", ["sdpn", "untrained"])],
+)
+def test_baselines_can_be_chosen_or_left_out(root, baselines, systems):
+    score(root, "--backends", "cosine", "--score-norm", "none", "--baselines", baselines, "--bootstrap", "0")
+    assert [row["system"] for row in results(root)] == 2 * systems
+
+
 def rewrite(root, name, change):
     directory = root / "exp/xvectors" / name
     found = read_xvectors(directory)
