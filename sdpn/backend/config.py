@@ -71,7 +71,7 @@ class BackendConfig:
     cohort_size: int = value(3000, "at most this many training utterances in the cohort", at_least=2)
     top_n: int = value(300, "cohort scores that adaptive s-norm looks at", at_least=2)
     adaptation_set: str | None = value(None, "set whose unlabelled x-vectors back-ends adapt to; null: none")
-    calibration: str = value("clusters", "what calibrates: clusters, none, or the name of a trial list")
+    calibration: str = value("clusters", "what calibrates: clusters, none, a trial list, or a file of labelled trials")
     calibration_prior: float = value(0.1, "share of targets that calibration fits best", above=0, below=1)
     quality: str = value("", "quality measures beside the scores: duration, norm, cohort-mean")
     fusion: str = value("", "rows to fuse, separated by commas; several fusions separated by ;")

@@ -73,7 +73,7 @@ def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
         intervals=found["intervals"],
         calibration=found["calibration"],
         calibrated_by=row.calibrator.name if row.calibration and row.calibrator else None,
-        not_calibrated=row.calibration.report().get("failure") if row.calibration else None,
+        not_calibrated=_why_not_calibrated(row, found["calibration"]),
         targets=found["targets"],
         nontargets=found["nontargets"],
         speakers=found["speakers"],
@@ -84,6 +84,12 @@ def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
         scores=str(row.scores_path.relative_to(exp_dir)),
         folder=row.folder,
     )
+
+
+def _why_not_calibrated(row: Row, calibration: dict[str, float] | None) -> str | None:
+    if calibration and calibration["weight"] <= 0:
+        return "on the calibration trials it tells targets and non-targets the wrong way"
+    return row.calibration.report().get("failure") if row.calibration else None
 
 
 def environment() -> dict[str, str]:

@@ -651,8 +651,25 @@ def test_calibration_may_be_on_a_trial_list(root):
     saved = np.load(root / "exp/scores/eval/sdpn/cosine/calibration.npy")
     short = read_scores(root / "exp/scores/eval_short/sdpn/cosine/scores.txt")[1]
     np.testing.assert_array_equal(saved[0], short)
-    with pytest.raises(SdpnError, match="'calibration' is 'dev'; allowed: clusters, none, or a trial list"):
+    with pytest.raises(SdpnError, match="'calibration' is 'dev'; allowed: clusters, none, a trial list"):
         score(root, "--calibration", "dev")
+
+
+def test_calibration_may_be_on_any_file_of_trials_over_a_set(root):
+    options = ("--backends", "cosine", "--score-norm", "none", "--baselines", "none", "--bootstrap", "0")
+    score(root, *options, "--calibration", "eval")
+    by_list = results(root)[1]["calibration"]
+    path = root / "mine.txt"
+    (root / "data/trials/eval.txt").rename(path)
+    (root / "data/trials/eval.txt").write_text("".join(path.read_text().splitlines(keepends=True)[:200]))
+    score(root, *options, "--calibration", str(path))
+    row = results(root)[1]
+    assert row["calibration"] == by_list and row["calibrated_by"] == str(path)
+    path.write_text("ev00-0 ev00-1 target\nev00-0 tr00-1 nontarget\n")
+    with pytest.raises(SdpnError, match=r"mine\.txt: its utterances are of no single set of eval, train"):
+        score(root, *options, "--calibration", str(path))
+    with pytest.raises(SdpnError, match="'calibration' is 'nothing'; allowed: clusters, none, a trial list"):
+        score(root, *options, "--calibration", "nothing")
 
 
 def test_calibration_and_bootstrap_may_be_left_out(root):
