@@ -73,6 +73,7 @@ def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
         intervals=found["intervals"],
         calibration=found["calibration"],
         calibrated_by=row.calibrator.name if row.calibration and row.calibrator else None,
+        doubt=row.doubt,
         not_calibrated=_why_not_calibrated(row, found["calibration"]),
         targets=found["targets"],
         nontargets=found["nontargets"],
@@ -300,6 +301,7 @@ def legend(rows: list[ResultRow]) -> list[str]:
                 f"corpus names (oracle, for analysis alone): NMI {found['nmi']:.3f}, purity {found['purity']:.3f}, "
                 f"speaker purity {found['speaker_purity']:.3f}"
             )
+    lines += [f"{row.label}: {row.doubt}" for row in rows if row.doubt]
     lines += _calibration_legend(rows)
     few = [row for row in rows if row.speakers is not None and row.speakers < FEWEST_SPEAKERS]
     for row in few:

@@ -72,6 +72,7 @@ class ResultRow:
         calibration: `weight` and `offset` that make log-likelihood ratios of the scores.
         calibrated_by: "clusters" or a trial list.
         not_calibrated: why there is no calibration.
+        doubt: that it does worse than chance or than cosine on the calibration trials, a sentence; None if it does not.
         failure: why the row could not be made, a sentence; it then has no figures, and no scores.
         backend_digest: the identity of the fitted back-end.
         trials_digest: what changes when the trials do.
@@ -112,6 +113,7 @@ class ResultRow:
     calibration: dict[str, float] | None = None
     calibrated_by: str | None = None
     not_calibrated: str | None = None
+    doubt: str | None = None
     failure: str | None = None
     backend_digest: str | None = None
     trials_digest: str | None = None

@@ -23,7 +23,7 @@ from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
 from sdpn.report import embedding_map
 from sdpn.report.experiments import compare_experiments
 from sdpn.scoring import stage
-from sdpn.scoring.calibration import Calibrator
+from sdpn.scoring.calibration import Calibrator, doubt_of
 from sdpn.shards import Work
 
 REPOSITORY = Path(__file__).parents[2]
@@ -550,6 +550,32 @@ def test_a_back_end_that_cannot_be_fitted_costs_its_own_rows_alone_which_say_why
     assert "sdpn lda-plda: not made: " in page
     again, said, _ = compare_experiments([root / "exp"], root / "compared")
     assert again.count("not made") == len(failed) and any("sdpn lda-plda: not made: " in line for line in said)
+
+
+def test_a_back_end_that_does_worse_than_cosine_on_its_own_clusters_says_so(root, capsys):
+    shutil.copytree(REPOSITORY / "conf", root / "conf")
+    (root / "conf/backend/flat.yaml").write_text("chain: whiten 2 | length-norm | cosine\n")
+    few = ("--score-norm", "none", "--baselines", "none", "--bootstrap", "0")
+    score(root, "--config", str(root / "conf/backend.yaml"), "--backends", "cosine,flat", *few)
+    rows = {row["backend"]: row["doubt"] for row in results(root)}
+    assert rows["cosine"] is None and re.search(r"own training clusters .*worse than cosine", rows["flat"])
+    assert f"warning: sdpn, flat: {rows['flat']}" in capsys.readouterr().err
+    assert f"- sdpn flat: {rows['flat']}\n" in (root / "exp/results/results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("eer", "plain", "words"),
+    [
+        (0.5, None, "no better than chance"),
+        (0.49, None, None),
+        (0.15, 0.1, "worse than cosine"),
+        (0.12, 0.1, None),  # 2 standard errors of 225 targets are 4 %
+        (0.6, 0.1, "no better than chance"),
+    ],
+)
+def test_a_back_end_is_doubted_by_more_than_chance_alone_makes(eer, plain, words):
+    found = doubt_of(eer, 225, plain, "clusters")
+    assert found is None if words is None else words in found
 
 
 def test_two_clusters_are_too_few_for_lda(root):
