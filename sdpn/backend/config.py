@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn import config
-from sdpn.backend.chain import Chain
+from sdpn.backend.chain import ENROLLMENTS, Chain
 from sdpn.backend.score_norm import METHODS
 from sdpn.config import refuse_unknown_choices, value
 from sdpn.errors import SdpnError
@@ -150,6 +150,12 @@ class ChainConfig:
         "clusters",
         "what LDA and PLDA tell apart: clusters, or utterances, each with its augmented views",
         one_of=("clusters", "utterances"),
+    )
+    enrollment: str | None = value(
+        None,
+        "what is averaged where several utterances are enrolled: raw x-vectors, as in Kaldi's recipes, or transformed "
+        "ones; null: raw where the chain ends in plda",
+        one_of=ENROLLMENTS,
     )
     cohort_of: str = value("clean", "training x-vectors that the cohort is of: clean, augmented or both", one_of=OF)
 

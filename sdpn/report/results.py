@@ -24,6 +24,10 @@ _VECTORS = {
     "augmented": "augmented views of training utterances",
     "both": "training x-vectors, clean and augmented",
 }
+_AVERAGED = {
+    "raw": "the x-vectors are averaged before anything is subtracted, projected or normalized (as in Kaldi's recipes)",
+    "transformed": "what the steps before the scorer make of each is averaged",
+}
 
 
 def result_rows(exp_dir: Path, rows: list[Row]) -> list[ResultRow]:
@@ -284,6 +288,8 @@ def legend(rows: list[ResultRow]) -> list[str]:
         if row.adaptation_set:
             learned += f"; adapted to '{row.adaptation_set}' without its labels"
         lines.append(f"{_of(row)}: `{row.chain}`{learned}")
+        if row.enrollment:
+            lines.append(f"{_of(row)}: of several enrolled utterances, {_AVERAGED[row.enrollment]}")
         if row.quality:
             lines.append(f"quality: {', '.join(row.quality)} of both sides beside the score, by logistic regression")
     for row in rows:

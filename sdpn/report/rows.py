@@ -62,6 +62,8 @@ class ResultRow:
         chain: the text of the back-end's chain; None for a fusion.
         fit_on: the training x-vectors that the back-end learned from: clean, augmented or both.
         classes: what it learned to tell apart: clusters, utterances or speakers; None if it learned of no classes.
+        enrollment: what is averaged where models are of several utterances: raw x-vectors, or transformed ones; None
+            if none is of several.
         network: a digest of the network that made the x-vectors.
         pseudo_speakers: the number of clusters that it learned from; None if it did not.
         clusters_oracle: how well these agree with the corpus's own speakers (`sdpn.evaluation.partition.Agreement`),
@@ -100,6 +102,7 @@ class ResultRow:
     chain: str | None = None
     fit_on: str | None = None
     classes: str | None = None
+    enrollment: str | None = None
     network: str | None = None
     pseudo_speakers: int | None = None
     clusters_oracle: dict[str, float] | None = None

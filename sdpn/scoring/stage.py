@@ -147,16 +147,17 @@ def _score_list(backend: Backend, rows: list[Row], cohort: Cohort | None, taught
             assert taught is not None, "quality measures without calibration trials"
             features = quality_features(row.quality, found, index, trials, of_norms)
             scores = taught.fit(row.norm, row.prior).transform(np.column_stack((scores, features)))
-        _write(row, trials, scores, _how_made(row, backend, cohort))
+        _write(row, trials, scores, _how_made(row, trials, backend, cohort))
     return [f"{norm}: {sentence}" for norm, sentence in of_norms.failures.items()]
 
 
-def _how_made(row: Row, backend: Backend, cohort: Cohort | None) -> dict[str, Any]:
+def _how_made(row: Row, trials: TrialList, backend: Backend, cohort: Cohort | None) -> dict[str, Any]:
     """What a reader of the results must know of how the scores were made."""
     against = cohort if row.norm != "none" else None
     return {
         "chain": backend.text,
         "fit_on": backend.fit_on if backend.chain.learns else None,
+        "enrollment": backend.chain.enrollment if trials.members is not None else None,
         "classes": backend.classes.name if backend.classes else None,
         "network": backend.train.network,
         "pseudo_speakers": int(row.clusters.labels.max()) + 1 if row.clusters else None,

@@ -719,6 +719,12 @@ def test_models_of_several_utterances_are_scored_by_their_map(root):
         mean = sum(unit[f"ev{int(model[3:]):02d}-{u}"] for u in range(3))
         assert found_score == pytest.approx(mean @ unit[test] / np.linalg.norm(mean))
     assert results(root)[0]["targets"] == 8
+    assert {(row["backend"], row["enrollment"]) for row in results(root)[:6]} == {
+        ("cosine", "transformed"),
+        ("lda-plda", "raw"),
+    }
+    text = (root / "exp/results/results.md").read_text()
+    assert re.search(r"sdpn, lda-plda: of several enrolled utterances, the x-vectors are averaged before", text)
 
 
 def test_back_ends_adapt_to_a_set_without_its_labels(root):
