@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn import config
-from sdpn.backend.chain import Chain
+from sdpn.backend.chain import ENROLLMENTS, Chain
 from sdpn.backend.score_norm import METHODS
 from sdpn.config import refuse_unknown_choices, value
 from sdpn.errors import SdpnError
@@ -71,7 +71,7 @@ class BackendConfig:
     cohort_size: int = value(3000, "at most this many training utterances in the cohort", at_least=2)
     top_n: int = value(300, "cohort scores that adaptive s-norm looks at", at_least=2)
     adaptation_set: str | None = value(None, "set whose unlabelled x-vectors back-ends adapt to; null: none")
-    calibration: str = value("clusters", "what calibrates: clusters, none, or the name of a trial list")
+    calibration: str = value("clusters", "what calibrates: clusters, none, a trial list, or a file of labelled trials")
     calibration_prior: float = value(0.1, "share of targets that calibration fits best", above=0, below=1)
     quality: str = value("", "quality measures beside the scores: duration, norm, cohort-mean")
     fusion: str = value("", "rows to fuse, separated by commas; several fusions separated by ;")
@@ -150,6 +150,12 @@ class ChainConfig:
         "clusters",
         "what LDA and PLDA tell apart: clusters, or utterances, each with its augmented views",
         one_of=("clusters", "utterances"),
+    )
+    enrollment: str | None = value(
+        None,
+        "what is averaged where several utterances are enrolled: raw x-vectors, as in Kaldi's recipes, or transformed "
+        "ones; null: raw where the chain ends in plda",
+        one_of=ENROLLMENTS,
     )
     cohort_of: str = value("clean", "training x-vectors that the cohort is of: clean, augmented or both", one_of=OF)
 

@@ -6,7 +6,6 @@ import click
 
 from sdpn.commands.options import (
     ERROR,
-    NO_DECISION,
     PATH,
     answer,
     channel_option,
@@ -15,6 +14,7 @@ from sdpn.commands.options import (
     errors_apart,
     likelihood_words,
     model_option,
+    no_decision,
     statistics_option,
     warn_of,
 )
@@ -141,7 +141,7 @@ def identify(
         voices = [np.stack(list(own.values())) for own in enrollment.speakers.values()]
         limit = recognizer.limit(prior, threshold)
         if limit is None:
-            warn(NO_DECISION)
+            warn(no_decision(recognizer.uncalibrated))
         judged = recognizer.calibration is not None and not (quiet and threshold is not None)
         if judged and any(len(own) > 1 for own in voices):
             warn(SEVERAL)
