@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.augment.config import NOISE_KINDS
+from sdpn.augment.far import FAR
 from sdpn.console import say
 from sdpn.corpus.layout import COMBINED, Corpus
 from sdpn.corpus.writer import prepare_once
@@ -182,6 +183,9 @@ def _combine_evaluation_sets(
                 copied = _copy(folders[part] / "trials" / f"{name}{ending}", data / "trials" / f"{own}{ending}")
                 written += [copied] if copied else []
             say(f"  trials/{own}.txt: those of {part}")
+        if FAR in corpus.evals:
+            others = ", ".join(other for other in corpora if other != part)
+            say(f"  {names[part, FAR]}: its rooms and noises were kept out of {part} alone, {others} may train on them")
     return names, (trials, written)
 
 

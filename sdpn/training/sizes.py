@@ -63,6 +63,7 @@ def fit_to_corpus(
         before = getattr(config, name)
         if name in given:
             option = f"--{name.replace('_', '-')}"
+            why = whole if name == "prototypes" else why  # how many would do well does not limit how many may be given
             raise SdpnError(f"{option} is {before}, but {why}: give at most {most.get(name, value)}")
         sentences.append(f"{name} lowered from {before} to {value}: {why}")
     lowered: dict[str, Any] = {name: value for name, (value, _) in wanted.items()}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,6 +153,14 @@ def test_what_is_evaluated_in_one_part_may_not_be_trained_on_in_another(parts, t
     shutil.copytree(parts / "b", tmp_path / "b")
     shutil.copy(evaluated, tmp_path / "b" / "train" / "recordings.jsonl.gz")
     assert "4 recordings that a evaluates are trained on in b" in combine(tmp_path, status=1)
+
+
+def test_noises_that_are_kept_out_of_one_part_alone_are_told(parts, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(parts / name, tmp_path / name)
+    (tmp_path / "a" / "eval").rename(tmp_path / "a" / "dev_far")
+    replace(Corpus.read(tmp_path / "a"), evals=["dev_far"], trials={"eval": "dev_far"}).write(tmp_path / "a")
+    assert "dev_far: its rooms and noises were kept out of a alone" in combine(tmp_path)
 
 
 def test_stages_4_to_6_run_on_both_together(parts, tmp_path):
