@@ -41,6 +41,8 @@ ngpu=
 seed=1
 backends=
 score_norm=
+baselines=
+calibration=
 
 usage() {
     cat <<EOF
@@ -96,6 +98,10 @@ How
   --augment MODE      mel, waveform or off (default: as conf/augment.yaml says)
   --backends LIST     of conf/backend/*.yaml; oracle-NAME learns from labels (default: as conf/backend.yaml says)
   --score-norm LIST   none, z, t, s, as, as2 (default: as conf/backend.yaml says)
+  --baselines LIST    rows for comparison, fbank-stats, untrained or none (default: both); stage 5 makes no x-vectors of
+                      the untrained network that are not asked for
+  --calibration WHAT  clusters, none, or with labels a trial list of the results or a file of trials over the utterances
+                      of one set (default: as conf/backend.yaml says)
   --nj N              parallel jobs (default: the number of cores, $nj here)
   --ngpu N            GPUs (default: 1 where nvidia-smi lists one, else 0)
   --seed N            (default: $seed)
@@ -123,7 +129,8 @@ while [ $# -gt 0 ]; do
     case $name in
     stage | stop_stage | corpus | corpus_dir | voxceleb1 | voxceleb2 | voxceleb_trials | cnceleb1 | cnceleb2 | train | \
         eval | eval_share | trials | enroll_map | musan | rirs | noise_dir | music_dir | rir_dir | dev_speakers | \
-        min_duration | max_skipped | data_dir | exp_dir | config | feats_type | augment | nj | ngpu | seed | backends | score_norm) ;;
+        min_duration | max_skipped | data_dir | exp_dir | config | feats_type | augment | nj | ngpu | seed | backends | score_norm | \
+        baselines | calibration) ;;
     download | allow_pipes | trim_silence | labelled | unlabelled)
         [ "$1" != "$name" ] || fail "'$1' is not an option; did you mean --${1//_/-}?"
         printf -v "$name" true
@@ -214,6 +221,10 @@ if [ "$here" != "$PWD" ]; then
         eval=${eval:+$eval,}$set
     done
 fi
+case $calibration in
+"" | clusters | none | /*) ;;
+*) [ ! -f "$here/$calibration" ] || calibration=$here/$calibration ;;
+esac
 [ -f "$config" ] || fail "--config is '$config', which is not a file"
 for name in trials enroll_map; do # pipes, such as <(grep ...) gives, will do: stage 0 keeps what comes out of them
     [ -z "${!name}" ] || { [ -e "${!name}" ] && [ ! -d "${!name}" ]; } ||
@@ -241,7 +252,9 @@ for name in $own; do
     *) [ -z "${!name}" ] || given+=("--${name//_/-}" "${!name}") ;;
     esac
 done
-scored=(${backends:+--backends "$backends"} ${score_norm:+--score-norm "$score_norm"})
+compared=(${baselines:+--baselines "$baselines"})
+scored=(${backends:+--backends "$backends"} ${score_norm:+--score-norm "$score_norm"} ${compared[@]+"${compared[@]}"}
+    ${calibration:+--calibration "$calibration"})
 steps/check_conf.py --config "$config" ${scored[@]+"${scored[@]}"} --ngpu "$ngpu" \
     ${min_duration:+--min-duration "$min_duration"} ${max_skipped:+--max-skipped "$max_skipped"} \
     --corpus "$corpus" ${given[@]+"${given[@]}"} "$data_dir"
@@ -294,7 +307,7 @@ fi
 if runs 5; then
     echo "== stage 5: x-vectors of the trained network and of the baselines, and of augmented training views"
     views=() && if [ "$corpus" = toy ]; then views=(--views 2 --view-frames 200); fi # short ones: its utterances are
-    steps/extract_xvectors.py ${augment:+--augment "$augment"} ${views[@]+"${views[@]}"} --seed "$seed" --nj "$nj" \
+    steps/extract_xvectors.py ${augment:+--augment "$augment"} ${views[@]+"${views[@]}"} ${compared[@]+"${compared[@]}"} --seed "$seed" --nj "$nj" \
         --ngpu "$ngpu" "$data_dir" "$exp_dir"
 fi
 

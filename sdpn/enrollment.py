@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sdpn.errors import SdpnError
-from sdpn.files import write_text
+from sdpn.files import digest, write_text
 
 FORMAT = "sdpn enrollment 1"
 
@@ -20,7 +21,7 @@ class Enrollment:
     Attributes:
         path: the file.
         model: a digest of the model that made the x-vectors; those of another one cannot be compared with them.
-        speakers: name -> absolute path of a recording -> its x-vector (dimension,) float32, in the order of
+        speakers: name -> recording (see `recording_name`) -> its x-vector (dimension,) float32, in the order of
             enrollment. In an older file a path may be relative.
     """
 
@@ -95,6 +96,17 @@ def held(path: Path) -> Iterator[None]:
     with folder:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+
+
+def recording_name(path: Path, vector: np.ndarray) -> str:
+    """Return what a recording is called in the file: its absolute path.
+
+    A pipe has none at which it can be read again, and another one may have the same tomorrow. It is called `a pipe`,
+    with a digest of its x-vector: enrolled twice, it is there once.
+    """
+    if path.exists() and not path.is_file():
+        return f"a pipe ({digest(vector.tobytes())[:12]})"
+    return os.path.realpath(path)
 
 
 def check_name(name: str) -> None:

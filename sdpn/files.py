@@ -224,6 +224,14 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:32]
 
 
+def stamps_digest(paths: Iterable[str]) -> str:
+    """Compute a short hexadecimal SHA-256 of the paths of files and their stamps, of files that may be gone, too."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(f"{path}\0{file_stamp(path)}\n".encode())
+    return total.hexdigest()[:32]
+
+
 _YOUNG = 2_000_000_000  # ns: a file changed since then may change once more and look the same (clocks are that coarse)
 _digests: dict[str, tuple[tuple[int, ...], str]] = {}  # path -> how the file looked when it was read, and its digest
 

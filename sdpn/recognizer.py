@@ -44,6 +44,7 @@ class Recognizer:
         backend: what scores, as the user knows it.
         chain: its Chain, fitted.
         calibration: of its scores, None where there is none.
+        uncalibrated: why there is none, and what makes one; None where there is one.
         sampling_rate, dimension: of the features (Hz), of the x-vectors.
 
     Raises:
@@ -68,6 +69,7 @@ class Recognizer:
             self.chain = _tried(chain, path, self.dimension)
         exp, made = backends_of(folder)
         self.calibration = _calibration_of(exp, self.backend, path) if self.backend in made else None
+        self.uncalibrated = None if self.calibration else _why_uncalibrated(exp, self.backend, path, made)
 
     def embed(
         self, audio: str | Path | np.ndarray, sampling_rate: int | None = None, channel: int | str | None = None
@@ -231,6 +233,23 @@ def _calibration_of(exp: Path, name: str, backend: Path) -> Calibration | None:
             sane = 1e-6 < found.weight < 1e6 and abs(found.offset) < 1e6
             return found if sane and _made_with(row, backend) else None
     return None
+
+
+def _why_uncalibrated(exp: Path, name: str, backend: Path | None, made: dict[str, Path]) -> str:
+    """Say why a back-end has no calibration, and the line that makes one."""
+    line = f"steps/score.py --calibration {{}} DATA {exp}"
+    if backend is None or name not in made:
+        return f"'{name}' is no back-end that stage 6 has made, and only those are calibrated"
+    raw = [row for row in _rows_of(exp, name) if row.score_norm == "none" and not row.quality]
+    if not raw:
+        return f"stage 6 has no results of '{name}': `steps/score.py DATA {exp}` makes them"
+    if not all(_made_with(row, backend) for row in raw):
+        return f"the results are of another fit of the back-end: `steps/score.py DATA {exp}` makes them anew"
+    why = next((row.not_calibrated for row in raw if row.not_calibrated), None)
+    if why is None and not any(row.calibration for row in raw):
+        return f"stage 6 was asked for none: `{line.format('clusters')}` makes one"
+    why = why or "on the calibration trials its scores hardly tell targets from non-targets"
+    return f"{why}; with labelled trials of your own, `{line.format('TRIALS')}` makes one"
 
 
 def _rows_of(exp: Path, name: str) -> list[ResultRow]:

@@ -50,6 +50,8 @@ def what_the_corpus_is_of(command: Callable) -> Callable:
 @click.option("--backend-config", default="conf/backend.yaml", show_default=True)
 @click.option("--backends", default=None, help="back-ends to run, separated by commas")
 @click.option("--score-norm", default=None, help="score normalizations to run, separated by commas")
+@click.option("--baselines", default=None, help="rows for comparison, separated by commas; none")
+@click.option("--calibration", default=None, help="clusters, none, a trial list or a file of trials")
 @click.option("--min-duration", type=float, help="of training utterances, for stage 1")
 @click.option("--max-skipped", type=float, help="share of a set that may be left out, for stages 0 and 1")
 @click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0))
@@ -63,6 +65,8 @@ def main(
     backend_config: str,
     backends: str | None,
     score_norm: str | None,
+    baselines: str | None,
+    calibration: str | None,
     ngpu: int,
     min_duration: float | None,
     max_skipped: float | None,
@@ -81,7 +85,8 @@ def main(
     cuts = config.read(cuts_config, CutsConfig, {"min_duration": min_duration, "max_skipped": max_skipped})
     fbank = config.read(fbank_config, FbankConfig)
     config.read(augment_config, AugmentConfig)
-    read_backends(backend_config, {"backends": backends, "score_norm": score_norm})
+    asked_of_scores = {"backends": backends, "score_norm": score_norm, "baselines": baselines}
+    read_backends(backend_config, {**asked_of_scores, "calibration": calibration})
     if cuts.sampling_rate != fbank.sampling_rate:
         raise SdpnError(
             f"sampling_rate is {cuts.sampling_rate} in {cuts_config} and {fbank.sampling_rate} in {fbank_config}: "

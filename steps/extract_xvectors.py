@@ -8,8 +8,9 @@ frames of each utterance in utt2num_frames, or with --vectors-type hdf5 all of i
 banks, EXP/xvectors/train/views holds x-vectors of augmented views of training utterances (`<utterance>-view1`, ...),
 from which LDA and PLDA learn; conf/extraction.yaml says how many. Beside all this, for comparison,
 EXP/systems/{untrained,fbank-stats}/xvectors: the network before training, and the mean and standard deviation of the
-fbank; in EXP/systems/xvector+fbank-stats/xvectors these stand beside the x-vectors of the trained network. The result
-does not depend on --nj.
+fbank; in EXP/systems/xvector+fbank-stats/xvectors these stand beside the x-vectors of the trained network. With
+--baselines none the untrained network is left out, which takes as long as the trained one. The result does not depend
+on --nj.
 """
 
 import shutil
@@ -24,7 +25,8 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
-from sdpn.extraction.sets import FBANK_STATISTICS, SIDE_BY_SIDE, System, extract_set
+from sdpn.extraction.baselines import FBANK_STATISTICS, UNTRAINED, baselines_of
+from sdpn.extraction.sets import SIDE_BY_SIDE, System, extract_set
 from sdpn.extraction.side_by_side import join_sets
 from sdpn.extraction.store import FORMS
 from sdpn.extraction.views import VIEWS, AugmentedViews, ExtractionConfig
@@ -73,13 +75,13 @@ def main(
         choose_device(ngpu)
         nj = 1  # one process keeps a GPU busy
     options = {"ngpu": ngpu, "form": vectors_type, **sizes}
-    untrained = exp / "systems" / "untrained"
+    untrained = exp / "systems" / UNTRAINED
     systems = {
         exp: System("trained", exp / "model", **options),
-        untrained: System("untrained", untrained / "model", **options),
+        untrained: System(UNTRAINED, untrained / "model", **options),
         exp / "systems" / FBANK_STATISTICS: System(FBANK_STATISTICS, None, form=vectors_type),
     }
-    if not (untrained / "model").exists():  # an imported model
+    if UNTRAINED not in baselines_of(settings.baselines) or not (untrained / "model").exists():  # or an imported model
         del systems[untrained]
     sets = [corpus.train, *corpus.evals]
     views = None

@@ -124,6 +124,26 @@ def test_a_calibration_that_is_senseless_is_none(tmp_path, changes):
     assert model.calibration is None and model.limit() is None and model.log_likelihood_ratio(1.0) is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason", "line"),
+    [
+        ({"not_calibrated": "3 clusters are too few"}, "3 clusters are too few", "--calibration TRIALS DATA"),
+        ({}, "asked for none", "--calibration clusters DATA"),
+        ({"calibration": {"weight": 0, "offset": 1.0}}, "hardly tell targets", "--calibration TRIALS DATA"),
+        ({"backend": "lda"}, "no results of 'cosine'", "steps/score.py DATA"),
+        ({"backend_digest": "of others"}, "another fit", "steps/score.py DATA"),
+    ],
+)
+def test_why_there_is_no_calibration_is_said_with_the_line_that_makes_one(tmp_path, changes, reason, line):
+    exp = write_experiment(tmp_path / "exp", calibrated=False)
+    edited(exp, **changes)
+    if "backend" in changes:  # and no other row of it
+        tree = json.loads((exp / "results" / "results.json").read_text())
+        (exp / "results" / "results.json").write_text(json.dumps({"rows": tree["rows"][:1]}))
+    said = sdpn.load(exp).uncalibrated
+    assert reason in said and f"{line} {exp}`" in said
+
+
 @pytest.mark.parametrize("of_row", ["of other clusters", None])  # as after a kill of stage 6, or of an older version
 @pytest.mark.parametrize("of_file", ["of cosine", None])
 def test_a_calibration_of_another_fit_of_the_back_end_is_none_and_the_reason_is_said(tmp_path, capsys, of_row, of_file):

@@ -14,7 +14,7 @@ from sdpn.backend.plda import LENGTH_NORMS, PLDA
 from sdpn.backend.scorer import Scorer, blocks
 from sdpn.backend.transforms import LDA, WCCN, LengthNorm, MeanSubtract, SideBySide, Whiten
 from sdpn.backend.vectors import class_means
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, refuse_unknown
 
 
 def _count(text: str) -> int:
@@ -89,6 +89,10 @@ STEPS = {
 }
 
 
+ENROLLMENTS = ("raw", "transformed")
+"""What is averaged where a model is enrolled from several utterances: their x-vectors, or what the transforms make."""
+
+
 class Chain:
     """Transforms that follow each other, and the scorer that ends them; fitted on training x-vectors alone.
 
@@ -98,8 +102,14 @@ class Chain:
         vectors = chain.transform(evaluation)
         scores = chain.scorer.score_pairs(vectors, vectors, enroll_index, test_index)
 
+    Args:
+        text: the steps, separated by bars.
+        enrollment: of ENROLLMENTS: x-vectors are averaged `raw`, as in Kaldi's recipes, and their mean goes through the
+            chain; or what the transforms make of each is averaged. None: raw where the chain ends in plda.
+
     Attributes:
         text: the chain with its blanks in order, equal for equal chains.
+        enrollment: of ENROLLMENTS.
         transforms: the steps before the scorer.
         scorer: the last step.
         needs_classes: whether a step learns from classes.
@@ -113,7 +123,7 @@ class Chain:
             missing or is not the last step.
     """
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, enrollment: str | None = None):
         parts = [part.split() for part in text.split("|")]
         steps = [_parse(words, text) for words in parts]
         self.text = " | ".join(" ".join(words) for words in parts)
@@ -121,6 +131,10 @@ class Chain:
             scorers = ", ".join(name for name, step in STEPS.items() if issubclass(step.make, Scorer))
             raise SdpnError(f"the chain '{self.text}' must have one scorer, as its last step: one of {scorers}")
         self.transforms, self.scorer = steps[:-1], steps[-1]
+        if enrollment is None:
+            enrollment = "raw" if isinstance(self.scorer, PLDA) else "transformed"
+        refuse_unknown("enrollment", enrollment, ENROLLMENTS)
+        self.enrollment = enrollment
         self.side_by_side = any(isinstance(step, SideBySide) for step in steps)
         self.needs_classes = any(step.needs_classes for step in steps)
         self.needs_adaptation = any(step.needs_adaptation for step in steps)
@@ -171,7 +185,7 @@ class Chain:
         return _in_blocks(lambda rows: self.scorer.transform(self.before_scorer(rows, training)), X)
 
     def enroll(self, X: np.ndarray, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Enroll models of one or several utterances, each the mean of what the transforms make of its x-vectors.
+        """Enroll models of one or several utterances, each a mean: see `enrollment`.
 
         Args:
             X: (n_vectors, n_dimensions), x-vectors.
@@ -180,6 +194,9 @@ class Chain:
         Returns:
             the models in the space of the scorer (n_models, D), and the number of utterances of each (n_models,).
         """
+        if self.enrollment == "raw":
+            counts, means = class_means(X.astype(np.float64), models)
+            return self.scorer.transform(_in_blocks(self.before_scorer, means), counts), counts
         parts = _in_blocks(lambda rows: self.scorer.before_mean(self.before_scorer(rows, False)), X)
         counts, means = class_means(parts, models)
         return self.scorer.transform(means, counts), counts

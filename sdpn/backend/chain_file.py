@@ -26,6 +26,7 @@ def save_chain(path: str | Path, chain: Chain, network: str | None = None, diges
     words = [part.split()[0] for part in chain.text.split("|")]
     with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as opened:
         opened.attrs["format"], opened.attrs["chain"] = FORMAT, chain.text
+        opened.attrs["enrollment"] = chain.enrollment
         if network is not None:
             opened.attrs["network"] = network
         if digest is not None:
@@ -52,7 +53,8 @@ def load_chain(path: str | Path) -> Chain:
         with h5py.File(path, "r") as opened:
             if opened.attrs.get("format") != FORMAT:
                 raise SdpnError(f"{path}: not a back-end that sdpn wrote ({FORMAT})")
-            chain = Chain(str(opened.attrs["chain"]))
+            # Files of earlier versions are of chains that averaged what the transforms make
+            chain = Chain(str(opened.attrs["chain"]), str(opened.attrs.get("enrollment", "transformed")))
             for place, step in enumerate(chain.steps):
                 group = next(opened[name] for name in opened if name.startswith(f"{place} "))
                 for name, learned in [*group.attrs.items(), *((name, item[()]) for name, item in group.items())]:

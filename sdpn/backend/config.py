@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from sdpn import config
-from sdpn.backend.chain import Chain
+from sdpn.backend.chain import ENROLLMENTS, Chain
 from sdpn.backend.score_norm import METHODS
 from sdpn.config import refuse_unknown_choices, value
 from sdpn.errors import SdpnError
+from sdpn.extraction.baselines import ALL, baselines_of
 
 ORACLE = "oracle-"  # before the name of a back-end: it learns from the speaker labels that the corpus has
 QUALITY_MEASURES = ("duration", "norm", "cohort-mean")
@@ -60,6 +61,7 @@ class BackendConfig:
 
     backends: str = value("cosine,lda-plda", "back-ends to run: files of conf/backend/, separated by commas")
     score_norm: str = value("none,as", "score normalizations to run: none, z, t, s, as, as2, separated by commas")
+    baselines: str = value(ALL, f"rows for comparison: none, or of {ALL}, separated by commas")
     clusters: int | None = value(
         None, "clusters, e.g. a guess at the number of speakers; null: by the rule", at_least=2
     )
@@ -69,7 +71,7 @@ class BackendConfig:
     cohort_size: int = value(3000, "at most this many training utterances in the cohort", at_least=2)
     top_n: int = value(300, "cohort scores that adaptive s-norm looks at", at_least=2)
     adaptation_set: str | None = value(None, "set whose unlabelled x-vectors back-ends adapt to; null: none")
-    calibration: str = value("clusters", "what calibrates: clusters, none, or the name of a trial list")
+    calibration: str = value("clusters", "what calibrates: clusters, none, a trial list, or a file of labelled trials")
     calibration_prior: float = value(0.1, "share of targets that calibration fits best", above=0, below=1)
     quality: str = value("", "quality measures beside the scores: duration, norm, cohort-mean")
     fusion: str = value("", "rows to fuse, separated by commas; several fusions separated by ;")
@@ -91,6 +93,11 @@ class BackendConfig:
         return names(self.score_norm)
 
     @property
+    def baseline_names(self) -> list[str]:
+        """The systems that have rows for comparison, each once."""
+        return baselines_of(self.baselines)
+
+    @property
     def quality_names(self) -> list[str]:
         """The quality measures, each once."""
         return names(self.quality)
@@ -110,6 +117,7 @@ class BackendConfig:
         """Refuse unknown names, and what needs what is switched off, before any work."""
         _check_names("backends", self.backend_names, None)
         _check_names("score_norm", self.norm_names, METHODS)
+        self.baseline_names  # noqa: B018  (reads them)
         if self.quality_names:
             _check_names("quality", self.quality_names, QUALITY_MEASURES)
         try:
@@ -142,6 +150,12 @@ class ChainConfig:
         "clusters",
         "what LDA and PLDA tell apart: clusters, or utterances, each with its augmented views",
         one_of=("clusters", "utterances"),
+    )
+    enrollment: str | None = value(
+        None,
+        "what is averaged where several utterances are enrolled: raw x-vectors, as in Kaldi's recipes, or transformed "
+        "ones; null: raw where the chain ends in plda",
+        one_of=ENROLLMENTS,
     )
     cohort_of: str = value("clean", "training x-vectors that the cohort is of: clean, augmented or both", one_of=OF)
 

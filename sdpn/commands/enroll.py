@@ -1,13 +1,11 @@
 """`sdpn enroll` and `sdpn identify`: speakers by name, and who of them is heard."""
 
-import os
 from pathlib import Path
 
 import click
 
 from sdpn.commands.options import (
     ERROR,
-    NO_DECISION,
     PATH,
     answer,
     channel_option,
@@ -16,6 +14,7 @@ from sdpn.commands.options import (
     errors_apart,
     likelihood_words,
     model_option,
+    no_decision,
     statistics_option,
     warn_of,
 )
@@ -54,12 +53,12 @@ def enroll(
     \b
     sdpn enroll anna anna1.wav anna2.m4a --model exp/toy
 
-    What NAME was enrolled with before is kept, but for recordings of the same absolute path, which are replaced. A
-    recording that cannot be used changes nothing.
+    What NAME was enrolled with before is kept, but for recordings of the same absolute path, which are replaced. Of a
+    pipe, whose path is nobody's tomorrow, no path is kept. A recording that cannot be used changes nothing.
     """
     check_device(device)
     from sdpn.console import say
-    from sdpn.enrollment import Enrollment, check_name, held
+    from sdpn.enrollment import Enrollment, check_name, held, recording_name
     from sdpn.errors import SdpnError
     from sdpn.extraction.embedder import Embedder
     from sdpn.extraction.sets import model_digest
@@ -80,13 +79,13 @@ def enroll(
     with held(speakers_file):
         enrollment = Enrollment.read(*known, may_be_new=True)
         own = {} if replace else enrollment.speakers.get(name, {})
-        paths = list(map(os.path.realpath, recordings))
-        replaced = [path for path in dict.fromkeys(paths) if path in own]
-        own |= {path: one.vector for path, one in zip(paths, found, strict=True)}
+        heard = {recording_name(path, one.vector): one.vector for path, one in zip(recordings, found, strict=True)}
+        replaced = [recording for recording in heard if recording in own]
+        own |= heard
         enrollment.speakers[name] = own
         enrollment.write()
-    for path in replaced:
-        say(f"{name}: {path} was enrolled before and is replaced")
+    for recording in replaced:
+        say(f"{name}: {recording} was enrolled before and is replaced")
     count = "one recording" if len(own) == 1 else f"{len(own)} recordings"
     speakers = "one speaker" if len(enrollment.speakers) == 1 else f"{len(enrollment.speakers)} speakers"
     say(f"{name}: {count} in {speakers_file}, which knows {speakers}")
@@ -142,7 +141,7 @@ def identify(
         voices = [np.stack(list(own.values())) for own in enrollment.speakers.values()]
         limit = recognizer.limit(prior, threshold)
         if limit is None:
-            warn(NO_DECISION)
+            warn(no_decision(recognizer.uncalibrated))
         judged = recognizer.calibration is not None and not (quiet and threshold is not None)
         if judged and any(len(own) > 1 for own in voices):
             warn(SEVERAL)

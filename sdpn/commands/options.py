@@ -23,9 +23,10 @@ ERROR = 2
 SHORT = 1.0
 """Seconds, of a recording; a judgement and not a measurement."""
 
-NO_DECISION = (
-    "no decision: the model has no usable calibration (stage 6 makes one); give the score to decide by as --threshold"
-)
+
+def no_decision(why: str | None) -> str:
+    """Say that a score alone decides nothing, `why` there is no calibration, and what a user can do."""
+    return f"no decision: there is no usable calibration: {why}; or give the score to decide by as --threshold"
 
 
 def model_option(command: Callable) -> Callable:

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from sdpn.commands.options import (
-    NO_DECISION,
     PATH,
     answer,
     channel_option,
@@ -14,6 +13,7 @@ from sdpn.commands.options import (
     errors_apart,
     likelihood_words,
     model_option,
+    no_decision,
     warn_of,
 )
 
@@ -69,7 +69,7 @@ def verify(
         if ratio is not None:
             say(f"log-likelihood ratio {ratio:.2f}: {likelihood_words(ratio)}")
         if limit is None:
-            warn(NO_DECISION)
+            warn(no_decision(recognizer.uncalibrated))
         elif score >= limit:
             say(f"the same speaker (the score is not below {limit:.4f})")
         else:

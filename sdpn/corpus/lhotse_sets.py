@@ -1,45 +1,25 @@
-"""Lhotse manifests in: recordings with supervisions, cuts, or a Shar folder."""
+"""Lhotse manifests in: which utterances there are, and which of them can be used."""
 
-import io
 import json
-import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import soundfile
+from typing import TYPE_CHECKING
 
 from sdpn.audio.decoders import ffmpeg
 from sdpn.audio.headers import Header
 from sdpn.audio.route import PLAIN, route_of
-from sdpn.console import Progress
+from sdpn.corpus.lhotse_manifests import Listed, read_pairs
 from sdpn.corpus.lhotse_recordings import Recorded, refusal_of_lhotse
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import SdpnError
-from sdpn.files import atomic_path, digest
+from sdpn.files import digest
 from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.utterance import Utterance, round_half_up
 
 if TYPE_CHECKING:
     from lhotse import Recording
-
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".yaml", ".yaml.gz")
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One supervision, or one cut, of a manifest; `channel` is as `Manifests.read` says."""
-
-    id: str
-    recording: str
-    start: float
-    duration: float
-    channel: int | list[int] | None
-    speaker: str | None
-    gender: str | None
-    session: str | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +59,7 @@ class Manifests:
         utterances: list[Listed] = []
         skipped: list[Skipped] = []
         seen: set[str] = set()
-        for recording, utterance in _pairs(path, audio):
+        for recording, utterance in read_pairs(path, audio):
             if utterance.id in seen:
                 raise SdpnError(f"{path}: two utterances have the id {utterance.id}")
             seen.add(utterance.id)
@@ -218,157 +198,3 @@ def _wanted(recording: "Recording", channel: int | list[int] | None) -> int | No
     if not isinstance(channel, list):
         return channel
     return None if channel == recording.channel_ids and len(channel) > 1 else next(iter(channel), None)
-
-
-def _pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Listed]]:
-    """Every utterance with its recording, None where it has none."""
-    shards = sorted(path.glob("cuts.*.jsonl*")) if path.is_dir() and list(path.glob("recording.*.tar*")) else []
-    try:
-        if shards:
-            yield from map(_of_cut, _unpacked(path, shards, audio))
-            return
-        cuts, recordings, supervisions = _find(path)
-        if cuts is not None:
-            yield from map(_of_cut, _open(cuts, "cuts"))
-        else:
-            yield from _of_supervisions(recordings, supervisions)
-    except (ValueError, KeyError, TypeError, EOFError, OSError, AssertionError, tarfile.TarError) as error:
-        raise SdpnError(f"{path}: not a readable Lhotse manifest: {' '.join(str(error).split())[:200]}") from None
-
-
-def _find(path: Path) -> tuple[Path | None, Path | None, Path | None]:
-    """The manifest of cuts, or those of recordings and supervisions, that `path` is or holds."""
-    if path.is_file():
-        return (None, path, _beside(path)) if _has_recordings(path) else (path, None, None)
-    if not path.is_dir():
-        raise SdpnError(f"{path}: there is no such manifest or folder")
-    found: dict[str, list[Path]] = {"cuts": [], "recordings": [], "supervisions": []}
-    for file in sorted(path.iterdir()):
-        if file.name.endswith(_SUFFIXES):
-            for kind, files in found.items():
-                if kind in file.name:
-                    files.append(file)
-    for kind, files in found.items():
-        if len(files) > 1:
-            do = "take the others away" if kind == "supervisions" else "name one"
-            raise SdpnError(f"{path} holds {len(files)} manifests of {kind}, {files[0].name} and others: {do}")
-    if found["recordings"]:
-        return None, found["recordings"][0], next(iter(found["supervisions"]), None)
-    if found["cuts"]:
-        return found["cuts"][0], None, None
-    raise SdpnError(f"{path} holds no Lhotse manifest (*cuts*.jsonl.gz, *recordings*.jsonl.gz, or Shar)")
-
-
-def _has_recordings(path: Path) -> bool:
-    """Whether a file is called a manifest of recordings and is one: cuts may be called so, too."""
-    from lhotse import RecordingSet
-    from lhotse.serialization import load_manifest_lazy_or_eager
-
-    return "recordings" in path.name and isinstance(load_manifest_lazy_or_eager(path), RecordingSet)
-
-
-def _beside(recordings: Path) -> Path | None:
-    """The manifest of supervisions that Lhotse's recipes put beside one of recordings; None where there is none."""
-    supervisions = recordings.with_name(recordings.name.replace("recordings", "supervisions"))
-    return supervisions if supervisions.exists() else None
-
-
-def _open(path: Path, what: str) -> Any:
-    from lhotse import CutSet, RecordingSet, SupervisionSet
-    from lhotse.serialization import load_manifest_lazy_or_eager
-
-    kind = {"cuts": CutSet, "recordings": RecordingSet, "supervisions": SupervisionSet}[what]
-    opened = load_manifest_lazy_or_eager(path)
-    if opened is None:
-        raise SdpnError(f"{path} is empty")
-    if not isinstance(opened, kind):
-        hint = ": of recordings and supervisions, name that of recordings (*recordings*), or the folder that holds both"
-        raise SdpnError(
-            f"{path} is a {type(opened).__name__} where {what} were expected{hint if what == 'cuts' else ''}"
-        )
-    return opened
-
-
-def _of_supervisions(recordings: Path, supervisions: Path | None) -> Iterator[tuple["Recording | None", Listed]]:
-    by_id = {recording.id: recording for recording in _open(recordings, "recordings")}
-    if supervisions is None:
-        for recording in by_id.values():
-            yield recording, Listed(recording.id, recording.id, 0.0, recording.duration, None, None, None, None)
-        return
-    for segment in _open(supervisions, "supervisions"):
-        if segment.recording_id not in by_id:
-            raise SdpnError(
-                f"{supervisions}: {segment.id} names the recording {segment.recording_id}, which is missing"
-            )
-        yield (
-            by_id[segment.recording_id],
-            _utterance(segment.id, segment.recording_id, segment, segment, segment.channel),
-        )
-
-
-def _of_cut(cut: Any) -> tuple["Recording | None", Listed]:
-    """A cut and its recording; its speaker where all of it is one person's."""
-    supervisions = list(getattr(cut, "supervisions", []))
-    speakers = {segment.speaker for segment in supervisions}
-    known = supervisions[0] if len(speakers) == 1 else None
-    recording = getattr(cut, "recording", None) if type(cut).__name__ in ("MonoCut", "MultiCut") else None
-    name = recording.id if recording is not None else ""
-    return recording, _utterance(cut.id, name, cut, known, getattr(cut, "channel", None))
-
-
-def _utterance(id: str, recording: str, part: Any, known: Any, channel: Any) -> Listed:
-    custom = (known.custom or {}) if known is not None else {}
-    gender = (known.gender or "")[:1].lower() if known is not None else ""
-    return Listed(
-        id,
-        recording,
-        max(0.0, getattr(part, "start", 0.0)),
-        part.duration,
-        channel,
-        None if known is None or known.speaker is None else "_".join(str(known.speaker).split()),
-        gender if gender in ("m", "f") else None,
-        custom.get("session"),
-    )
-
-
-def _unpacked(path: Path, shards: list[Path], audio: Path) -> Iterator[Any]:
-    """The cuts of a Shar folder, their audio copied to files.
-
-    It holds for each cut the audio of that cut alone, under the id of the recording that it was cut from: here each
-    becomes a recording of its own, with the id of the cut.
-    """
-    from lhotse import AudioSource, CutSet
-    from lhotse.serialization import open_best
-    from lhotse.utils import fastcopy
-
-    total = 0
-    for shard in shards:
-        with open_best(shard) as lines:
-            total += sum(1 for _ in lines)
-    with Progress(f"audio of {path}", total, "cuts") as progress:
-        for cut in CutSet.from_shar(in_dir=path):
-            recording = getattr(cut, "recording", None)
-            if recording is not None and recording.sources[0].type == "memory":
-                content = recording.sources[0].source
-                file = audio / f"{_file_name(cut.id)}.{_suffix(content)}"
-                if not file.exists() or file.read_bytes() != content:  # its time is what tells later stages of a change
-                    with atomic_path(file) as temporary:
-                        temporary.write_bytes(content)
-                source = AudioSource("file", recording.sources[0].channels, str(file))
-                cut = fastcopy(cut, recording=fastcopy(recording, id=cut.id, sources=[source]))
-            progress.advance()
-            yield cut
-
-
-def _file_name(id: str) -> str:
-    """What the file of a cut is called, without suffix: a name that file systems take, and no other cut has."""
-    name = id.replace("/", "-").encode()[:150].decode(errors="ignore")
-    whole = digest(id)
-    return f"{whole[:2]}/{name}" if name == id else f"{whole[:2]}/{name}-{whole}"
-
-
-def _suffix(content: bytes) -> str:
-    try:
-        return soundfile.info(io.BytesIO(content)).format.lower()
-    except soundfile.LibsndfileError:
-        return "audio"

@@ -11,6 +11,7 @@ import numpy as np
 from sdpn.config import build
 from sdpn.console import Progress, say
 from sdpn.errors import SdpnError
+from sdpn.extraction.baselines import FBANK_STATISTICS
 from sdpn.extraction.store import FORMS, XVectors, read_xvectors, write_xvectors
 from sdpn.extraction.views import AugmentedViews, view_names
 from sdpn.features.config import FbankConfig
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sdpn.extraction.extractor import Features
 
 SHARD_SIZE = 200
-FBANK_STATISTICS = "fbank-stats"
 SIDE_BY_SIDE = "xvector+fbank-stats"
 """The name of the system whose vectors are x-vectors with the statistics of the fbank beside them."""
 

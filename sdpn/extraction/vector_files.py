@@ -1,17 +1,22 @@
 """x-vectors in anybody's files: Kaldi ark or scp, HDF5, npz, or a folder that stage 5 wrote."""
 
+import gzip
 import io
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import h5py
 import kaldiio
 import numpy as np
+from kaldiio.matio import read_kaldi
 
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors, read_checked, refuse_unusable, write_ark, write_frames, write_hdf5
+from sdpn.feats_scp import MatrixPart
 from sdpn.files import atomic_path
 from sdpn.tables import read_table
 
@@ -23,11 +28,11 @@ FRAMES_SUFFIX = ".num_frames"
 def read_vectors(path: str | Path) -> XVectors:
     """Read the x-vectors in `path`, whatever form it has.
 
-    Kaldi files hold a vector, or a matrix of one row, for each utterance. HDF5 and npz files hold either an array for
-    each utterance under its name (in HDF5 names may contain slashes), or one matrix and, beside it, the names of its
-    rows as an array of text. A pipe, e.g. `<(grep near xvector.scp)`, is a list as an scp is, or what the prefix says:
-    `ark:<(copy-vector scp:xvector.scp ark:-)`. Numbers of frames are known of a stage 5 folder alone; elsewhere they
-    are 0.
+    Kaldi files hold a vector, or a matrix of one row, for each utterance; gzip may have packed the arks. HDF5 and npz
+    files hold either an array for each utterance under its name (in HDF5 names may contain slashes), or one matrix and,
+    beside it, the names of its rows as an array of text. A pipe, e.g. `<(grep near xvector.scp)`, is a list as an scp
+    is, or what the prefix says: `ark:<(copy-vector scp:xvector.scp ark:-)`. Numbers of frames are known of a stage 5
+    folder alone; elsewhere they are 0.
 
     Raises:
         SdpnError: there is no such file, it has another form, is damaged, holds no vectors, vectors of several
@@ -43,7 +48,7 @@ def read_vectors(path: str | Path) -> XVectors:
         raise SdpnError(f"{path}: x-vectors are read from {FORMS}")
     try:
         named = list(readers[form](path))
-    except (OSError, EOFError, ArithmeticError, ValueError, AssertionError, KeyError, MemoryError) as error:
+    except (OSError, EOFError, ArithmeticError, ValueError, AssertionError, KeyError, MemoryError, zlib.error) as error:
         reason = " ".join(str(error).split())[:120] or "it is damaged, or points past the end of another file"
         if "pickle" in reason:  # NumPy's sentence goes on with how to run what is in the file
             reason = "there is more in it than arrays of numbers and text"
@@ -58,6 +63,8 @@ def _form_of(path: Path) -> tuple[Path, str]:
     prefix, _, rest = str(path).partition(":")
     if prefix in ("scp", "ark") and rest and not path.exists():
         return Path(rest), f".{prefix}"
+    if path.name.endswith(".ark.gz"):
+        return path, ".ark"
     return path, ".scp" if path.is_fifo() and not path.suffix else path.suffix
 
 
@@ -153,15 +160,41 @@ def _table(named: list[tuple[str, np.ndarray]]) -> tuple[list[str], np.ndarray] 
 # kaldiio runs a name that begins or ends with "|", and "-" is its standard input: it is given absolute paths alone.
 def _scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     table = read_table(path)
+    packed: list[tuple[MatrixPart, str]] = []
+    plain: list[str] = []
+    files: dict[str, bool] = {}  # whether each is packed
     for name, place in table.items():
         if "|" in place or place.partition(":")[0] == "-":
             raise SdpnError(f"{path}: '{name}' is the output of a command: write it into a file first")
-    yield from kaldiio.load_scp_sequential(io.StringIO("".join(f"{name} {place}\n" for name, place in table.items())))
+        part = MatrixPart.parse(place)
+        if part is not None and part.path not in files:
+            files[part.path] = _is_packed(part.path)
+        if part is not None and files[part.path]:
+            packed.append((part, name))
+        else:
+            plain.append(f"{name} {place}\n")
+    yield from kaldiio.load_scp_sequential(io.StringIO("".join(plain)))
+    for file, parts in groupby(sorted(packed, key=lambda one: one[0][:2]), key=lambda one: one[0].path):
+        with gzip.open(file) as opened:
+            for part, name in parts:
+                if part.rows or part.columns:
+                    raise ValueError(f"'{name}' is a part of an x-vector")
+                opened.seek(part.offset)
+                yield name, read_kaldi(opened)
+
+
+def _is_packed(path: str | Path) -> bool:
+    with open(path, "rb") as opened:
+        return opened.read(2) == b"\x1f\x8b"
 
 
 def _ark(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     if path.is_fifo():  # in which kaldiio would look for where it is
-        yield from kaldiio.load_ark(io.BytesIO(path.read_bytes()))
+        content = path.read_bytes()
+        yield from kaldiio.load_ark(io.BytesIO(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content))
+    elif _is_packed(path):
+        with gzip.open(path) as opened:
+            yield from kaldiio.load_ark(opened)
     else:
         yield from kaldiio.load_ark(str(path.absolute()))
 

@@ -12,6 +12,7 @@ import numpy as np
 from sdpn.augment.banks import Banks, open_banks
 from sdpn.augment.config import ViewConfig
 from sdpn.config import value
+from sdpn.extraction.baselines import ALL, baselines_of
 from sdpn.features.index import FeatureIndex
 from sdpn.files import digest
 
@@ -34,6 +35,10 @@ class ExtractionConfig:
     view_frames: int = value(400, "frames in each view", at_least=10)
     view_share: float = value(1.0, "share of the training utterances that views are made of", above=0, at_most=1)
     view_utterances: int = value(100_000, "views are made of so many utterances at most", at_least=1)
+    baselines: str = value(ALL, f"whose vectors to make for comparison: none, or of {ALL}")
+
+    def check(self) -> None:
+        baselines_of(self.baselines)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class AugmentedViews:
             "banks": self.banks(index).fingerprint,
             "augment": digest({name: list(v) if isinstance(v, tuple) else v for name, v in augment.items()}),
             "seed": self.seed,
-            **dataclasses.asdict(self.config),
+            **{name: value for name, value in dataclasses.asdict(self.config).items() if name.startswith("view")},
         }
 
     def rendered(self, index: FeatureIndex, utterances: list[int]) -> Iterator[np.ndarray]:

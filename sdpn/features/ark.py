@@ -8,8 +8,10 @@ from typing import NamedTuple
 from sdpn.errors import SdpnError
 from sdpn.features.storage import BY_COLUMNS, STEPS, stored_size
 
+HEADER_BYTES = {0: 15, 5: 15, BY_COLUMNS: 21, 1: 22, 2: 22}
+"""From the "\\0B" that an scp points at to the first value, by the form of the values."""
+
 LONGEST_HEADER = 22
-"""Bytes, from the "\\0B" on."""
 
 _KINDS = {b"FM ": 0, b"DM ": 5, b"CM ": BY_COLUMNS, b"CM2": 1, b"CM3": 2}
 _LONGEST_ID = 4096  # bytes; what has no blank in so many is no ark
@@ -22,7 +24,6 @@ class MatrixHeader(NamedTuple):
         kind: their form, as in storage.KINDS, or storage.BY_COLUMNS.
         rows, bins: the shape.
         minimum, step: what integers stand for.
-        size: bytes of the header.
     """
 
     kind: int
@@ -30,7 +31,11 @@ class MatrixHeader(NamedTuple):
     bins: int
     minimum: float
     step: float
-    size: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the header, from the "\\0B" on."""
+        return HEADER_BYTES[self.kind]
 
     @property
     def stored_size(self) -> int:
@@ -59,14 +64,14 @@ def parse_header(head: bytes) -> MatrixHeader | None:
         head: `LONGEST_HEADER` bytes, or what there is of them.
     """
     kind = _KINDS.get(head[2:5])
-    size = 15 if kind in (0, 5) else 21 if kind == BY_COLUMNS else 22
+    size = HEADER_BYTES.get(kind, 0)
     if head[:2] != b"\0B" or kind is None or len(head) < size:
         return None
     if kind in (0, 5):
         _, rows, _, bins = struct.unpack("<bibi", head[5:15])
-        return MatrixHeader(kind, rows, bins, 0.0, 1.0, size)
+        return MatrixHeader(kind, rows, bins, 0.0, 1.0)
     minimum, spread, rows, bins = struct.unpack("<ffii", head[size - 16 : size])
-    return MatrixHeader(kind, rows, bins, minimum, spread / STEPS.get(kind, 65535), size)
+    return MatrixHeader(kind, rows, bins, minimum, spread / STEPS.get(kind, 65535))
 
 
 def end_of_matrices(path: Path) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """Filling a feature cache: items in, shards of feature files and one index out; resumable at any moment."""
 
 import gzip
-import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +12,14 @@ from typing import Any
 from sdpn.audio.decoders import ffmpeg
 from sdpn.console import Progress, say, warn
 from sdpn.errors import SdpnError
+from sdpn.features.ark import HEADER_BYTES
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.shard import Item, Load, Shard, make_shard
-from sdpn.features.storage import ARK_HEADER_BYTES, KIND_OF, SUFFIXES, Extent
-from sdpn.files import atomic_path, digest, exclusive, file_stamp, write_text
+from sdpn.features.storage import KIND_OF, Extent
+from sdpn.features.writers import SUFFIXES
+from sdpn.files import atomic_path, digest, exclusive, file_stamp, stamps_digest, write_text
 from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, write_skipped
@@ -136,7 +137,7 @@ def _whole(directory: Path, items: Listed, config: FbankConfig, depends: dict, s
     if items.audio is not None:
         own["audio"] = items.audio
     else:
-        own |= {"audio": _stamps_of(sources), **_ffmpeg_version(sources)}
+        own |= {"audio": stamps_digest(sources), **_ffmpeg_version(sources)}
     return Work(directory, "index", {**_common(config), **depends, **items.inputs, **own})
 
 
@@ -179,14 +180,6 @@ def _ffmpeg_version(paths: Iterable[str]) -> dict[str, str]:
 def describe(item: Item) -> Any:
     """All that tells an item from another: its identity, and size and time of every file that it is made from."""
     return [item.identity(), [file_stamp(path) for path in item.sources()]]
-
-
-def _stamps_of(paths: Iterable[str]) -> str:
-    """What changes when one of the files does."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(f"{path}\0{file_stamp(path)}\n".encode())
-    return total.hexdigest()[:32]
 
 
 def _sources(items: Iterable[Item]) -> list[str]:
@@ -237,7 +230,7 @@ def _finish(directory: Path, shards: list[Shard]) -> tuple[list[Path], list[str]
     outputs = [*(shard.path for shard in shards), *write_index(directory, files, entries, config)]
     if config.feats_type == "ark":
         lines = [
-            f"{name} {directory / files[file].name}:{extent.offset - ARK_HEADER_BYTES[extent.kind]}\n"
+            f"{name} {directory / files[file].name}:{extent.offset - HEADER_BYTES[extent.kind]}\n"
             for name, file, extent in sorted(entries, key=lambda entry: entry[0].encode())
         ]
         write_text(directory / "feats.scp", "".join(lines))

@@ -18,7 +18,7 @@ from sdpn.features.config import FbankConfig
 from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.kaldi_matrices import Found, MatrixFile
 from sdpn.features.storage import Extent
-from sdpn.files import atomic_path, digest, exclusive, file_stamp
+from sdpn.files import atomic_path, digest, exclusive, stamps_digest
 from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped
@@ -58,14 +58,24 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
     skipped = dict.fromkeys(sorted(set(wanted or ()) - parts.keys()), Reason("no features", f"in {scp}"))
     if not parts:
         raise SdpnError(f"{scp} has no features of any utterance of {directory}")
-    stamps = [[path, file_stamp(path)] for path in sorted({part.path for part in parts.values()})]
-    fingerprint = digest(
-        VERSION, [[name, *part] for name, part in parts.items()], stamps, config.spectral(), [*skipped]
+    work = Work(
+        directory,
+        "index",
+        {
+            "matrices": digest([[name, *part] for name, part in parts.items()]),
+            "utterances without features": digest([*skipped]),
+            "arks": stamps_digest(sorted({part.path for part in parts.values()})),
+            "fbank": config.spectral(),
+            "version of the check": VERSION,
+            "format of the index": FORMAT,
+        },
     )
     with exclusive(directory):
-        work = Work(directory, "index", {"features given": fingerprint, "format of the index": FORMAT})
-        if work.stale_reason() is None:
+        reason = work.stale_reason()
+        if reason is None:
             return False
+        if not work.is_new():
+            say(f"  {directory}: the index is made again: {reason}")
         work.begin()
         entries, files, unusable = _index(directory, parts, scp, config)
         skipped |= unusable
@@ -77,7 +87,7 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
             [Skipped(name, reason) for name, reason in skipped.items()],
             f"{directory}: {{}} utterances left out, listed with the reason",
         )
-        outputs = write_index(directory, files, entries, config, fingerprint)
+        outputs = write_index(directory, files, entries, config, work.identity)
         copies = directory / COPIES
         work.finish([*outputs, copies] if copies.exists() else outputs)
     say(f"  {directory}: {len(entries)} utterances in {len(files)} arks that were there already, by {scp}")

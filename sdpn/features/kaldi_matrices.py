@@ -144,7 +144,7 @@ class MatrixFile:
             matrix = np.empty(0)
         if matrix.ndim != 2 or not matrix.size:
             raise UnusableError("cut off or damaged", str(part))
-        self._header, self._first_byte = MatrixHeader(0, *matrix.shape, 0.0, 1.0, 0), None
+        self._header, self._first_byte = MatrixHeader(0, *matrix.shape, 0.0, 1.0), None
         return matrix.reshape(-1).view(np.uint8)
 
 

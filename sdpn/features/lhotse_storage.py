@@ -18,16 +18,15 @@ from sdpn.features.manifest import STORAGE_TYPES, storage_key
 from sdpn.features.storage import (
     KIND_OF,
     KINDS,
-    ArkWriter,
     Extent,
     Matrix,
-    contiguous,
     decode_columns,
     dequantize,
     quantize,
     scale,
     stored_size,
 )
+from sdpn.features.writers import ArkWriter, contiguous
 from sdpn.files import atomic_path, sentence
 
 

@@ -12,7 +12,8 @@ from sdpn.errors import MissingToolError, OutsideError, SdpnError, UnusableError
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import Features, features_of
-from sdpn.features.storage import KIND_OF, WRITERS, Extent
+from sdpn.features.storage import KIND_OF, Extent
+from sdpn.features.writers import WRITERS
 from sdpn.files import atomic_path
 from sdpn.shards import Work
 

@@ -24,6 +24,10 @@ _VECTORS = {
     "augmented": "augmented views of training utterances",
     "both": "training x-vectors, clean and augmented",
 }
+_AVERAGED = {
+    "raw": "the x-vectors are averaged before anything is subtracted, projected or normalized (as in Kaldi's recipes)",
+    "transformed": "what the steps before the scorer make of each is averaged",
+}
 
 
 def result_rows(exp_dir: Path, rows: list[Row]) -> list[ResultRow]:
@@ -73,7 +77,8 @@ def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
         intervals=found["intervals"],
         calibration=found["calibration"],
         calibrated_by=row.calibrator.name if row.calibration and row.calibrator else None,
-        not_calibrated=row.calibration.report().get("failure") if row.calibration else None,
+        doubt=row.doubt,
+        not_calibrated=_why_not_calibrated(row, found["calibration"]),
         targets=found["targets"],
         nontargets=found["nontargets"],
         speakers=found["speakers"],
@@ -84,6 +89,12 @@ def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
         scores=str(row.scores_path.relative_to(exp_dir)),
         folder=row.folder,
     )
+
+
+def _why_not_calibrated(row: Row, calibration: dict[str, float] | None) -> str | None:
+    if calibration and calibration["weight"] <= 0:
+        return "on the calibration trials it tells targets and non-targets the wrong way"
+    return row.calibration.report().get("failure") if row.calibration else None
 
 
 def environment() -> dict[str, str]:
@@ -277,6 +288,8 @@ def legend(rows: list[ResultRow]) -> list[str]:
         if row.adaptation_set:
             learned += f"; adapted to '{row.adaptation_set}' without its labels"
         lines.append(f"{_of(row)}: `{row.chain}`{learned}")
+        if row.enrollment:
+            lines.append(f"{_of(row)}: of several enrolled utterances, {_AVERAGED[row.enrollment]}")
         if row.quality:
             lines.append(f"quality: {', '.join(row.quality)} of both sides beside the score, by logistic regression")
     for row in rows:
@@ -294,6 +307,7 @@ def legend(rows: list[ResultRow]) -> list[str]:
                 f"corpus names (oracle, for analysis alone): NMI {found['nmi']:.3f}, purity {found['purity']:.3f}, "
                 f"speaker purity {found['speaker_purity']:.3f}"
             )
+    lines += [f"{row.label}: {row.doubt}" for row in rows if row.doubt]
     lines += _calibration_legend(rows)
     few = [row for row in rows if row.speakers is not None and row.speakers < FEWEST_SPEAKERS]
     for row in few:

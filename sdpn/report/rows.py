@@ -62,6 +62,8 @@ class ResultRow:
         chain: the text of the back-end's chain; None for a fusion.
         fit_on: the training x-vectors that the back-end learned from: clean, augmented or both.
         classes: what it learned to tell apart: clusters, utterances or speakers; None if it learned of no classes.
+        enrollment: what is averaged where models are of several utterances: raw x-vectors, or transformed ones; None
+            if none is of several.
         network: a digest of the network that made the x-vectors.
         pseudo_speakers: the number of clusters that it learned from; None if it did not.
         clusters_oracle: how well these agree with the corpus's own speakers (`sdpn.evaluation.partition.Agreement`),
@@ -72,6 +74,7 @@ class ResultRow:
         calibration: `weight` and `offset` that make log-likelihood ratios of the scores.
         calibrated_by: "clusters" or a trial list.
         not_calibrated: why there is no calibration.
+        doubt: that it does worse than chance or than cosine on the calibration trials, a sentence; None if it does not.
         failure: why the row could not be made, a sentence; it then has no figures, and no scores.
         backend_digest: the identity of the fitted back-end.
         trials_digest: what changes when the trials do.
@@ -99,6 +102,7 @@ class ResultRow:
     chain: str | None = None
     fit_on: str | None = None
     classes: str | None = None
+    enrollment: str | None = None
     network: str | None = None
     pseudo_speakers: int | None = None
     clusters_oracle: dict[str, float] | None = None
@@ -112,6 +116,7 @@ class ResultRow:
     calibration: dict[str, float] | None = None
     calibrated_by: str | None = None
     not_calibrated: str | None = None
+    doubt: str | None = None
     failure: str | None = None
     backend_digest: str | None = None
     trials_digest: str | None = None

@@ -1,5 +1,6 @@
 """Scores of calibration trials: of pseudo-labelled trials of the training set, or of a trial list."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from sdpn.backend.calibration import Calibration
 from sdpn.console import warn
 from sdpn.errors import SdpnError
+from sdpn.evaluation.metrics import eer
 from sdpn.files import atomic_path
 from sdpn.scoring.calibration_trials import pseudo_trials
 from sdpn.scoring.fitting import Backend, Clusters, CohortSample, versions_of
@@ -19,6 +21,28 @@ from sdpn.shards import Work
 
 ADAPTIVE = frozenset(("as", "as2"))
 FILE = "calibration.npy"
+PLAIN = "cosine"  # the back-end that any other is to be better than
+STANDARD_ERRORS = 2.0  # by which an EER must be above another to be called higher
+
+
+def doubt_of(eer: float, n_targets: int, plain: float | None, calibrator: str) -> str | None:
+    """Say that scores do worse than chance, or than plain cosine, on the calibration trials; None if they do not.
+
+    Of trials by clusters, these are of the back-end's own training set, where it should do best.
+
+    Args:
+        eer: of the scores, as a share.
+        n_targets: the number of targets, by which the standard error of cosine's EER is reckoned.
+        plain: the EER of cosine on the same trials; None if there is none.
+        calibrator: "clusters" or the name of a trial list.
+    """
+    trials = "trials of its own training clusters" if calibrator == "clusters" else f"the trials of {calibrator}"
+    found = f"on {trials} its EER is {100 * eer:.2f} %"
+    if eer >= 0.5:
+        return f"{found}: it does no better than chance"
+    if plain is not None and eer > plain + STANDARD_ERRORS * math.sqrt(plain * (1 - plain) / n_targets):
+        return f"{found}, that of {PLAIN} {100 * plain:.2f} %: it does worse than {PLAIN}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,9 @@ class Taught:
         path = Path(work.directory) / FILE
         with atomic_path(path) as temporary:
             np.save(temporary, taught)
-        work.finish([path], failure=failure)
+        scores, labels = taught
+        error = float(eer(scores[labels > 0], scores[labels <= 0])) if 0 < labels.sum() < len(labels) else None
+        work.finish([path], failure=failure, eer=error, targets=int(labels.sum()))
 
     def fit(self, norm: str, prior: float) -> Calibration:
         """Learn from score and quality measures."""

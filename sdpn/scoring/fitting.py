@@ -150,6 +150,7 @@ class Backend:
             **train.inputs(config.fit_on),
             "network": train.network,
             "chain": config.chain,
+            "enrollment": Chain(config.chain, config.enrollment).enrollment,
             "classes": classes.identity if classes else None,
             "adaptation x-vectors": adaptation.identity if adaptation else None,
             "versions": versions_of("back-ends"),
@@ -186,7 +187,7 @@ class Backend:
         self.reason = None
 
     def _fit(self, held_out: np.ndarray | None) -> Chain:
-        chain, found = Chain(self.text), self.train.read()
+        chain, found = Chain(self.text, self.config.enrollment), self.train.read()
         rows = found.rows(self.fit_on)
         if held_out is not None:
             rows = rows[~held_out[found.owners[rows]]]

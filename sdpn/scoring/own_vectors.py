@@ -77,12 +77,15 @@ def to_be_fitted(text: str, plda: Path | None = None) -> Chain | None:
 
 
 def _chain_of(text: str) -> Chain:
-    return Chain(config.read(text, ChainConfig).chain if text.endswith((".yaml", ".yml")) else text)
+    if not text.endswith((".yaml", ".yml")):
+        return Chain(text)
+    read = config.read(text, ChainConfig)
+    return Chain(read.chain, read.enrollment)
 
 
 def _before_scorer(chain: Chain) -> Chain:
     """The steps before the scorer, with one that learns nothing."""
-    return Chain(" | ".join([*chain.text.split(" | ")[:-1], "cosine"]))
+    return Chain(" | ".join([*chain.text.split(" | ")[:-1], "cosine"]), chain.enrollment)
 
 
 def _fit(chain: Chain, train: XVectors | None, learning: Learning, xvectors: XVectors, scorer: bool) -> None:

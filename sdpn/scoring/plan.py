@@ -11,7 +11,7 @@ from sdpn.extraction.views import VIEWS
 from sdpn.scoring.calibration import Calibrator
 from sdpn.scoring.fitting import Backend, Clusters, CohortSample, Utterances
 from sdpn.scoring.rows import Row
-from sdpn.scoring.sources import Trials, VectorSet
+from sdpn.scoring.sources import Trials, TrialsOfFile, VectorSet
 from sdpn.scoring.systems import System, refuse_mixed_models, systems_of
 from sdpn.scoring.training_vectors import OracleLabels, TrainingSet
 from sdpn.scoring.trial_lists import TrialLists
@@ -54,10 +54,10 @@ class Plan:
         lists, allowed = list(self.corpus.trials), ("none", "clusters", *self.corpus.trials)
         if not lists:
             raise SdpnError(f"{self.data_dir}/corpus.json: there are no trial lists to score: run stage 0 with trials")
-        if self.settings.calibration not in allowed:
+        if self.settings.calibration not in allowed and not Path(self.settings.calibration).is_file():
             raise SdpnError(
-                f"'calibration' is '{self.settings.calibration}'; allowed: clusters, none, or a trial list: "
-                f"{', '.join(lists)}"
+                f"'calibration' is '{self.settings.calibration}'; allowed: clusters, none, a trial list "
+                f"({', '.join(lists)}), or a file of labelled trials"
             )
         for system in self.systems:
             of_views = [f"{self.corpus.train}/{VIEWS}"] if self.training(system).views else []
@@ -67,7 +67,7 @@ class Plan:
     def release(self, system: System) -> None:
         """Let the x-vectors of a system go, which may be gigabytes."""
         self.training(system).release()
-        for name in {self.corpus.train, *self.corpus.trials.values(), self.settings.adaptation_set} - {None}:
+        for name in {self.corpus.train, *self.corpus.evals, self.settings.adaptation_set} - {None}:
             self.vectors(system, name).release()
 
     def _rows_of(self, list_name: str, system: System) -> list[Row]:
@@ -140,6 +140,10 @@ class Plan:
         )
         if given == "clusters":
             return Calibrator(label, backend, cohort, measures, self.seed, clusters=self.clusters(system))
-        trials = Trials(given, self.lists)
+        if given in self.corpus.trials:
+            trials = Trials(given, self.lists)
+        else:
+            sets = dict.fromkeys((*self.corpus.evals, self.corpus.train))
+            trials = TrialsOfFile(Path(given), self.lists, {name: self.vectors(system, name) for name in sets})
         vectors = self.vectors(system, trials.set_name)
         return Calibrator(label, backend, cohort, measures, self.seed, trials=trials, vectors=vectors)

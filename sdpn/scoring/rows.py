@@ -33,6 +33,7 @@ class Row:
         to_score, to_calibrate: whether the score file and the calibration trials are still to be made.
         figures: the figures as a piece of work, once they are there.
         failure: why the row cannot be made, a sentence.
+        doubt: what speaks against its back-end, a sentence.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Row:
     to_calibrate: bool = False
     figures: Work | None = None
     failure: str | None = None
+    doubt: str | None = None
 
     @cached_property
     def score_file(self) -> Work:

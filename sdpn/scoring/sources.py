@@ -82,6 +82,7 @@ class Trials:
     def __init__(self, name: str, lists: TrialLists):
         self.name, self.lists = name, lists
         self.set_name = lists.corpus.trials[name]
+        self.path = lists.data_dir / "trials" / f"{name}.txt"
 
     @property
     def files(self) -> dict[str, Any]:
@@ -90,13 +91,40 @@ class Trials:
         Raises:
             SdpnError: there is no list.
         """
-        path = self.lists.data_dir / "trials" / f"{self.name}.txt"
-        if not path.exists():
-            raise SdpnError(f"{path} is missing: run stage 0 first")
-        models = path.with_suffix(".enroll.map")
+        if not self.path.exists():
+            raise SdpnError(f"{self.path} is missing: run stage 0 first")
+        models = self.path.with_suffix(".enroll.map")
         left_out = {file.name: file for file in left_out_lists(self.lists.data_dir / self.set_name)}
-        return {"list": path, "enrollment": models if models.exists() else None, "left out": left_out}
+        return {"list": self.path, "enrollment": models if models.exists() else None, "left out": left_out}
 
     def read(self) -> TrialList:
         """Read the list."""
         return self.lists.trials(self.name)
+
+
+class TrialsOfFile(Trials):
+    """Labelled trials that a user has, in any file, of utterances of one set of the corpus.
+
+    Args:
+        path: of the file.
+        lists: those of the corpus.
+        sets: the x-vectors of the sets that the utterances may be of, by name.
+
+    Raises:
+        SdpnError: the file holds no trials, or no set has all their utterances.
+    """
+
+    def __init__(self, path: Path, lists: TrialLists, sets: dict[str, VectorSet]):
+        self.name, self.path, self.lists = str(path), path, lists
+        for self.set_name, vectors in sets.items():
+            trials = self.read()
+            try:
+                trials.rows(vectors.read().ids, vectors.directory)
+                return
+            except SdpnError as error:
+                unknown = error
+        raise SdpnError(f"{path}: its utterances are of no single set of {', '.join(sets)}: {unknown}")
+
+    def read(self) -> TrialList:
+        """Read the file."""
+        return self.lists.read_file(self.path, self.path.name, self.set_name)

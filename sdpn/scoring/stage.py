@@ -11,7 +11,7 @@ from sdpn.console import say, timed, warn
 from sdpn.errors import SdpnError
 from sdpn.evaluation.figures import Wanted, evaluate
 from sdpn.files import atomic_path, remove_partial, write_text
-from sdpn.scoring.calibration import ADAPTIVE, Taught
+from sdpn.scoring.calibration import ADAPTIVE, PLAIN, Taught, doubt_of
 from sdpn.scoring.fitting import Backend, versions_of
 from sdpn.scoring.plan import Plan
 from sdpn.scoring.quality import quality_features
@@ -51,7 +51,24 @@ def run_stage(plan: Plan) -> tuple[list[Row], list[str]]:
     for row in rows:
         if not row.to_score:
             row.figures = compute_figures(row, wanted)
+    _doubt(rows)
     return rows, failures
+
+
+def _doubt(rows: list[Row]) -> None:
+    """Note and say which back-ends do worse than chance or than cosine on the trials that calibrate them."""
+    found: dict[Row, tuple[float, int]] = {}
+    for row in rows:
+        if row.calibration and not row.to_calibrate and row.figures:
+            made = row.calibration.report()
+            if made.get("eer") is not None:  # earlier versions did not keep it
+                found[row] = made["eer"], made["targets"]
+    plain = {(row.trials.name, row.system): error for row, (error, _) in found.items() if row.name == PLAIN}
+    for row, (error, targets) in found.items():
+        assert row.calibrator is not None
+        row.doubt = doubt_of(error, targets, plain.get((row.trials.name, row.system)), row.calibrator.name)
+    for line in dict.fromkeys(f"{row.system.name}, {row.name}: {row.doubt}" for row in rows if row.doubt):
+        warn(line)
 
 
 def _score_system(system: System, rows: list[Row], plan: Plan) -> list[str]:
@@ -130,16 +147,17 @@ def _score_list(backend: Backend, rows: list[Row], cohort: Cohort | None, taught
             assert taught is not None, "quality measures without calibration trials"
             features = quality_features(row.quality, found, index, trials, of_norms)
             scores = taught.fit(row.norm, row.prior).transform(np.column_stack((scores, features)))
-        _write(row, trials, scores, _how_made(row, backend, cohort))
+        _write(row, trials, scores, _how_made(row, trials, backend, cohort))
     return [f"{norm}: {sentence}" for norm, sentence in of_norms.failures.items()]
 
 
-def _how_made(row: Row, backend: Backend, cohort: Cohort | None) -> dict[str, Any]:
+def _how_made(row: Row, trials: TrialList, backend: Backend, cohort: Cohort | None) -> dict[str, Any]:
     """What a reader of the results must know of how the scores were made."""
     against = cohort if row.norm != "none" else None
     return {
         "chain": backend.text,
         "fit_on": backend.fit_on if backend.chain.learns else None,
+        "enrollment": backend.chain.enrollment if trials.members is not None else None,
         "classes": backend.classes.name if backend.classes else None,
         "network": backend.train.network,
         "pseudo_speakers": int(row.clusters.labels.max()) + 1 if row.clusters else None,

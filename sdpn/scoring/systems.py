@@ -6,7 +6,8 @@ from pathlib import Path
 from sdpn.backend.chain import Chain
 from sdpn.backend.config import BackendConfig, ChainConfig
 from sdpn.errors import SdpnError
-from sdpn.extraction.sets import FBANK_STATISTICS, SIDE_BY_SIDE
+from sdpn.extraction.baselines import FBANK_STATISTICS
+from sdpn.extraction.sets import SIDE_BY_SIDE
 from sdpn.shards import Work
 
 # Systems of the table beside the trained network: whose vectors they score. `fbank-stats` is the mean and deviation of
@@ -45,6 +46,7 @@ class System:
 def systems_of(exp_dir: Path, settings: BackendConfig, backends: dict[str, ChainConfig]) -> list[System]:
     """The trained network with every back-end and normalization asked for, then the other systems whose vectors exist.
 
+    Baselines are those of them that are asked for.
     x-vectors with statistics beside them are offered where a chain learns how to weigh them.
     """
     norms = settings.norm_names
@@ -61,7 +63,7 @@ def systems_of(exp_dir: Path, settings: BackendConfig, backends: dict[str, Chain
     for name in BASELINES:
         source, _, whitened = name.partition(" ")
         xvectors = exp_dir / "systems" / source / "xvectors"
-        if xvectors.is_dir():
+        if xvectors.is_dir() and source in settings.baseline_names:
             own = _WHITENED if whitened else backends
             statistics = source == FBANK_STATISTICS
             systems.append(System(name, xvectors, own, norms, baseline=True, statistics=statistics))

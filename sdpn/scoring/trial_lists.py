@@ -25,9 +25,12 @@ class TrialLists:
 
     def _read(self, name: str) -> TrialList:
         """The list without the trials of utterances that stage 1 or 2 left out; how many these are is said."""
-        path = self.data_dir / "trials" / f"{name}.txt"
+        return self.read_file(self.data_dir / "trials" / f"{name}.txt", name, self.corpus.trials[name])
+
+    def read_file(self, path: Path, name: str, set_name: str) -> TrialList:
+        """Read the trials in any file over the utterances of a set, as those of a list are read."""
         trials = TrialList.read(path, name, read_enroll_map(path.with_suffix(".enroll.map"), optional=True))
-        lists = left_out_lists(self.data_dir / self.corpus.trials[name])
+        lists = left_out_lists(self.data_dir / set_name)
         names = {composed(name) for path in lists for name, *_ in read_columns(path)}
         left_out = names & set(trials.utterances)
         if not left_out:

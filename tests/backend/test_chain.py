@@ -3,6 +3,7 @@ import pytest
 
 from sdpn.backend import scorer
 from sdpn.backend.chain import STEPS, Chain
+from sdpn.backend.chain_file import load_chain, save_chain
 from sdpn.backend.cosine import Cosine
 from sdpn.backend.plda import PLDA
 from sdpn.backend.transforms import LDA, LengthNorm, MeanSubtract, Whiten
@@ -96,7 +97,7 @@ def test_a_chain_that_needs_classes_says_so(vectors):
 
 @pytest.mark.parametrize("text", ["mean-subtract | cosine", "mean-subtract | length-norm | plda"])
 def test_a_model_of_several_utterances_is_the_mean_of_what_the_transforms_make_of_them(vectors, text):
-    chain = Chain(text).fit(vectors, np.arange(120) % 12)
+    chain = Chain(text, "transformed").fit(vectors, np.arange(120) % 12)
     models, counts = chain.enroll(vectors[:6], np.array([0, 0, 1, 2, 2, 2]))
     assert counts.tolist() == [2, 1, 3]
     made = vectors[:6] - vectors.mean(axis=0)
@@ -106,6 +107,25 @@ def test_a_model_of_several_utterances_is_the_mean_of_what_the_transforms_make_o
     means = np.stack([made[:2].mean(axis=0), made[2], made[3:].mean(axis=0)])
     np.testing.assert_allclose(models, chain.scorer.transform(means, counts), atol=1e-10)
     np.testing.assert_allclose(models[1], chain.transform(vectors[2:3])[0], atol=1e-10)
+
+
+def test_before_plda_raw_vectors_of_a_model_are_averaged_as_kaldi_does(vectors):
+    chain = Chain("mean-subtract | length-norm | plda").fit(vectors, np.arange(120) % 12)
+    assert (chain.enrollment, Chain("length-norm | cosine").enrollment) == ("raw", "transformed")
+    models, counts = chain.enroll(vectors[:6].astype(np.float32), np.array([0, 0, 1, 2, 2, 2]))
+    # ivector-mean, then ivector-subtract-global-mean and ivector-normalize-length of the mean
+    means = np.stack([vectors[:2].mean(axis=0), vectors[2], vectors[3:6].mean(axis=0)]) - vectors.mean(axis=0)
+    means *= np.sqrt(8) / np.linalg.norm(means, axis=1, keepdims=True)
+    assert counts.tolist() == [2, 1, 3]
+    np.testing.assert_allclose(models, chain.scorer.transform(means, counts), atol=1e-5)
+
+
+def test_how_models_are_averaged_is_kept_with_the_chain_and_unknown_ways_are_refused(vectors, tmp_path):
+    for way in ("raw", "transformed"):
+        save_chain(tmp_path / "chain.h5", Chain("length-norm | cosine", way).fit(vectors))
+        assert load_chain(tmp_path / "chain.h5").enrollment == way
+    with pytest.raises(SdpnError, match="enrollment is 'mean'; allowed: raw, transformed"):
+        Chain("cosine", "mean")
 
 
 def test_large_sets_are_transformed_in_blocks_that_do_not_matter(vectors, monkeypatch):

@@ -1,5 +1,6 @@
 """Lhotse manifests in, made by Lhotse itself."""
 
+import gzip
 import json
 import os
 from importlib.util import find_spec
@@ -543,6 +544,33 @@ def test_what_is_no_manifest_is_a_sentence(prepare, folders, tmp_path):
     (folders[0] / "corpus_recordings_train.jsonl.gz").write_bytes(b"\x1f\x8bdamage")
     with pytest.raises(SdpnError, match=r"train: not a readable Lhotse manifest"):
         prepare(*folders)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".yaml"])
+def test_a_byte_order_mark_is_skipped_in_every_form(clips, prepare, recordings, cut_manifests, tmp_path, suffix):
+    """Some editors put one before the text."""
+
+    def parts(data):
+        found = rows(data / "train" / "supervisions.jsonl.gz")
+        return sorted((row["recording_id"], row["start"], row["duration"]) for row in found)
+
+    prepare(*cut_manifests)
+    expected = parts(tmp_path / "data")
+    folder = tmp_path / "marked"
+    folder.mkdir()
+    recordings["train"].to_file(folder / f"recordings{suffix}")
+    segments(recordings["train"]).to_file(folder / f"supervisions{suffix}")
+    CutSet.from_file(cut_manifests[0]).to_eager().to_file(folder / f"cuts{suffix}")
+    for path in folder.iterdir():
+        open_any = gzip.open if path.suffix == ".gz" else open
+        with open_any(path, "rb") as opened:
+            content = opened.read()
+        with open_any(path, "wb") as opened:
+            opened.write(b"\xef\xbb\xbf" + content)
+    for train in (folder / f"cuts{suffix}", folder):
+        again = tmp_path / f"data-{train.name}"
+        program("prepare_lhotse")("--train", train, "--eval", cut_manifests[1], *clips, again)
+        assert parts(again) == expected
 
 
 def test_two_manifests_of_a_kind_and_ids_used_twice_are_a_sentence(prepare, recordings, folders, tmp_path):

@@ -40,6 +40,13 @@ def test_all_sets_and_baselines_are_extracted_and_a_rerun_does_nothing(data, exp
     assert rerun.stdout.count("nothing to do") == 9
 
 
+def test_the_untrained_network_is_left_out_where_it_is_not_asked_for(data, exp):
+    done = extract("--baselines", "none", "--views", 0, data, exp)
+    assert done.returncode == 0, done.stderr
+    assert not (exp / "systems" / "untrained" / "xvectors").exists()
+    assert read_xvectors(exp / "systems" / "xvector+fbank-stats" / "xvectors" / "eval").vectors.shape == (4, 46)
+
+
 @pytest.mark.parametrize("none", [("--views", 0), ("--augment", "off")])
 def test_views_that_are_not_asked_for_any_more_go(data, exp, none):
     assert extract("--views", 1, data, exp).returncode == 0

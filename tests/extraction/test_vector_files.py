@@ -1,3 +1,4 @@
+import gzip
 import subprocess
 import sys
 import zipfile
@@ -39,6 +40,26 @@ def check(found):
 def test_kaldi_files_hold_vectors_or_matrices_of_one_row(tmp_path, suffix, matrices):
     write_ark(tmp_path / "x", matrices)
     check(read_vectors(tmp_path / f"x.{suffix}"))
+
+
+@pytest.mark.parametrize("matrices", [False, True])
+@pytest.mark.parametrize("text", [False, True])
+def test_packed_arks_are_read_by_name_and_by_list(tmp_path, matrices, text):
+    """Offsets are those of what was packed, and the lines of a list stand in any order, beside those of a plain ark."""
+    write_ark(tmp_path / "x", matrices)
+    with kaldiio.WriteHelper(f"ark{',t' if text else ''},scp:{tmp_path}/y,{tmp_path}/y.scp") as writer:
+        for name, vector in zip(IDS, VECTORS, strict=True):
+            writer(name, vector[None] if matrices else vector)
+    (tmp_path / "y.ark.gz").write_bytes(gzip.compress((tmp_path / "y").read_bytes()))
+    packed = (tmp_path / "y.scp").read_text().replace(f"{tmp_path}/y:", f"{tmp_path}/y.ark.gz:").splitlines()
+    (tmp_path / "y.scp").write_text("\n".join(packed[::-1]))
+    check(read_vectors(tmp_path / "y.scp"))
+    (tmp_path / "y.scp").write_text("\n".join([*(tmp_path / "x.scp").read_text().splitlines()[:1], *packed[:0:-1]]))
+    check(read_vectors(tmp_path / "y.scp"))
+    check(read_vectors(tmp_path / "y.ark.gz"))
+    (tmp_path / "cut.ark.gz").write_bytes((tmp_path / "y.ark.gz").read_bytes()[:-20])
+    with pytest.raises(SdpnError, match="cannot be read as ark"):
+        read_vectors(tmp_path / "cut.ark.gz")
 
 
 def test_hdf5_holds_an_array_for_each_utterance(tmp_path):

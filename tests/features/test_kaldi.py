@@ -1,5 +1,7 @@
 import gzip
+import os
 import re
+from dataclasses import replace
 
 import kaldi_native_io
 import numpy as np
@@ -65,6 +67,29 @@ def test_the_index_is_made_once_and_again_when_the_arks_change(tmp_path, matrice
     write(tmp_path, dict(list(matrices.items())[:2]), "FM")
     assert index_scp(tmp_path, tmp_path / "feats.scp", CONFIG)
     assert len(FeatureIndex.open(tmp_path)) == 2
+
+
+def test_it_is_said_why_an_index_is_made_again(tmp_path, matrices, capsys):
+    write(tmp_path, matrices, "FM")
+    index_scp(tmp_path, tmp_path / "feats.scp", CONFIG)
+    before = FeatureIndex.open(tmp_path).fingerprint
+    assert "made again" not in capsys.readouterr().out
+
+    index_scp(tmp_path, tmp_path / "feats.scp", replace(CONFIG, low_freq=40.0))
+    assert "fbank.low_freq was 20.0, is 40.0" in capsys.readouterr().out
+    assert FeatureIndex.open(tmp_path).fingerprint != before
+
+    index_scp(tmp_path, tmp_path / "feats.scp", CONFIG, {*matrices, "missing"})
+    assert "utterances without features changed" in capsys.readouterr().out
+
+    os.utime(tmp_path / "feats.ark", (1, 1))
+    index_scp(tmp_path, tmp_path / "feats.scp", CONFIG, {*matrices, "missing"})
+    assert "arks changed" in capsys.readouterr().out
+
+    lines = (tmp_path / "feats.scp").read_text().splitlines()
+    (tmp_path / "parts.scp").write_text("\n".join(f"{line}[0:9]" for line in lines))
+    index_scp(tmp_path, tmp_path / "parts.scp", CONFIG, {*matrices, "missing"})
+    assert "matrices changed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", ["FM", "DM", "CM2", "CM3"])

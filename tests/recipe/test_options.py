@@ -14,9 +14,9 @@ def test_help_names_every_option():
     assert done.returncode == 0
     names = (
         "stage stop-stage corpus corpus-dir trials data-dir exp-dir config feats-type nj ngpu seed backends score-norm"
-        " noise-dir music-dir rir-dir dev-speakers voxceleb1 voxceleb2 voxceleb-trials cnceleb1 cnceleb2 train eval"
-        " augment enroll-map allow-pipes eval-share unlabelled musan rirs download min-duration"
-        " max-skipped trim-silence"
+        " baselines calibration noise-dir music-dir rir-dir dev-speakers voxceleb1 voxceleb2 voxceleb-trials"
+        " cnceleb1 cnceleb2 train eval augment enroll-map allow-pipes eval-share unlabelled"
+        " musan rirs download min-duration max-skipped trim-silence"
     )
     for name in names.split():
         assert f"--{name} " in done.stdout
@@ -50,6 +50,7 @@ def test_help_names_every_option():
         (["--exp-dir", "setup.py/exp"], "--exp-dir is 'setup.py/exp', which may not be written"),
         (["--config", "none.yaml"], "--config is 'none.yaml', which is not a file"),
         (["--backends", "cosine,svm"], "unknown: svm"),
+        (["--baselines", "trained"], "'baselines' is unknown: trained; allowed: none"),
         (["--score-norm", "none,q"], "unknown: q"),
         (["--ngpu", "99"], "--ngpu is 99"),
     ],

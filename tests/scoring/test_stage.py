@@ -23,7 +23,7 @@ from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
 from sdpn.report import embedding_map
 from sdpn.report.experiments import compare_experiments
 from sdpn.scoring import stage
-from sdpn.scoring.calibration import Calibrator
+from sdpn.scoring.calibration import Calibrator, doubt_of
 from sdpn.shards import Work
 
 REPOSITORY = Path(__file__).parents[2]
@@ -470,6 +470,15 @@ def test_without_baselines_only_the_trained_network_is_scored(root):
     assert [(row["system"], row["trials"]) for row in results(root)] == [("sdpn", "eval"), ("sdpn", "eval_short")]
 
 
+@pytest.mark.parametrize(
+    ("baselines", "systems"),
+    [("none", ["sdpn"]), ("untrained", ["sdpn", "untrained"])],
+)
+def test_baselines_can_be_chosen_or_left_out(root, baselines, systems):
+    score(root, "--backends", "cosine", "--score-norm", "none", "--baselines", baselines, "--bootstrap", "0")
+    assert [row["system"] for row in results(root)] == 2 * systems
+
+
 def rewrite(root, name, change):
     directory = root / "exp/xvectors" / name
     found = read_xvectors(directory)
@@ -541,6 +550,32 @@ def test_a_back_end_that_cannot_be_fitted_costs_its_own_rows_alone_which_say_why
     assert "sdpn lda-plda: not made: " in page
     again, said, _ = compare_experiments([root / "exp"], root / "compared")
     assert again.count("not made") == len(failed) and any("sdpn lda-plda: not made: " in line for line in said)
+
+
+def test_a_back_end_that_does_worse_than_cosine_on_its_own_clusters_says_so(root, capsys):
+    shutil.copytree(REPOSITORY / "conf", root / "conf")
+    (root / "conf/backend/flat.yaml").write_text("chain: whiten 2 | length-norm | cosine\n")
+    few = ("--score-norm", "none", "--baselines", "none", "--bootstrap", "0")
+    score(root, "--config", str(root / "conf/backend.yaml"), "--backends", "cosine,flat", *few)
+    rows = {row["backend"]: row["doubt"] for row in results(root)}
+    assert rows["cosine"] is None and re.search(r"own training clusters .*worse than cosine", rows["flat"])
+    assert f"warning: sdpn, flat: {rows['flat']}" in capsys.readouterr().err
+    assert f"- sdpn flat: {rows['flat']}\n" in (root / "exp/results/results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("eer", "plain", "words"),
+    [
+        (0.5, None, "no better than chance"),
+        (0.49, None, None),
+        (0.15, 0.1, "worse than cosine"),
+        (0.12, 0.1, None),  # 2 standard errors of 225 targets are 4 %
+        (0.6, 0.1, "no better than chance"),
+    ],
+)
+def test_a_back_end_is_doubted_by_more_than_chance_alone_makes(eer, plain, words):
+    found = doubt_of(eer, 225, plain, "clusters")
+    assert found is None if words is None else words in found
 
 
 def test_two_clusters_are_too_few_for_lda(root):
@@ -642,8 +677,25 @@ def test_calibration_may_be_on_a_trial_list(root):
     saved = np.load(root / "exp/scores/eval/sdpn/cosine/calibration.npy")
     short = read_scores(root / "exp/scores/eval_short/sdpn/cosine/scores.txt")[1]
     np.testing.assert_array_equal(saved[0], short)
-    with pytest.raises(SdpnError, match="'calibration' is 'dev'; allowed: clusters, none, or a trial list"):
+    with pytest.raises(SdpnError, match="'calibration' is 'dev'; allowed: clusters, none, a trial list"):
         score(root, "--calibration", "dev")
+
+
+def test_calibration_may_be_on_any_file_of_trials_over_a_set(root):
+    options = ("--backends", "cosine", "--score-norm", "none", "--baselines", "none", "--bootstrap", "0")
+    score(root, *options, "--calibration", "eval")
+    by_list = results(root)[1]["calibration"]
+    path = root / "mine.txt"
+    (root / "data/trials/eval.txt").rename(path)
+    (root / "data/trials/eval.txt").write_text("".join(path.read_text().splitlines(keepends=True)[:200]))
+    score(root, *options, "--calibration", str(path))
+    row = results(root)[1]
+    assert row["calibration"] == by_list and row["calibrated_by"] == str(path)
+    path.write_text("ev00-0 ev00-1 target\nev00-0 tr00-1 nontarget\n")
+    with pytest.raises(SdpnError, match=r"mine\.txt: its utterances are of no single set of eval, train"):
+        score(root, *options, "--calibration", str(path))
+    with pytest.raises(SdpnError, match="'calibration' is 'nothing'; allowed: clusters, none, a trial list"):
+        score(root, *options, "--calibration", "nothing")
 
 
 def test_calibration_and_bootstrap_may_be_left_out(root):
@@ -667,6 +719,12 @@ def test_models_of_several_utterances_are_scored_by_their_map(root):
         mean = sum(unit[f"ev{int(model[3:]):02d}-{u}"] for u in range(3))
         assert found_score == pytest.approx(mean @ unit[test] / np.linalg.norm(mean))
     assert results(root)[0]["targets"] == 8
+    assert {(row["backend"], row["enrollment"]) for row in results(root)[:6]} == {
+        ("cosine", "transformed"),
+        ("lda-plda", "raw"),
+    }
+    text = (root / "exp/results/results.md").read_text()
+    assert re.search(r"sdpn, lda-plda: of several enrolled utterances, the x-vectors are averaged before", text)
 
 
 def test_back_ends_adapt_to_a_set_without_its_labels(root):
