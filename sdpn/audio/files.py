@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdpn.audio.decoders import ffmpeg
+from sdpn.audio.names import is_audio
 from sdpn.console import say
 from sdpn.errors import SdpnError
 from sdpn.files import Stamp
@@ -17,42 +18,6 @@ from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed
 
-# What libsndfile reads
-_NAMES = ("wav", "wave", "flac", "opus", "ogg", "oga", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64")
-EXTENSIONS = frozenset(f".{name}" for name in (*_NAMES, "sph", "nist", "voc", "avr", "htk", "mp2", "mpga", "bwf"))
-EXTENSIONS |= ffmpeg.EXTENSIONS
-# How audio begins that may be called anything (.wv1, .ulaw, .spx1, ...); video is none, nor what two bytes would tell
-_BEGINNINGS = (
-    b"RIFX",
-    b"fLaC",
-    b"OggS",
-    b".snd",
-    b"caff",
-    b"NIST_1A",
-    b"Creative Voice File",
-    b"#!AMR",
-    b"wvpk",
-    b"TTA1",
-)
-# Lists and labels that lie among the audio of any corpus: they are not opened
-_TEXT = (
-    "txt",
-    "json",
-    "jsonl",
-    "csv",
-    "tsv",
-    "xml",
-    "lab",
-    "trn",
-    "ctm",
-    "textgrid",
-    "wrd",
-    "phn",
-    "md",
-    "html",
-    "pdf",
-)
-_TEXTS = frozenset(f".{name}" for name in (*_TEXT, "jpg", "png", "gz", "zip", "py", "sh", "log", "yaml", "stm", "rttm"))
 _LOSSLESS = (".flac", ".wav", ".wave", ".sph", ".aiff", ".aif", ".w64", ".rf64", ".caf", ".au")
 _FOLDERS_PER_JOB = 32
 
@@ -88,7 +53,7 @@ class Listing:
 
     Attributes:
         folder: the folder.
-        files: files with an extension of `EXTENSIONS`, and others that begin as audio does, sorted by name.
+        files: files with an extension of `names.EXTENSIONS`, and others that begin as audio does, sorted by name.
         skipped: folders and files that cannot be used.
         others: how many files have each other extension.
         passed_over: how many audio files `where` took away.
@@ -253,7 +218,7 @@ def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pendi
                 extension = os.path.splitext(entry.name)[1].lower()
                 if _is_folder(entry):
                     below.append(os.path.join(folder.name, entry.name))
-                elif extension in EXTENSIONS or (extension not in _TEXTS and _begins_as_audio(entry.path)):
+                elif is_audio(extension, entry.path):
                     seen = _look_at(entry)
                     skipped.append(seen) if isinstance(seen, Skipped) else files.append(seen)
                 else:
@@ -264,19 +229,6 @@ def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pendi
         ), []
     above = (*folder.above, identity)
     return _Folder(folder.name, identity, files, skipped, others), [_Pending(name, above) for name in below]
-
-
-def _begins_as_audio(path: str) -> bool:
-    """Whether a file whose name tells nothing is audio."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return False
-        with open(path, "rb") as opened:
-            start = opened.read(20)
-    except OSError:
-        return False
-    chunk = start[:4] in (b"RIFF", b"RF64") and start[8:12] == b"WAVE"
-    return chunk or (start[:4] == b"FORM" and start[8:11] == b"AIF") or start.startswith(_BEGINNINGS)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

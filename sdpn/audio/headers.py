@@ -15,7 +15,7 @@ import soundfile
 from sdpn.audio import faults, read, route
 from sdpn.audio.decoders import adts, chunks, container, decoding, ffmpeg, flac, mp4, mpeg, ogg, parts, rare
 from sdpn.audio.files import AudioFile, fingerprint
-from sdpn.audio.read import UNTOLD, Header, measure, open_plain, refuse_faulty, sum_of_parts
+from sdpn.audio.read import UNTOLD, Header, measure, open_plain, sum_of_parts
 from sdpn.audio.route import Route, find_route
 from sdpn.console import Progress
 from sdpn.errors import UnusableError
@@ -110,7 +110,7 @@ def read_header(path: str | Path) -> Header | Reason:
         if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
             return Reason(faults.NOT_REGULAR)  # a pipe that nobody writes into is waited for until then
         with open(path, "rb") as opened:  # libsndfile's word for a file that may not be opened is "System error"
-            refuse_faulty(opened, path)
+            chunks.refuse_faulty(opened, path)
             opened.seek(0)
             route = find_route(opened)
         return _checked(path, _header(path, route))

@@ -141,7 +141,7 @@ def _audio_of(command: str) -> bytes:
 def _for_libsndfile(content: bytes, command: str) -> bytes:
     """The same audio, as a WAV file where ffmpeg alone reads it."""
     opened = io.BytesIO(content)
-    refuse_faulty(opened)
+    chunks.refuse_faulty(opened)
     opened.seek(0)
     if not find_route(opened).by_ffmpeg:
         try:
@@ -164,22 +164,6 @@ def _for_libsndfile(content: bytes, command: str) -> bytes:
         except UnusableError as error:
             detail = error.reason.detail.replace(file.name, "its output")
             raise UnusableError("a command does not give audio", f"`{command[:100]}`: {detail or error}") from None
-
-
-def refuse_faulty(opened: Any, path: str | Path = "") -> None:
-    """Make sure that an opened file is as long as its container says, and is one file.
-
-    Raises:
-        UnusableError: it is not.
-    """
-    sound = chunks.find_sound(opened, path)
-    if sound is not None and sound.fault is not None:
-        raise UnusableError(*sound.fault)
-    if sound is not None and not sound.told and not sound.there:
-        raise UnusableError(faults.NO_SAMPLES)
-    second = chunks.second_wav(opened)
-    if second is not None:
-        raise UnusableError(faults.JOINED, f"a second WAV file begins at byte {second}: split them")
 
 
 def _name(source: str | Path, is_command: bool) -> str:

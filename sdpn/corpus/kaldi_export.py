@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import soundfile
 
+from sdpn.audio.route import PLAIN, route_of
 from sdpn.corpus.kaldi_dir import read_features
 from sdpn.errors import SdpnError
 from sdpn.files import write_text
@@ -141,7 +143,8 @@ def _rxfilename(recording: dict[str, Any], channel: int) -> str:
     """How Kaldi gets at one channel of a recording.
 
     Raises:
-        SdpnError: Lhotse alone can read it, since it is changed when it is read, or is no single file or command.
+        SdpnError: Lhotse alone can read it, since it is changed when it is read, or is no single file or command; or
+            several streams are joined in the file.
     """
     source, changes = recording["sources"][0], [one["name"] for one in recording.get("transforms") or []]
     several_sources = len(recording["sources"]) > 1
@@ -153,15 +156,27 @@ def _rxfilename(recording: dict[str, Any], channel: int) -> str:
         )
     several, rate = len(recording["channel_ids"]) > 1, recording["sampling_rate"]
     resampled = bool(recording.get("transforms"))
-    pan = f" -af 'pan=mono|c0=c{channel}'" if several else ""
-    form = f"{pan} -ar {rate} -c:a pcm_s16le -f wav - |"
-    if source["type"] == "command":
-        command = source["source"]
-        return f"{command} | ffmpeg -v error -i -{form}" if several or resampled else f"{command} |"
+    filters = [f"pan=mono|c0=c{channel}"] if several else []
     path = source["source"]
-    if not several and not resampled and path.lower().endswith(".wav") and _is_pcm16(path):
+    if source["type"] == "command":
+        return f"{path} | ffmpeg -v error -i -{_form(filters, rate)}" if several or resampled else f"{path} |"
+    route = route_of(path) if os.path.isfile(path) else PLAIN  # it may lie on the machine that Kaldi runs on
+    if route.is_plain and not several and not resampled and path.lower().endswith(".wav") and _is_pcm16(path):
         return path
-    return f"ffmpeg -v error -nostdin -i {shlex.quote(path)}{form}"
+    if len(route.parts) > 1:
+        raise SdpnError(
+            f"{path}: {len(route.parts)} streams are joined in it, of which the program ffmpeg, which Kaldi would run, "
+            "reads other samples than stage 2: write it to a WAV file first"
+        )
+    if route.by_ffmpeg and not resampled:  # the program alone leaves what an encoder put behind the end
+        filters.append(f"atrim=end_sample={recording['num_samples']}")
+    return f"ffmpeg -v error -nostdin -i {shlex.quote(path)}{_form(filters, rate)}"
+
+
+def _form(filters: list[str], rate: int) -> str:
+    """What makes of anything that ffmpeg reads the WAV that Kaldi reads."""
+    chain = f" -af '{','.join(filters)}'" if filters else ""
+    return f"{chain} -ar {rate} -c:a pcm_s16le -f wav - |"
 
 
 def _is_pcm16(path: str) -> bool:

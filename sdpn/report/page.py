@@ -71,7 +71,7 @@ class Cell:
         swatch: colour, dash and width of a line before the text.
         strong: whether it stands out.
         name: whether it says what the row is, and stays in sight while the figures scroll.
-        only: "wide" or "narrow": on which screens it is there; "" for all.
+        only: "wide" or "narrow": on which screens it is there; "more": with the switch alone; "" for all.
     """
 
     text: str
@@ -102,9 +102,11 @@ def table(head: list[str], rows: list[list[Cell]], label: str) -> str:
         for heading, cell in zip(head, rows[0], strict=True)
     )
     body = "".join("<tr>" + "".join(cell.html for cell in cells) + "</tr>\n" for cells in rows)
+    more = any(cell.only == "more" for cell in rows[0])
+    switch = '<label class="switch"><input type="checkbox"> all figures</label>' if more else ""
     return (
-        f'<div class="scroll"><table aria-label="{escape(label)}"><thead><tr>{headings}</tr></thead>'
-        f"<tbody>\n{body}</tbody></table></div>"
+        f'{switch}<div class="scroll{" few" * more}"><table aria-label="{escape(label)}">'
+        f"<thead><tr>{headings}</tr></thead><tbody>\n{body}</tbody></table></div>"
     )
 
 

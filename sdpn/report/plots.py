@@ -54,7 +54,8 @@ def det_plot(
     A mark that lies beyond the axes, as one at a rate of 0 or 1 does, stands at their edge; what it says is true.
     """
     figure = go.Figure()
-    across, up = (_det_range(plots, side) for side in ("p_fa", "p_miss"))
+    low, high = zip(*(_det_range(plots, side) for side in ("p_fa", "p_miss")), strict=True)
+    across = up = [min(low), max(high)]  # square, so that both kinds of error are seen on one scale
     figure.add_scatter(x=[-4, 4], y=[-4, 4], mode="lines", hoverinfo="skip", line={"color": GREY, "width": 1})
     for row, plot, look in zip(rows, plots, looks, strict=True):
         name, det = row.label, plot["det"]
@@ -80,7 +81,9 @@ def det_plot(
     ticks = {"tickvals": [float(ndtri(rate)) for rate in RATES], "ticktext": [f"{100 * rate:g}" for rate in RATES]}
     figure.update_xaxes(title="false alarms, %", range=across, zeroline=False, tickangle=0, **ticks)
     figure.update_yaxes(title="misses, %", range=up, zeroline=False, ticklabelstandoff=4, **ticks)
-    return _laid_out(figure, 480)
+    figure.update_xaxes(constrain="domain")
+    figure.update_yaxes(constrain="domain", scaleanchor="x")
+    return _laid_out(figure, 620)
 
 
 def histogram_plot(rows: list[ResultRow], plots: list[dict[str, Any]]) -> go.Figure:

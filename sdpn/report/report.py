@@ -28,6 +28,7 @@ from sdpn.report.results import (
 from sdpn.report.rows import Origin, ResultRow
 from sdpn.shards import Work
 
+FIRST_FIGURES = ("eer_percent", "min_", "cllr_calibrated")  # the table begins with them, a switch shows the others
 MOST_PAIRS = 400  # comparisons in the page's table, of each trial list those with the best rows first
 NOT_A_CURVE = re.compile(r"step|epoch|second|time|wait|memory|throughput|gpu|device|world|rank$")
 WITH_RANK = "effective_rank"
@@ -106,12 +107,16 @@ def report(
     curves_of = [(row, look) for row, look in zip(rows, looks, strict=True) if row.figures]
     shown, lines = [row for row, _ in curves_of], [look for _, look in curves_of]
     drawn = [json.loads((row.folder / "figures.json").read_text(encoding="utf-8")) for row in shown]
-    page = html.Page(title, headline(rows, pairs) if lead is None else lead, [str(origin) for origin in made])
+    page = html.Page(
+        title,
+        f"{verdict(rows, pairs)} {headline(rows, pairs)}".strip() if lead is None else lead,
+        [str(origin) for origin in made],
+    )
     for section in further:
         page.section(*section)
     said = html.text(
         "Below each figure its 95 % interval. Bold: the lowest of its trial list, rows with oracle labels left aside. "
-        "A click on a heading sorts."
+        "A click on a heading sorts; the switch shows the other figures."
     )
     if rows:
         page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
@@ -149,6 +154,36 @@ def headline(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
             others += f", not compared with {n_others - len(rivals)} others, whose draws are not the same"
         parts.append(f"{trials}: lowest EER {cell(best, 'eer_percent', True)} % by {best.label}{others}.")
     return " ".join(parts)
+
+
+def verdict(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
+    """Say for each trial list whether training beat the baselines, and by how much; "" if there are none."""
+    parts = []
+    for trials in dict.fromkeys(row.trials for row in rows):
+        mine = [row for row in rows if row.trials == trials and row.figures and not row.oracle]
+        trained = min((row for row in mine if not row.baseline), key=lambda row: row.eer_percent, default=None)
+        baseline = min((row for row in mine if row.baseline), key=lambda row: row.eer_percent, default=None)
+        if trained is None or baseline is None:
+            continue
+        gain = baseline.eer_percent - trained.eer_percent
+        found = next((pair for pair in pairs if _are(rows, pair, trained, baseline)), None)
+        if found is None:
+            said = "was not compared with"
+        elif found["differences"]["eer_percent"]["shown"]:
+            said = "beats" if gain > 0 else "is behind"
+        else:
+            said = f"is not shown to {'beat' if gain > 0 else 'be behind'}"
+        parts.append(
+            f"{trials}: training {said} the baselines, with an EER of {trained.eer_percent:.2f} % ({trained.label}) "
+            f"against {baseline.eer_percent:.2f} % ({baseline.label})."
+        )
+    return " ".join(parts)
+
+
+def _are(rows: list[ResultRow], pair: dict[str, Any], one: ResultRow, other: ResultRow) -> bool:
+    """Return whether a comparison is of these two rows."""
+    compared = (rows[pair["a"]], rows[pair["b"]])
+    return compared in ((one, other), (other, one))
 
 
 def training_curves(folder: Path) -> dict[str, tuple[list[float], list[float]]]:
@@ -194,7 +229,8 @@ def _table(rows: list[ResultRow], looks: list[dict[str, str]]) -> str:
                 and row.figures[key] == min(other.figures[key] for other in mine if key in other.figures)
             )
             interval = cell(row, key, True)[len(cell(row, key)) :].strip(" []").replace(", ", " - ")
-            cells.append(html.Cell(cell(row, key), interval, row.figures.get(key), strong=best))
+            shown = "" if key.startswith(FIRST_FIGURES) else "more"
+            cells.append(html.Cell(cell(row, key), interval, row.figures.get(key), strong=best, only=shown))
         body.append(cells)
     return html.table([*head, *(heading for heading, _ in figures)], body, "error rates")
 

@@ -8,13 +8,16 @@ import pytest
 import soundfile
 from lhotse.kaldi import load_kaldi_data_dir
 
+from sdpn.audio.headers import read_header
+from sdpn.audio.read import UNTOLD, read_channel
 from sdpn.commands.export import export
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import write_set
 from sdpn.errors import SdpnError
 from sdpn.files import write_jsonl_gz, write_text
 from sdpn.utterance import Utterance
-from tests.corpus.conftest import needs_ffmpeg, program, rows, write_audio, write_voice
+from tests.audio.decoders.test_mpeg import with_table_of_fraunhofers
+from tests.corpus.conftest import encode, needs_ffmpeg, program, rows, write_audio, write_voice
 
 
 def entry(
@@ -83,6 +86,62 @@ def test_commands_give_kaldi_mono_16_bit_wav_at_the_cuts_rate(data):
         wav = subprocess.run(["bash", "-c", command[:-1]], capture_output=True, check=True).stdout
         info = soundfile.info(io.BytesIO(wav))
         assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+
+
+def vbri(path):
+    """MPEG frames behind a table of Fraunhofer's."""
+    path.write_bytes(with_table_of_fraunhofers(path.read_bytes()))
+
+
+def as_from_a_crash(path):
+    """WAV whose recorder did not come to write the number of its bytes."""
+    head, data, rest = path.read_bytes().partition(b"data")
+    path.write_bytes(head + data + bytes(4) + rest[4:])
+
+
+FRAMES_ALONE = ["-b:a", "32k", "-write_xing", "0", "-id3v2_version", "0"]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("suffix", "channels", "options", "change"),
+    [
+        ("m4a", 1, [], None),
+        ("m4a", 2, [], None),
+        ("mp3", 1, ["-b:a", "32k"], None),
+        ("mp3", 1, FRAMES_ALONE, None),
+        ("mp3", 1, FRAMES_ALONE, vbri),
+        ("ogg", 2, [], None),
+        ("flac", 1, [], None),
+        ("wav", 1, [], as_from_a_crash),
+    ],
+)
+def test_commands_give_kaldi_the_samples_that_stage_2_reads(tmp_path, make_cuts, suffix, channels, options, change):
+    path = encode(write_audio(tmp_path / "noise.wav", 1.7, channels=channels), tmp_path / f"t.{suffix}", *options)
+    if change:
+        change(path)
+    write_set(tmp_path / "train", [Utterance("t", str(path), *read_header(path))])
+    Corpus("test", "train", [], {}, {}).write(tmp_path)
+    make_cuts(tmp_path)
+    run(tmp_path / "train", tmp_path / "out")
+    source = validate(tmp_path / "out")["wav.scp"]["t"]
+    if source.endswith("|"):
+        source = io.BytesIO(subprocess.run(["bash", "-c", source[:-1]], capture_output=True, check=True).stdout)
+    expected = np.concatenate(list(read_channel(path, False, 16000, 0, UNTOLD, 0)))
+    found, _ = soundfile.read(source)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-4)  # 16 bits, rounded one way or the other
+
+
+def test_what_is_joined_in_one_file_is_not_exported(tmp_path, make_cuts):
+    """The program ffmpeg plays a little of what lies between two streams, or stops there."""
+    path = write_audio(tmp_path / "t.ogg", 1.7)
+    path.write_bytes(path.read_bytes() * 2)
+    write_set(tmp_path / "train", [Utterance("t", str(path), *read_header(path))])
+    Corpus("test", "train", [], {}, {}).write(tmp_path)
+    make_cuts(tmp_path)
+    with pytest.raises(SdpnError, match="2 streams are joined"):
+        run(tmp_path / "train", tmp_path / "out")
 
 
 def test_a_training_set_has_no_speakers_unless_oracle_is_asked_for(data):

@@ -212,6 +212,7 @@ def test_page_and_plots_follow_light_and_dark(browser, experiment):
 
 def test_the_names_of_the_rows_stay_in_sight_while_the_figures_scroll(browser, experiment):
     open_report(browser, experiment, width=1000)
+    browser.execute_script("document.querySelector('.switch input').click()")
     places = browser.execute_script(
         "document.querySelector('.scroll').scrollLeft = 400;"
         "const box = cell => cell.getBoundingClientRect();"
@@ -433,3 +434,19 @@ def test_thresholds_and_speakers_stand_in_the_results(tmp_path):
         assert row.thresholds.keys() == {"eer_percent", *(f"min_dcf_{point.name}" for point in ALWAYS)}
         assert f"| {row.thresholds['eer_percent']:.4g} |" in text
     assert "of 10 speakers" in text
+
+
+def test_the_first_sentence_says_whether_training_beat_the_baselines():
+    trained = ResultRow("eval", "sdpn", "cosine", figures={"eer_percent": 5.0})
+    oracle = ResultRow("eval", "sdpn", "oracle-plda", oracle=True, figures={"eer_percent": 1.0})
+    baseline = ResultRow("eval", "fbank-stats", "cosine", baseline=True, figures={"eer_percent": 8.0})
+    rows = [trained, oracle, baseline]
+    shown = [{"a": 2, "b": 0, "differences": {"eer_percent": {"shown": True}}}]
+    said = report.verdict(rows, shown)
+    assert "training beats the baselines" in said and "5.00 % (sdpn cosine)" in said and "8.00 %" in said
+    alike = [{**shown[0], "differences": {"eer_percent": {"shown": False}}}]
+    assert "not shown to beat" in report.verdict(rows, alike)
+    assert "not compared" in report.verdict(rows, [])
+    behind = [replace(trained, figures={"eer_percent": 9.0}), oracle, baseline]
+    assert "is behind the baselines" in report.verdict(behind, [{**shown[0], "a": 0, "b": 2}])
+    assert report.verdict([trained, oracle], []) == ""

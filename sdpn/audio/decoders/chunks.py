@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from sdpn.audio import faults
 from sdpn.audio.decoders import rare
 from sdpn.audio.decoders.container import Sound
+from sdpn.errors import UnusableError
 
 # Sizes that mean "until the end of the file": what sox, ffmpeg and others write into a pipe
 _OPEN_END = 0x7FFFF000
@@ -23,6 +25,22 @@ _W64 = b"riff\x2e\x91\xcf\x11"
 _ASF = bytes.fromhex("3026b2758e66cf11")
 _AC3_KILOBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+def refuse_faulty(opened: BinaryIO, path: str | Path = "") -> None:
+    """Make sure that an opened file is as long as its container says, and is one file.
+
+    Raises:
+        UnusableError: it is not.
+    """
+    sound = find_sound(opened, path)
+    if sound is not None and sound.fault is not None:
+        raise UnusableError(*sound.fault)
+    if sound is not None and not sound.told and not sound.there:
+        raise UnusableError(faults.NO_SAMPLES)
+    second = second_wav(opened)
+    if second is not None:
+        raise UnusableError(faults.JOINED, f"a second WAV file begins at byte {second}: split them")
 
 
 def find_sound(opened: BinaryIO, path: str | Path) -> Sound | None:
