@@ -127,7 +127,7 @@ def train_part(listing: Listing, protocol: Protocol) -> Listing:
 
 def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
     """The utterances below `data` folders: speaker/genre-session-number."""
-    entries, skipped = [], []
+    utterances, skipped = [], []
     for number, listing in enumerate(listings):
         skipped += listing.skipped
         files = []
@@ -140,8 +140,8 @@ def scan_train(listings: Iterable[Listing], run: Callable, cache: Path) -> tuple
                 )
         for file, header in _headers(files, run, f"headers below {listing.folder}", cache / str(number), skipped):
             speaker, name = _stem(file.name).split("/")
-            entries.append(_entry(f"{speaker}-{name}", file, header, speaker, name))
-    return entries, skipped
+            utterances.append(_utterance(f"{speaker}-{name}", file, header, speaker, name))
+    return utterances, skipped
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Evaluation:
     `known` are the names that are there.
     """
 
-    entries: list[Utterance]
+    utterances: list[Utterance]
     skipped: list[Skipped]
     trials: dict[str, TrialSet]
     unknown: dict[str, list[str]]
@@ -174,7 +174,7 @@ def scan_eval(
     role_of = {file.path: role for file, role in roles}
     joined = {name: model for model, name in protocol.joined.items()}
     skipped = list(evaluation.skipped)
-    entries, ids = [], {}
+    utterances, ids = [], {}
     for file, header in _headers([file for file, _ in roles], run, "headers of the evaluation", cache, skipped):
         role = role_of[file.path]
         name = os.path.basename(role)
@@ -187,7 +187,7 @@ def scan_eval(
             speaker, _, rest = name.partition("-")
             name, id = rest, f"{speaker}-test-{rest}"
         ids[role] = id
-        entries.append(_entry(id, file, header, speaker, name))
+        utterances.append(_utterance(id, file, header, speaker, name))
     sets, unknown = {}, {}
     if protocol.models:
         used = {trial.enroll for trial in protocol.trials}
@@ -208,7 +208,7 @@ def scan_eval(
         models, missing = name_models(given.models, known, Trials.of(given.trials).enrolled)
         sets[given.name] = TrialSet("eval", trials, models)
         unknown[given.name] = sorted({*lacking, *missing})
-    return Evaluation(entries, skipped, sets, unknown, list(ids))
+    return Evaluation(utterances, skipped, sets, unknown, list(ids))
 
 
 def _headers(files: list[AudioFile], run: Callable, title: str, cache: Path, skipped: list[Skipped]):
@@ -220,7 +220,7 @@ def _headers(files: list[AudioFile], run: Callable, title: str, cache: Path, ski
             yield file, header
 
 
-def _entry(id: str, file: AudioFile, header: tuple, speaker: str, name: str) -> Utterance:
+def _utterance(id: str, file: AudioFile, header: tuple, speaker: str, name: str) -> Utterance:
     """An utterance named genre-session-number; the session is the first two."""
     session = name.rpartition("-")[0]
     return Utterance(id, file.path, *header, speaker, f"{speaker}-{session}" if session else None)

@@ -92,9 +92,9 @@ def find_speech(
         if name == given.name:
             where, total = given.path, len(given.names)
         refuse_unknown(unknown, found.known, total, where, str(evaluation.folder), listing, found.skipped)
-    entries, skipped = cnceleb.scan_train(train, run_all, data / CACHE / "train")
+    utterances, skipped = cnceleb.scan_train(train, run_all, data / CACHE / "train")
     return Prepared(
-        {"train": entries, "eval": found.entries}, found.trials, {}, {"train": skipped, "eval": found.skipped}
+        {"train": utterances, "eval": found.utterances}, found.trials, {}, {"train": skipped, "eval": found.skipped}
     )
 
 

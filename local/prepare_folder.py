@@ -96,7 +96,7 @@ def find_speech(
         for name, listing in speech.items()
     }
     for scan in scans.values():
-        if not scan.entries:
+        if not scan.utterances:
             raise SdpnError(
                 f"{scan.folder}: none of {len(scan.skipped)} files can be used (the first: {scan.skipped[0]})"
             )
@@ -108,18 +108,18 @@ def find_speech(
 
 
 def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrials) -> dict[str, list[Utterance]]:
-    """The entries of `train` and of every evaluation set.
+    """The utterances of `train` and of every evaluation set.
 
     Where the folder itself has no evaluation set, the speakers that the trials name are one, or else a share; without
     labels there is none.
     """
     where = options["corpus_dir"]
-    speech = {name: scan.entries for name, scan in scans.items()}
+    speech = {name: scan.utterances for name, scan in scans.items()}
     if list(speech) == ["train"]:
         ids = scans["train"].ids if given.trials else {}
         speech = split_speakers(speech["train"], ids, given, options, where, scans["train"].skipped)
-    for name, entries in speech.items():
-        speakers = {entry.speaker for entry in entries}
+    for name, utterances in speech.items():
+        speakers = {utterance.speaker for utterance in utterances}
         if name != "train" and len(speakers) < 2 and speakers != {None}:
             found = f"one speaker alone ({next(iter(speakers))})" if speakers else "no speaker"
             raise SdpnError(f"{where}: {found} for the set {name}: at least two are needed")

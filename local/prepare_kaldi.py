@@ -66,12 +66,16 @@ def find_speech(
         given: what --trials names; of no trials where sets have lists of their own.
         own: these, by set.
     """
-    scans = {name: found.entries(run_all, data / CACHE / name) for name, found in sets.items()}
-    speech = {name: entries for name, (entries, _) in scans.items()}
+    scans = {name: found.find_usable(run_all, data / CACHE / name) for name, found in sets.items()}
+    speech = {name: utterances for name, (utterances, _) in scans.items()}
     if list(speech) == ["train"]:
-        ids = {composed(entry.id): entry.id for entry in speech["train"]}
+        ids = {composed(utterance.id): utterance.id for utterance in speech["train"]}
         speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].folder), scans["train"][1])
-    ids = {name: {composed(entry.id): entry.id for entry in mine} for name, mine in speech.items() if name != "train"}
+    ids = {
+        name: {composed(utterance.id): utterance.id for utterance in mine}
+        for name, mine in speech.items()
+        if name != "train"
+    }
     skipped = {name: skipped for name, (_, skipped) in scans.items()}
     lists = [(own.get(name, given), {name: known}) for name, known in ids.items()] if own else [(given, ids)]
     trials: dict[str, TrialSet] = {}

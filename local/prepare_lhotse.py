@@ -55,12 +55,16 @@ def find_speech(
     data: Path, options: dict[str, Any], sets: dict[str, Manifests], given: GivenTrials, run_all: Callable
 ) -> Prepared:
     """Read the headers of all recordings, and make sets and trials."""
-    scans = {name: found.entries(run_all, data / CACHE / name) for name, found in sets.items()}
-    speech = {name: entries for name, (entries, _) in scans.items()}
+    scans = {name: found.find_usable(run_all, data / CACHE / name) for name, found in sets.items()}
+    speech = {name: utterances for name, (utterances, _) in scans.items()}
     if list(speech) == ["train"]:
-        ids = {composed(entry.id): entry.id for entry in speech["train"]}
+        ids = {composed(utterance.id): utterance.id for utterance in speech["train"]}
         speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].path), scans["train"][1])
-    ids = {name: {composed(entry.id): entry.id for entry in own} for name, own in speech.items() if name != "train"}
+    ids = {
+        name: {composed(utterance.id): utterance.id for utterance in own}
+        for name, own in speech.items()
+        if name != "train"
+    }
     skipped = {name: skipped for name, (_, skipped) in scans.items()}
     trials = trials_of(given, ids, speech, data, options["seed"], skipped)
     return Prepared(speech, trials, {}, skipped)

@@ -52,7 +52,7 @@ def prepare(data: Path, options: dict[str, int], run_all: Callable) -> list[Path
     speech = speak(data / "audio" / "speech", plan_sets(options), seed, run_all)
     clips = synthetic.make_clips(data / "audio", synthetic.KINDS, seed, run_all)
     trials = {name: TrialSet(name, generate(name, own, seed)) for name, own in speech.items() if name != "train"}
-    audio = [Path(entry.source) for entries in [*speech.values(), *clips.values()] for entry in entries]
+    audio = [Path(utterance.source) for utterances in [*speech.values(), *clips.values()] for utterance in utterances]
     prepared, far = add_far(Prepared(speech, trials, clips), data, seed, run_all)
     return [*audio, *far, *write_corpus(data, "toy", options, prepared)]
 
@@ -72,16 +72,16 @@ def plan_sets(options: dict[str, int]) -> dict[str, list[Planned]]:
 
 
 def speak(folder: Path, sets: dict[str, list[Planned]], seed: int, run_all: Callable) -> dict[str, list[Utterance]]:
-    """Render every utterance that is not in `folder` yet; return the entries of each set."""
+    """Render every utterance that is not in `folder` yet; return the utterances of each set."""
     total = sum(map(len, sets.values()))
     say(f"{total} utterances, spoken by espeak-ng {espeak.version()}")
     jobs = [(name, *job) for name, plan in sets.items() for job in shards(folder, plan, seed)]
-    entries: dict[str, list[Utterance]] = {name: [] for name in sets}
+    utterances: dict[str, list[Utterance]] = {name: [] for name in sets}
     with Progress("speech", total, "utterances") as progress:
         for name, done in run_all(speak_shard, jobs):
-            entries[name] += done
+            utterances[name] += done
             progress.advance(len(done))
-    return entries
+    return utterances
 
 
 if __name__ == "__main__":

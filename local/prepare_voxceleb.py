@@ -126,7 +126,7 @@ def find_speech(
     names = {list_name: voxceleb.ids_of(*own) for list_name, own in lists.items()}
     wanted = {id for ids in names.values() for id in ids.values()}
     evaluation, skipped = voxceleb.scan(listings["vox1"], meta["vox1"].genders, run_all, data / CACHE / "eval", wanted)
-    usable = {entry.id for entry in evaluation}
+    usable = {utterance.id for utterance in evaluation}
     sets = {}
     for list_name, (own, models) in lists.items():
         ids = {name: id for name, id in names[list_name].items() if id in usable}

@@ -150,7 +150,7 @@ def scan(
         elif wanted is None or id in wanted:
             files.append(file)
             ids.append(id)
-    entries = []
+    utterances = []
     shared: dict[str, str] = {}  # one string for a label, however many utterances have it
     for id, file, header in zip(ids, files, probe(files, run, f"headers below {listing.folder}", cache), strict=True):
         if isinstance(header, Reason):
@@ -158,8 +158,8 @@ def scan(
             continue
         speaker, session = id.split("-", 1)[0], id[: id.rindex("-")]
         speaker, session = shared.setdefault(speaker, speaker), shared.setdefault(session, session)
-        entries.append(Utterance(id, file.path, *header, speaker, session, genders.get(speaker)))
-    return entries, skipped
+        utterances.append(Utterance(id, file.path, *header, speaker, session, genders.get(speaker)))
+    return utterances, skipped
 
 
 def read_official(name: str, path: Path) -> Trials:

@@ -35,7 +35,7 @@ def shards(folder: Path, plan: list[Planned], seed: int) -> list[tuple[Work, lis
 
 
 def speak_shard(set_name: str, work: Work, utterances: list[Planned], seed: int) -> tuple[str, list[Utterance]]:
-    """Render a shard unless it is there; return the set's name and the entries."""
+    """Render a shard unless it is there; return the set's name and its utterances."""
     paths = [work.directory / utterance.speaker.id / f"{utterance.id}.flac" for utterance in utterances]
     if work.stale_reason() is not None:
         work.begin()

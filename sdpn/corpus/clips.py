@@ -134,19 +134,19 @@ def make_clips(
     """Read the headers of all clips, and make synthetic ones of the kinds that there are none of.
 
     Returns:
-        the entries and what was skipped, by kind, and the files made.
+        the clips and what was skipped, by kind, and the files made.
     """
-    entries: dict[str, list[Utterance]] = {}
+    clips: dict[str, list[Utterance]] = {}
     skipped: dict[str, list[Skipped]] = {}
     for number, source in enumerate(sources):
         scan = scan_clips(source.listing, run, cache / f"{number}-{source.kind}", source.prefix)
-        entries.setdefault(source.kind, []).extend(scan.entries)
+        clips.setdefault(source.kind, []).extend(scan.utterances)
         skipped.setdefault(source.kind, []).extend(scan.skipped)
-    lacking = [kind for kind in synthetic.KINDS if kind not in entries]
+    lacking = [kind for kind in synthetic.KINDS if kind not in clips]
     if lacking:
         say(f"  synthetic clips serve as {', '.join(lacking)}: no folder was given for them")
     made = synthetic.make_clips(data / "audio", lacking, seed, run)
     order = [*synthetic.KINDS, "talkers"]
-    entries |= made
-    entries = {kind: entries[kind] for kind in order if kind in entries}
-    return entries, skipped, [Path(entry.source) for own in made.values() for entry in own]
+    clips |= made
+    clips = {kind: clips[kind] for kind in order if kind in clips}
+    return clips, skipped, [Path(clip.source) for own in made.values() for clip in own]

@@ -29,12 +29,12 @@ class Scan:
 
     Attributes:
         folder: the folder.
-        entries: the usable utterances (or clips), sorted by path.
+        utterances: the usable utterances (or clips), sorted by path.
         skipped: what cannot be used, and why.
     """
 
     folder: Path
-    entries: list[Utterance]
+    utterances: list[Utterance]
     skipped: list[Skipped]
 
     @property
@@ -44,7 +44,7 @@ class Scan:
         A path without its extension counts where it is one file's alone.
         """
         folder = os.path.join(self.folder, "")
-        names = {composed(entry.source.removeprefix(folder)): entry.id for entry in self.entries}
+        names = {composed(utterance.source.removeprefix(folder)): utterance.id for utterance in self.utterances}
         stems = [os.path.splitext(name)[0] for name in names]
         unique = {stem for stem, count in Counter(stems).items() if count == 1}
         by_stem = {stem: id for stem, id in zip(stems, names.values(), strict=True) if stem in unique}
@@ -154,31 +154,31 @@ def scan_speech(
         ids = _distinct((file.name for file in files), lambda name: f"{speakers[_first(name)]}-{_as_id(_rest(name))}")
     else:
         ids = _distinct((file.name for file in files), lambda name: _as_id(os.path.splitext(name)[0]))
-    entries = []
+    utterances = []
     for file, header in zip(files, probe(files, run, f"headers below {listing.folder}", cache), strict=True):
         if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
             continue
-        entry = Utterance(ids[file.name], file.path, *header)
+        utterance = Utterance(ids[file.name], file.path, *header)
         if labelled:
             speaker, *levels = file.name.split("/")
             session = f"{speakers[speaker]}-{_as_id(levels[0])}" if len(levels) > 1 else None
-            entry = entry.changed(speaker=speakers[speaker], session=session, gender=genders.get(speaker))
-        entries.append(entry)
-    return Scan(listing.folder, entries, skipped)
+            utterance = utterance.changed(speaker=speakers[speaker], session=session, gender=genders.get(speaker))
+        utterances.append(utterance)
+    return Scan(listing.folder, utterances, skipped)
 
 
 def scan_clips(listing: Listing, run: Callable, cache: Path | None = None, prefix: str = "") -> Scan:
     """Name noises, music or impulse responses by their paths, and read their headers; there are no labels."""
     ids = _distinct((file.name for file in listing.files), lambda name: prefix + _as_id(os.path.splitext(name)[0]))
-    entries, skipped = [], list(listing.skipped)
+    utterances, skipped = [], list(listing.skipped)
     headers = probe(listing.files, run, f"headers below {listing.folder}", cache)
     for file, header in zip(listing.files, headers, strict=True):
         if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
         else:
-            entries.append(Utterance(ids[file.name], file.path, *header))
-    return Scan(listing.folder, entries, skipped)
+            utterances.append(Utterance(ids[file.name], file.path, *header))
+    return Scan(listing.folder, utterances, skipped)
 
 
 def _first(name: str) -> str:
@@ -223,8 +223,8 @@ def read_genders(path: Path) -> dict[str, str]:
     return genders
 
 
-def choose_speakers(entries: list[Utterance], count: int, seed: int, where: str) -> set[str]:
-    """`count` speakers of `entries` to be held out: such as can have target trials.
+def choose_speakers(utterances: list[Utterance], count: int, seed: int, where: str) -> set[str]:
+    """`count` speakers of `utterances` to be held out: such as can have target trials.
 
     They have two sessions each where there are enough of those, else two utterances.
 
@@ -232,14 +232,14 @@ def choose_speakers(entries: list[Utterance], count: int, seed: int, where: str)
         SdpnError: fewer than two speakers would stay, or too few have two utterances; it names `where`.
     """
     sessions: dict[str, set[str | None]] = defaultdict(set)
-    for entry in entries:
-        sessions[entry.speaker].add(entry.session)
+    for utterance in utterances:
+        sessions[utterance.speaker].add(utterance.session)
     if len(sessions) < count + 2:
         speakers = "one speaker" if len(sessions) == 1 else f"{len(sessions)} speakers"
         raise SdpnError(f"{where}: {speakers}; at least {count + 2} are needed: {count} to hold out and 2 to train on")
-    utterances = Counter(entry.speaker for entry in entries)
+    counts = Counter(utterance.speaker for utterance in utterances)
     across = sorted(speaker for speaker, own in sessions.items() if len(own) > 1)
-    within = sorted(speaker for speaker, own in utterances.items() if own > 1)
+    within = sorted(speaker for speaker, own in counts.items() if own > 1)
     candidates = across if len(across) >= count else within
     if len(candidates) < count:
         raise SdpnError(f"{where}: {len(candidates)} speakers have two utterances; {count} such are needed for trials")
@@ -247,7 +247,7 @@ def choose_speakers(entries: list[Utterance], count: int, seed: int, where: str)
     return {candidates[i] for i in order[:count]}
 
 
-def hold_out(entries: list[Utterance], speakers: set[str]) -> tuple[list[Utterance], list[Utterance]]:
-    """The entries of all others, and those of `speakers`."""
-    stay = [entry for entry in entries if entry.speaker not in speakers]
-    return stay, [entry for entry in entries if entry.speaker in speakers]
+def hold_out(utterances: list[Utterance], speakers: set[str]) -> tuple[list[Utterance], list[Utterance]]:
+    """The utterances of all others, and those of `speakers`."""
+    stay = [utterance for utterance in utterances if utterance.speaker not in speakers]
+    return stay, [utterance for utterance in utterances if utterance.speaker in speakers]

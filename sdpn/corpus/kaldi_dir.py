@@ -104,7 +104,7 @@ class DataDir:
         segments = {id: vars(segment) for id, segment in (self.segments or {}).items()}
         return digest(fingerprint_sources(self.recordings), segments, self.speakers, self.genders, self.features)
 
-    def entries(self, run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
+    def find_usable(self, run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
         """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`."""
         segments = self.segments if self.segments is not None else {id: Segment(id) for id in self.recordings}
         used = {segment.recording for segment in segments.values()} & self.recordings.keys()
@@ -113,7 +113,7 @@ class DataDir:
             say(f"  {self.folder}: {unused} recordings of wav.scp have no segment, so nothing of them is used")
         recordings = {id: source for id, source in self.recordings.items() if id in used}
         headers = probe_sources(recordings, run, f"headers of {self.folder}", cache)
-        entries, skipped = [], self._lost(segments)
+        usable, skipped = [], self._lost(segments)
         for id, segment in segments.items():
             header = headers.get(segment.recording) or Reason("its recording is not in wav.scp", segment.recording)
             part = header if isinstance(header, Reason) else self._part(id, segment, header)
@@ -122,7 +122,7 @@ class DataDir:
                 continue
             source, speaker = recordings[segment.recording], self.speakers.get(id)
             first, last = part
-            entries.append(
+            usable.append(
                 Utterance(
                     id,
                     source.place,
@@ -136,7 +136,7 @@ class DataDir:
                     channel=segment.channel,
                 )
             )
-        return entries, skipped
+        return usable, skipped
 
     def _lost(self, segments: Mapping[str, Segment]) -> list[Skipped]:
         """Utterances that another file names, of which there is no sound."""

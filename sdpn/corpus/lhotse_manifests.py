@@ -54,7 +54,7 @@ def read_pairs(path: Path, audio: Path) -> Iterator[tuple["Recording | None", Li
         cuts, recordings, supervisions = _find(path)
         if cuts is not None:
             yield from map(_of_cut, _open(cuts, "cuts"))
-        else:
+        elif recordings is not None:
             yield from _of_supervisions(recordings, supervisions)
     except (ValueError, KeyError, TypeError, EOFError, OSError, AssertionError, tarfile.TarError) as error:
         raise SdpnError(f"{path}: not a readable Lhotse manifest: {' '.join(str(error).split())[:200]}") from None

@@ -101,7 +101,7 @@ class Manifests:
         utterances = [vars(utterance) for utterance in self.utterances]
         return digest(fingerprint_sources(self._sources), utterances, entries)
 
-    def entries(self, run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
+    def find_usable(self, run: Callable, cache: Path) -> tuple[list[Utterance], list[Skipped]]:
         """The utterances that can be used, and what is left out; see `headers.probe` for `run` and `cache`.
 
         A manifest's word for a length is not taken: the header of the file has it. They differ where ffmpeg reads the
@@ -109,7 +109,7 @@ class Manifests:
         is changed when it is read, or put together, the manifest alone knows the length of what comes.
         """
         headers = probe_sources(self._sources, run, f"headers of {self.path}", cache)
-        entries, skipped = [], list(self.skipped)
+        usable, skipped = [], list(self.skipped)
         checked: set[str] = set()
         unusable: dict[str, Reason | None] = {}
         for utterance in self.utterances:
@@ -126,8 +126,8 @@ class Manifests:
             if isinstance(found, Reason):
                 skipped.append(Skipped(utterance.id, found))
             else:
-                entries.append(found)
-        return entries, skipped
+                usable.append(found)
+        return usable, skipped
 
     def _names(self, recording: str) -> list[str]:
         """How `_sources` calls the sources of a recording."""

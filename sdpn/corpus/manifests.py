@@ -12,7 +12,7 @@ from sdpn.utterance import Utterance, in_order
 _REMEDY = "run stage 0 again"
 
 
-def refuse_equal_ids(entries: Iterable[Utterance], where: str) -> None:
+def refuse_equal_ids(utterances: Iterable[Utterance], where: str) -> None:
     """Make sure that every utterance has an id of its own.
 
     Raises:
@@ -20,29 +20,29 @@ def refuse_equal_ids(entries: Iterable[Utterance], where: str) -> None:
     """
     places: dict[str, str] = {}
     twice: list[Utterance] = []
-    for entry in entries:
-        if entry.id in places:
-            twice.append(entry)
+    for utterance in utterances:
+        if utterance.id in places:
+            twice.append(utterance)
         else:
-            places[entry.id] = entry.source
+            places[utterance.id] = utterance.source
     if twice:
-        entry, first = twice[0], places[twice[0].id]
+        utterance, first = twice[0], places[twice[0].id]
         raise SdpnError(
-            f"{where}: {len(twice)} ids are used twice, e.g. {entry.id} for {first} and for {entry.source}: take one "
-            "of the two away, or name a folder that holds but one of them"
+            f"{where}: {len(twice)} ids are used twice, e.g. {utterance.id} for {first} and for {utterance.source}: "
+            "take one of the two away, or name a folder that holds but one of them"
         )
 
 
-def summary(entries: Iterable[Utterance]) -> str:
+def summary(utterances: Iterable[Utterance]) -> str:
     """E.g. "200 speakers, 1800 utterances, 1.58 h"; no speakers where there are no labels."""
-    entries = list(entries)
-    speakers = {entry.speaker for entry in entries} - {None}
-    hours = sum(entry.duration for entry in entries) / 3600
+    utterances = list(utterances)
+    speakers = {utterance.speaker for utterance in utterances} - {None}
+    hours = sum(utterance.duration for utterance in utterances) / 3600
     labels = f"{len(speakers)} speakers, " if speakers else "no speaker labels, "
-    return f"{labels}{len(entries)} utterances, {hours:.2f} h"
+    return f"{labels}{len(utterances)} utterances, {hours:.2f} h"
 
 
-def write_set(set_dir: str | Path, entries: Iterable[Utterance], speech: bool = True) -> list[Path]:
+def write_set(set_dir: str | Path, utterances: Iterable[Utterance], speech: bool = True) -> list[Path]:
     """Write `recordings.jsonl.gz` and, for speech, `supervisions.jsonl.gz` into `set_dir`; return their paths.
 
     A supervision of a whole recording has its id; the session stands in `custom`. Lhotse reads both with
@@ -50,13 +50,13 @@ def write_set(set_dir: str | Path, entries: Iterable[Utterance], speech: bool = 
     these dictionaries are made without them because they take ten times as long. Paths are absolute, so that any later
     command finds the audio wherever it is started. Both files are sorted by id.
     """
-    entries = in_order(entries)
+    utterances = in_order(utterances)
     recordings = Path(set_dir) / "recordings.jsonl.gz"
     supervisions = Path(set_dir) / "supervisions.jsonl.gz"
-    write_jsonl_gz(recordings, _recordings(entries))
+    write_jsonl_gz(recordings, _recordings(utterances))
     if not speech:
         return [recordings]
-    write_jsonl_gz(supervisions, (utterance.supervision_entry() for utterance in entries))
+    write_jsonl_gz(supervisions, (utterance.supervision_entry() for utterance in utterances))
     return [recordings, supervisions]
 
 

@@ -54,9 +54,9 @@ def prepare(
         prepared = find()
         if options["dev_speakers"]:
             prepared = _with_dev(prepared, options)
-        entries, skipped, audio = make_clips(clips, data, options["seed"], run, data / CACHE)
+        made, skipped, audio = make_clips(clips, data, options["seed"], run, data / CACHE)
         prepared = replace(
-            prepared, clips=entries, skipped={**prepared.skipped, **skipped}, max_skipped=options["max_skipped"]
+            prepared, clips=made, skipped={**prepared.skipped, **skipped}, max_skipped=options["max_skipped"]
         )
         prepared, far = add_far(prepared, data, options["seed"], run)
         return [*audio, *far, *write_corpus(data, name, kept, prepared)]
@@ -67,7 +67,7 @@ def prepare(
 
 def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
     train = prepared.speech["train"]
-    unlabelled = sum(entry.speaker is None for entry in train)
+    unlabelled = sum(utterance.speaker is None for utterance in train)
     if unlabelled:
         raise SdpnError(
             f"--dev-speakers holds out training speakers, but {unlabelled} of the {len(train)} utterances of the "
@@ -89,25 +89,25 @@ def _with_dev(prepared: Prepared, options: dict[str, Any]) -> Prepared:
 
 
 def _choose(
-    entries: list[Utterance], count: int, seed: int, where: str, skipped: Sequence[Skipped], way_out: str = ""
+    utterances: list[Utterance], count: int, seed: int, where: str, skipped: Sequence[Skipped], way_out: str = ""
 ) -> set[str]:
     """See `choose_speakers`; where that is impossible, what was left out is told, since it may be why."""
-    _refuse_none(entries, where, skipped)
+    _refuse_none(utterances, where, skipped)
     try:
-        return choose_speakers(entries, count, seed, where)
+        return choose_speakers(utterances, count, seed, where)
     except SdpnError as error:
         raise SdpnError(f"{error}{way_out}{_left_out(skipped)}") from None
 
 
-def _refuse_none(entries: list[Utterance], where: str, skipped: Sequence[Skipped]) -> None:
+def _refuse_none(utterances: list[Utterance], where: str, skipped: Sequence[Skipped]) -> None:
     """Make sure that there are utterances.
 
     Raises:
         SdpnError: there are none; why the first was left out is told.
     """
-    if not entries and skipped:
+    if not utterances and skipped:
         raise SdpnError(f"{where}: none of {len(skipped)} utterances can be used (the first: {skipped[0]})")
-    if not entries:
+    if not utterances:
         raise SdpnError(f"{where}: there is no utterance in it")
 
 
@@ -139,7 +139,7 @@ def split_speakers(
             the trials do not name, or there are trials where nothing is evaluated.
     """
     _refuse_none(train, where, skipped)
-    labelled = sum(entry.speaker is not None for entry in train)
+    labelled = sum(utterance.speaker is not None for utterance in train)
     if not labelled or not options["eval_share"]:
         why = "it has no speaker labels" if not labelled else "--eval-share is 0"
         if given.trials:
@@ -154,7 +154,7 @@ def split_speakers(
             f"{where}: {len(train) - labelled} of {len(train)} utterances have no speaker label to split it by: give "
             "an evaluation set, label them, or train on all of it with --eval-share 0"
         )
-    speakers = {entry.id: entry.speaker for entry in train}
+    speakers = {utterance.id: utterance.speaker for utterance in train}
     named = {speakers[ids[name]] for name in given.names if name in ids}
     everyone = set(speakers.values())
     count = max(2, round(options["eval_share"] * len(everyone)))
@@ -227,7 +227,7 @@ def trials_of(
 
     Args:
         ids: for every evaluation set, utterance ids by the names that a trial list may use.
-        speech: the entries of every set. One without any gets no trials: `write_corpus` says why there are none.
+        speech: the utterances of every set. One without any gets no trials: `write_corpus` says why there are none.
         skipped: what was left out of a set, to be told where names are missing.
 
     Raises:
@@ -259,24 +259,25 @@ def trials_of(
     return sets
 
 
-def generate(name: str, entries: list[Utterance], seed: int) -> list[Trial]:
+def generate(name: str, utterances: list[Utterance], seed: int) -> list[Trial]:
     """Trials made from the labels of an evaluation set.
 
     Raises:
         SdpnError: there are no labels, or no target or no non-target trial can be made.
     """
-    if not entries:
+    if not utterances:
         raise SdpnError(f"{name}: there is no usable utterance in it")
-    unlabelled = sum(entry.speaker is None for entry in entries)
+    unlabelled = sum(utterance.speaker is None for utterance in utterances)
     if unlabelled:
         raise SdpnError(
-            f"{name}: {unlabelled} of {len(entries)} utterances have no speaker label to make trials of: give --trials"
+            f"{name}: {unlabelled} of {len(utterances)} utterances have no speaker label to make trials of: give "
+            "--trials"
         )
     sessions = defaultdict(set)
-    for entry in entries:
-        sessions[entry.speaker].add(entry.session)
+    for utterance in utterances:
+        sessions[utterance.speaker].add(utterance.session)
     single = sum(len(own) == 1 for own in sessions.values())
-    labels = [(entry.id, entry.speaker, entry.session, entry.gender) for entry in entries]
+    labels = [(utterance.id, utterance.speaker, utterance.session, utterance.gender) for utterance in utterances]
     trials = make_trials(*zip(*labels, strict=True), seed)
     if not any(trial.target for trial in trials):
         raise SdpnError(

@@ -142,21 +142,21 @@ def installed(*packages: str) -> dict[str, str]:
 
 
 def make_clips(folder: Path, kinds: Iterable[str], seed: int, run: Callable) -> dict[str, list[Utterance]]:
-    """Write the clips of `kinds` (of `KINDS`) as `folder/<kind>/*.flac`; return the entries of each kind.
+    """Write the clips of `kinds` (of `KINDS`) as `folder/<kind>/*.flac`; return the clips of each kind.
 
     The same seed gives the same bytes, however `run` spreads the jobs (e.g. `partial(run_jobs, nj=4)`).
     """
     jobs = [(folder / kind, kind, number, seed) for kind in kinds for number in range(_COUNTS[kind])]
-    entries: dict[str, list[Utterance]] = {kind: [] for kind in kinds}
+    clips: dict[str, list[Utterance]] = {kind: [] for kind in kinds}
     with Progress("synthetic noises, music and rooms", len(jobs), "clips") as progress:
-        for kind, entry in run(write_clip, jobs):
-            entries[kind].append(entry)
+        for kind, clip in run(write_clip, jobs):
+            clips[kind].append(clip)
             progress.advance()
-    return {kind: in_order(own) for kind, own in entries.items()}
+    return {kind: in_order(own) for kind, own in clips.items()}
 
 
 def write_clip(folder: Path, kind: str, number: int, seed: int) -> tuple[str, Utterance]:
-    """Write one synthetic clip; its samples depend on (kind, number, seed) alone. Return the kind and the entry."""
+    """Write one synthetic clip; its samples depend on (kind, number, seed) alone. Return the kind and the clip."""
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
     if kind == "rir":
         samples = room_response(rng)

@@ -30,9 +30,9 @@ class Prepared:
     """A corpus as stage 0 found it.
 
     Attributes:
-        speech: the entries of `train` and of every evaluation set, by set.
+        speech: the utterances of `train` and of every evaluation set, by set.
         trials: the trial lists by name, in the order of the results table.
-        clips: the entries of `noise`, `music`, `talkers` and `rir`, of those that there are.
+        clips: those of `noise`, `music`, `talkers` and `rir`, of those that there are.
         skipped: what was left out of a set.
         features: of the sets that came with some: Kaldi's rxspecifiers, by utterance.
         max_skipped: the share of a set that may be left out; more is an error.
@@ -89,17 +89,19 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
     """
     written = []
     sets = {**prepared.speech, **prepared.clips}
-    for set_name, entries in sets.items():
-        written += _write_what_was_skipped(data / set_name, entries, prepared)
-        refuse_equal_ids(entries, set_name)
-    refuse_shared_speakers({name: {entry.speaker for entry in own} for name, own in prepared.speech.items()}, data)
+    for set_name, utterances in sets.items():
+        written += _write_what_was_skipped(data / set_name, utterances, prepared)
+        refuse_equal_ids(utterances, set_name)
+    refuse_shared_speakers(
+        {name: {utterance.speaker for utterance in own} for name, own in prepared.speech.items()}, data
+    )
     refuse_shared_utterances(prepared.speech)
-    for set_name, entries in prepared.speech.items():
-        written += write_set(data / set_name, entries)
-        say(f"  {set_name}: {summary(entries)}")
-    for kind, entries in prepared.clips.items():
-        written += write_set(data / kind, entries, speech=False)
-        say(f"  {kind}: {len(entries)} clips")
+    for set_name, utterances in prepared.speech.items():
+        written += write_set(data / set_name, utterances)
+        say(f"  {set_name}: {summary(utterances)}")
+    for kind, clips in prepared.clips.items():
+        written += write_set(data / kind, clips, speech=False)
+        say(f"  {kind}: {len(clips)} clips")
     for list_name, trials in prepared.trials.items():
         written += trials.write(data / "trials", list_name)
         targets = sum(trial.target for trial in trials.trials)
@@ -107,7 +109,7 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
         say(f"  trials/{list_name}.txt: {targets} target and {len(trials.trials) - targets} non-target trials{models}")
     for set_name, features in prepared.features.items():
         written.append(data / set_name / GIVEN_FEATURES)
-        usable = {entry.id for entry in prepared.speech[set_name]}
+        usable = {utterance.id for utterance in prepared.speech[set_name]}
         ids = sorted(usable & features.keys(), key=str.encode)
         write_text(written[-1], "".join(f"{id} {features[id]}\n" for id in ids))
         say(f"  {set_name}: {len(ids)} of {len(usable)} utterances bring features, listed in {written[-1]}")
@@ -125,7 +127,7 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
     return [*written, corpus.write(data)]
 
 
-def _write_what_was_skipped(folder: Path, entries: list[Utterance], prepared: Prepared) -> list[Path]:
+def _write_what_was_skipped(folder: Path, utterances: list[Utterance], prepared: Prepared) -> list[Path]:
     """List what was left out of a set, and say how much for each reason."""
     listing, skipped = folder / "skipped_files.tsv", prepared.skipped.get(folder.name, [])
     listing.unlink(missing_ok=True)
@@ -133,10 +135,10 @@ def _write_what_was_skipped(folder: Path, entries: list[Utterance], prepared: Pr
         write_skipped(listing, skipped)
         for reason, count in count_reasons(skipped).most_common():
             say(f"  {folder.name}: {count} skipped, {reason}: {listing} lists them")
-    if not entries:
+    if not utterances:
         first = f" (the first: {skipped[0]})" if skipped else ""
         raise SdpnError(f"{folder.name}: none of {len(skipped)} files can be used{first}")
-    total = len(entries) + len(skipped)
+    total = len(utterances) + len(skipped)
     refuse_many_skipped(folder.name, count_reasons(skipped), total, prepared.max_skipped, listing)
     return [listing] if skipped else []
 
@@ -167,8 +169,12 @@ def refuse_shared_utterances(speech: dict[str, list[Utterance]]) -> None:
         SdpnError: the training set and an evaluation set share utterances; the first is named.
     """
     for name in [name for name in speech if name != "train"]:
-        evaluated = {(entry.source, entry.start, entry.channel) for entry in speech[name]}
-        shared = [entry for entry in speech["train"] if (entry.source, entry.start, entry.channel) in evaluated]
+        evaluated = {(utterance.source, utterance.start, utterance.channel) for utterance in speech[name]}
+        shared = [
+            utterance
+            for utterance in speech["train"]
+            if (utterance.source, utterance.start, utterance.channel) in evaluated
+        ]
         if shared:
             raise SdpnError(
                 f"{len(shared)} utterances are both in train and in {name}, e.g. {shared[0].id} ({shared[0].source}): "

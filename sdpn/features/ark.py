@@ -64,13 +64,12 @@ def parse_header(head: bytes) -> MatrixHeader | None:
         head: `LONGEST_HEADER` bytes, or what there is of them.
     """
     kind = _KINDS.get(head[2:5])
-    size = HEADER_BYTES.get(kind, 0)
-    if head[:2] != b"\0B" or kind is None or len(head) < size:
+    if head[:2] != b"\0B" or kind is None or len(head) < HEADER_BYTES[kind]:
         return None
     if kind in (0, 5):
         _, rows, _, bins = struct.unpack("<bibi", head[5:15])
         return MatrixHeader(kind, rows, bins, 0.0, 1.0)
-    minimum, spread, rows, bins = struct.unpack("<ffii", head[size - 16 : size])
+    minimum, spread, rows, bins = struct.unpack("<ffii", head[HEADER_BYTES[kind] - 16 : HEADER_BYTES[kind]])
     return MatrixHeader(kind, rows, bins, minimum, spread / STEPS.get(kind, 65535))
 
 

@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-KINDS = {0: np.dtype("<f4"), 1: np.dtype("<u2"), 2: np.dtype("u1"), 3: np.dtype("<f2"), 5: np.dtype("<f8")}
+KINDS: dict[int, np.dtype] = {
+    0: np.dtype("<f4"),
+    1: np.dtype("<u2"),
+    2: np.dtype("u1"),
+    3: np.dtype("<f2"),
+    5: np.dtype("<f8"),
+}
 """The forms of a stored value whose rows lie in order, by the number that the index keeps."""
 
 BY_COLUMNS = 4

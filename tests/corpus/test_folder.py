@@ -19,7 +19,7 @@ def scan(folder, genders=None):
 def test_paths_tell_speaker_session_and_utterance(tmp_path):
     for name in ("ann/1.wav", "bob/monday/1.wav", "cyd/tuesday/room/take/1.wav"):
         write_audio(tmp_path / name)
-    found = [(entry.id, entry.speaker, entry.session) for entry in scan(tmp_path).entries]
+    found = [(utterance.id, utterance.speaker, utterance.session) for utterance in scan(tmp_path).utterances]
     assert found == [
         ("ann-1", "ann", None),
         ("bob-monday-1", "bob", "bob-monday"),
@@ -29,16 +29,16 @@ def test_paths_tell_speaker_session_and_utterance(tmp_path):
 
 def test_white_space_becomes_underscores_and_other_letters_stay(tmp_path):
     write_audio(tmp_path / "Zoë  Ångström" / "erste Aufnahme" / "Satz\t1.wav")
-    (entry,) = scan(tmp_path).entries
-    assert entry.id == "Zoë_Ångström-erste_Aufnahme-Satz_1"
-    assert entry.speaker == "Zoë_Ångström"
+    (utterance,) = scan(tmp_path).utterances
+    assert utterance.id == "Zoë_Ångström-erste_Aufnahme-Satz_1"
+    assert utterance.speaker == "Zoë_Ångström"
 
 
 def test_equal_ids_are_told_apart_and_speakers_stay_apart(tmp_path):
     for name in ("a b/1.wav", "a_b/1.wav", "x/1.flac", "x/1.wav", "x-y/1.wav", "x/y/1.wav"):
         write_audio(tmp_path / name)
-    entries = scan(tmp_path).entries
-    assert [(entry.id, entry.speaker) for entry in entries] == [
+    utterances = scan(tmp_path).utterances
+    assert [(utterance.id, utterance.speaker) for utterance in utterances] == [
         ("a_b-1", "a_b"),
         ("a_b~2-1", "a_b~2"),
         ("x-y-1", "x-y"),
@@ -46,7 +46,7 @@ def test_equal_ids_are_told_apart_and_speakers_stay_apart(tmp_path):
         ("x-1~2", "x"),
         ("x-y-1~2", "x"),
     ]
-    assert all(entry.id.startswith(entry.speaker) for entry in entries)
+    assert all(utterance.id.startswith(utterance.speaker) for utterance in utterances)
 
 
 def test_trial_names_are_ids_and_paths_with_or_without_an_unambiguous_extension(tmp_path):
@@ -69,7 +69,7 @@ def test_unusable_files_are_listed_with_their_reasons(tmp_path):
     (tmp_path / "ann" / "3.flac").touch()
     write_audio(tmp_path / "nobody.wav")
     found = scan(tmp_path)
-    assert [entry.source for entry in found.entries] == [str(good)]
+    assert [utterance.source for utterance in found.utterances] == [str(good)]
     reasons = {path.rsplit("/", 1)[1]: reason for path, reason in found.skipped}
     assert reasons["nobody.wav"].kind == "it lies in no speaker's folder"
     assert reasons["3.flac"].kind == "the file is empty"
@@ -79,7 +79,10 @@ def test_unusable_files_are_listed_with_their_reasons(tmp_path):
 def test_clips_are_named_by_their_paths(tmp_path):
     for name in ("door.wav", "street/bus stop.wav"):
         write_audio(tmp_path / name)
-    assert [entry.id for entry in scan_clips(list_audio(tmp_path), HERE).entries] == ["door", "street-bus_stop"]
+    assert [clip.id for clip in scan_clips(list_audio(tmp_path), HERE).utterances] == [
+        "door",
+        "street-bus_stop",
+    ]
 
 
 def test_sets_are_train_and_every_eval_where_both_are_there(tmp_path):
@@ -109,8 +112,8 @@ def speakers_of(tmp_path, *names: str, labelled=None) -> tuple[list, str]:
         write_audio(tmp_path / name)
     listing = list_audio(tmp_path)
     understood = understand(listing, labelled)
-    found = scan_speech(listing, {}, HERE, labelled=understood.labelled).entries
-    return [(entry.id, entry.speaker) for entry in found], understood.sentence
+    found = scan_speech(listing, {}, HERE, labelled=understood.labelled).utterances
+    return [(utterance.id, utterance.speaker) for utterance in found], understood.sentence
 
 
 LABELLED = ("ann/1.wav", "bob/monday/1.wav")
@@ -163,7 +166,7 @@ def test_genders_are_read_in_kaldis_form(tmp_path):
     genders = read_genders(tmp_path / "spk2gender")
     assert genders == {"ann": "f", "bob": "m", "Cyd Ray": "f"}
     write_audio(tmp_path / "Cyd Ray" / "1.wav")
-    assert [entry.gender for entry in scan(tmp_path, genders).entries] == ["f"]
+    assert [utterance.gender for utterance in scan(tmp_path, genders).utterances] == ["f"]
 
 
 def test_a_gender_of_another_form_is_a_sentence(tmp_path):
@@ -185,8 +188,8 @@ def test_whole_speakers_are_held_out_the_same_for_the_same_seed():
     chosen = choose_speakers(own, 3, 1, "here")
     stay, held = hold_out(own, chosen)
     assert len(chosen) == 3
-    assert {entry.speaker for entry in held} == chosen
-    assert {entry.speaker for entry in stay} == {f"p{p}" for p in range(10)} - chosen
+    assert {utterance.speaker for utterance in held} == chosen
+    assert {utterance.speaker for utterance in stay} == {f"p{p}" for p in range(10)} - chosen
     assert choose_speakers(own[::-1], 3, 1, "here") == chosen
     assert choose_speakers(own, 3, 2, "here") != chosen
 
