@@ -52,19 +52,26 @@ def read(path: str | Path | None, cls: type[T], overrides: dict[str, Any] | None
         SdpnError: the file is missing or is not YAML, a key is unknown or missing, a value has the wrong type or
             is not allowed. The sentence names the file, the key and what is allowed.
     """
-    tree: Any = {}
-    if path is not None:
-        try:
-            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise SdpnError(f"{path}: there is no such configuration file") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise SdpnError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise SdpnError(f"{path}: expected `key: value` lines")
-    tree = dict(tree)
+    tree = {} if path is None else read_tree(path)
     given = {key: override for key, override in (overrides or {}).items() if override is not None}
     return build(cls, {**tree, **given}, str(path or "command line"))
+
+
+def read_tree(path: str | Path) -> dict[str, Any]:
+    """Read the keys and values of a YAML file, unchecked.
+
+    Raises:
+        SdpnError: the file is missing, or is not YAML of `key: value` lines.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise SdpnError(f"{path}: there is no such configuration file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SdpnError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise SdpnError(f"{path}: expected `key: value` lines")
+    return dict(tree)
 
 
 def refuse_unknown_choices(config: Any) -> None:

@@ -20,7 +20,7 @@ from sdpn.corpus.layout import Corpus
 from sdpn.corpus.options import LISTS, is_stream, kept_list
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
-from sdpn.training.config import TrainConfig
+from sdpn.training.settings import read_settings
 
 # What stage 0 of one corpus or another is given: DATA must not hold one that was made of something else
 GIVEN = (
@@ -81,7 +81,7 @@ def main(
             for name, value in asked.items()
         }
         Corpus.refuse_another(data, corpus, {**Corpus.read(data).options, **asked})
-    config.read(config_file, TrainConfig)
+    read_settings(config_file)
     cuts = config.read(cuts_config, CutsConfig, {"min_duration": min_duration, "max_skipped": max_skipped})
     fbank = config.read(fbank_config, FbankConfig)
     config.read(augment_config, AugmentConfig)

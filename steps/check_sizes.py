@@ -19,6 +19,7 @@ from sdpn.features.config import FbankConfig
 from sdpn.features.index import open_features
 from sdpn.shards import Work
 from sdpn.training.config import TrainConfig
+from sdpn.training.settings import read_settings
 from sdpn.training.sizes import fit_to_corpus
 
 
@@ -30,7 +31,7 @@ from sdpn.training.sizes import fit_to_corpus
 @config.options(TrainConfig)
 def main(data: Path, config_file: str, fbank_config: str, ngpu: int, **overrides) -> None:
     given = config.given(TrainConfig, overrides)
-    settings = config.read(config_file, TrainConfig, given)
+    settings = read_settings(config_file, given).train
     fbank = config.read(fbank_config, FbankConfig)
     corpus = Corpus.read(data)
     train = data / corpus.train

@@ -54,13 +54,13 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
         plan = Plan(data, exp, corpus, settings, chosen, seed)
         if not corpus.trials:
             known = know_without_labels(plan)
-            lines, written = write_unlabelled(exp, corpus.name, known, settings, seed, embedding_map(plan))
+            lines, written = write_unlabelled(exp, data, corpus.name, known, settings, seed, embedding_map(plan))
             failures, missing = known.failures, [] if known.backends else ["the training set"]
         else:
             made, failures = run_stage(plan)
             rows = result_rows(exp, made)
             points = embedding_map(plan)
-            pairs, written = write_results(exp, corpus.name, rows, settings, seed, points)
+            pairs, written = write_results(exp, data, corpus.name, rows, settings, seed, points)
             table, *rest = plain_text(rows), *sentences(rows, pairs), *legend(rows)
             lines = [table, "", *(f"  {line}" for line in rest)]
             scored = {row.trials for row in rows if row.figures and not row.baseline}

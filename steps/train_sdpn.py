@@ -6,7 +6,8 @@
 reads data/train and data/augment and writes EXP: config.yaml, checkpoints, train.jsonl, tensorboard, training.png and
 model. Killed at any moment, the same command goes on from the last checkpoint. SIGTERM and SIGUSR1 save at the next
 step and end with status 85. `sdpn info EXP` says how far it is. What a small training set has too few utterances for
-(prototypes, batch_size, ...) is lowered and said, unless it is given as --name value.
+(prototypes, batch_size, ...) is lowered and said, unless it is given as --name value. The config.yaml of an experiment
+as --config makes it again, its augmentation included.
 
 Several GPUs of one machine: --ngpu N. Several machines: one task for each GPU by srun (or torchrun), each with --ngpu 1
 and the same arguments. batch_size is that of the whole step, however many GPUs share it.
@@ -30,6 +31,7 @@ from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import exclusive
 from sdpn.training.config import STOPPED_BY_SIGNAL, TrainConfig
 from sdpn.training.identity import claim, training_work
+from sdpn.training.settings import read_settings
 from sdpn.training.sizes import fit_to_corpus
 
 if TYPE_CHECKING:
@@ -58,8 +60,8 @@ def main(
 ) -> int:
     leave_on_signals()
     given = config.given(TrainConfig, overrides)
-    settings = config.read(config_file, TrainConfig, given)
-    augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
+    settings, as_recorded, inputs = read_settings(config_file, given)
+    augment = config.read(augment_config, AugmentConfig, {**as_recorded, **config.given(ViewConfig, overrides)})
     index = open_features(data / Corpus.read(data).train)
     from sdpn.augment.banks import open_banks, warn_of_other_settings
     from sdpn.training.devices import choose_device
@@ -76,6 +78,11 @@ def main(
         try:
             if ranks.first:
                 warn_of_other_settings(data, augment_config, augment)
+                now = {"features": index.fingerprint, "banks": banks.fingerprint}
+                other = [name for name in now if name in inputs and inputs[name] != now[name]]
+                if other:
+                    which = " and the ".join(other)
+                    warn(f"the {which} of {data} are not those of {config_file}: the result will differ")
             settings = fitting(settings, given, index, ranks)
             return _train(settings, augment, index, banks, (data, dev_trials), exp, device, ranks)
         except CommonError:

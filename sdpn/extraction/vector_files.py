@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import IO
 
 import h5py
-import kaldiio
 import numpy as np
-from kaldiio.matio import read_kaldi
+from kaldiio.matio import read_kaldi, read_token
 
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors, read_checked, refuse_unusable, write_ark, write_frames, write_hdf5
@@ -21,6 +21,7 @@ from sdpn.files import atomic_path
 from sdpn.tables import read_table
 
 FORMS = "a folder of stage 5, .scp, .ark, .h5, .hdf5 or .npz, or what scp: or ark: stands before, as in Kaldi"
+_GZIP = b"\x1f\x8b"
 FRAMES_SUFFIX = ".num_frames"
 """Of the file beside an ark that says how many frames each x-vector was made from."""
 
@@ -157,46 +158,47 @@ def _table(named: list[tuple[str, np.ndarray]]) -> tuple[list[str], np.ndarray] 
     return [name.decode() if isinstance(name, bytes) else str(name) for name in texts[0]], matrices[0]
 
 
-# kaldiio runs a name that begins or ends with "|", and "-" is its standard input: it is given absolute paths alone.
 def _scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    table = read_table(path)
-    packed: list[tuple[MatrixPart, str]] = []
-    plain: list[str] = []
-    files: dict[str, bool] = {}  # whether each is packed
-    for name, place in table.items():
-        if "|" in place or place.partition(":")[0] == "-":
-            raise SdpnError(f"{path}: '{name}' is the output of a command: write it into a file first")
+    listed: list[tuple[MatrixPart, str]] = []
+    for name, place in read_table(path).items():
         part = MatrixPart.parse(place)
-        if part is not None and part.path not in files:
-            files[part.path] = _is_packed(part.path)
-        if part is not None and files[part.path]:
-            packed.append((part, name))
-        else:
-            plain.append(f"{name} {place}\n")
-    yield from kaldiio.load_scp_sequential(io.StringIO("".join(plain)))
-    for file, parts in groupby(sorted(packed, key=lambda one: one[0][:2]), key=lambda one: one[0].path):
-        with gzip.open(file) as opened:
+        if part is None or "|" in place or place.partition(":")[0] == "-":
+            raise SdpnError(f"{path}: '{name}' is the output of a command: write it into a file first")
+        if part.columns:
+            raise SdpnError(f"{path}: '{name}' is a part of an x-vector ({place}): write it into a file first")
+        listed.append((part, name))
+    listed.sort(key=lambda one: one[0][:2])
+    for file, parts in groupby(listed, key=lambda one: one[0].path):
+        with _open_ark(file) as opened:
             for part, name in parts:
-                if part.rows or part.columns:
-                    raise ValueError(f"'{name}' is a part of an x-vector")
                 opened.seek(part.offset)
-                yield name, read_kaldi(opened)
-
-
-def _is_packed(path: str | Path) -> bool:
-    with open(path, "rb") as opened:
-        return opened.read(2) == b"\x1f\x8b"
+                array = _read_array(opened)
+                yield name, array[part.rows[0] : part.rows[1] + 1] if part.rows else array
 
 
 def _ark(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    if path.is_fifo():  # in which kaldiio would look for where it is
-        content = path.read_bytes()
-        yield from kaldiio.load_ark(io.BytesIO(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content))
-    elif _is_packed(path):
-        with gzip.open(path) as opened:
-            yield from kaldiio.load_ark(opened)
-    else:
-        yield from kaldiio.load_ark(str(path.absolute()))
+    with _open_ark(path) as opened:
+        while (name := read_token(opened)) is not None:
+            yield name, _read_array(opened)
+
+
+def _open_ark(path: str | Path) -> IO[bytes] | gzip.GzipFile:
+    """An ark, unpacked where gzip has packed it; one out of a pipe is read in whole, since it is sought in."""
+    if Path(path).is_fifo():
+        content = Path(path).read_bytes()
+        return io.BytesIO(gzip.decompress(content) if content.startswith(_GZIP) else content)
+    with open(path, "rb") as opened:
+        packed = opened.read(len(_GZIP)) == _GZIP
+    return gzip.open(path) if packed else open(path, "rb")
+
+
+def _read_array(opened: IO[bytes] | gzip.GzipFile) -> np.ndarray:
+    """The array that stands next; ValueError where that is an object of Python's, which kaldiio would make and run."""
+    start = opened.read(3)
+    if start == b"PKL":
+        raise ValueError("there is more in it than arrays of numbers")
+    opened.seek(-len(start), os.SEEK_CUR)
+    return read_kaldi(opened)
 
 
 def _hdf5(path: Path) -> Iterator[tuple[str, np.ndarray]]:

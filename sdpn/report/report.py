@@ -35,18 +35,25 @@ WITH_RANK = "effective_rank"
 
 
 def write_results(
-    exp_dir: Path, name: str, rows: list[ResultRow], settings: BackendConfig, seed: int, points: dict | None
+    exp_dir: Path,
+    data: Path,
+    name: str,
+    rows: list[ResultRow],
+    settings: BackendConfig,
+    seed: int,
+    points: dict | None,
 ) -> tuple[list[dict[str, Any]], list[Path]]:
     """Write the results of an experiment into `exp_dir/results`, unless they are there and what they show is the same.
 
     Args:
+        data: the folder of the corpus.
         name: of the corpus.
         points: the embedding map (`embedding_map`), or None.
 
     Returns:
         the comparisons of all pairs, and the paths.
     """
-    settings_text = {**to_dict(settings), "seed": seed}
+    settings_text = {**to_dict(settings), "seed": seed, "data": str(data)}
     folder = exp_dir / "results"
     inputs = {
         "corpus": name,
@@ -343,16 +350,8 @@ def _setup(experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]]) -> 
     for name, (folder, _, settings) in experiments.items():
         title = f"{name}: " if name else ""
         training = folder / "config.yaml"
-        asked = " ".join(
-            f"--{key.replace('_', '-')} {shlex.quote(str(value))}"
-            for key, value in settings.items()
-            if value not in (None, "")
-        )
-        again = f"steps/score.py {asked} DATA EXP"
-        if training.exists():
-            again = f"./run.sh --stage 4 --stop-stage 5 --config EXP/config.yaml --data-dir DATA --exp-dir NEW\n{again}"
-        heading = f"{title}how to make it again (DATA, EXP: the folders)"
-        parts.append(html.fold(heading, html.verbatim(again), opened=True))
+        heading = f"{title}how to make it again (in the folder of the recipe, by its data folder)"
+        parts.append(html.fold(heading, html.verbatim("\n".join(again(folder, settings))), opened=True))
         if training.exists():
             config = training.read_text(encoding="utf-8")
             parts.append(html.fold(f"{title}training (config.yaml)", html.verbatim(config)))
@@ -360,6 +359,28 @@ def _setup(experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]]) -> 
     versions = "\n".join(f"{part} {which}" for part, which in environment().items())
     parts.append(html.fold("environment", html.verbatim(versions)))
     return parts
+
+
+def again(folder: Path, settings: dict[str, Any]) -> list[str]:
+    """Return the lines that make an experiment again from its data folder: the training beside it, then the results.
+
+    Args:
+        settings: of stage 6, with its seed, and the data folder as `data`.
+    """
+    data = settings.get("data", "DATA")  # earlier versions did not keep it
+    asked = {key: value for key, value in settings.items() if key != "data" and value not in (None, "")}
+    options = [word for key, value in asked.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    if not (folder / "config.yaml").exists():
+        return [". ./path.sh", shlex.join(["steps/score.py", *options, data, str(folder)])]
+    training = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    new = f"{folder}-again"
+    words = ["--stage", "4", "--stop-stage", "5", "--config", str(folder / "config.yaml")]
+    words += ["--seed", str(training.get("seed", 1))]
+    if mode := training.get("augment", {}).get("augment"):
+        words += ["--augment", mode]
+    words += ["--data-dir", data, "--exp-dir", new]
+    lines = [shlex.join(["./run.sh", *words]), ". ./path.sh", shlex.join(["steps/score.py", *options, data, new])]
+    return lines
 
 
 def _lists(rows: list[ResultRow]) -> dict[str, list[int]]:

@@ -18,11 +18,18 @@ WHAT_LABELS_ADD = (
 
 
 def write_unlabelled(
-    exp_dir: Path, name: str, known: Known, settings: BackendConfig, seed: int, points: dict | None
+    exp_dir: Path,
+    data: Path,
+    name: str,
+    known: Known,
+    settings: BackendConfig,
+    seed: int,
+    points: dict | None,
 ) -> tuple[list[str], list[Path]]:
     """Write results.md, results.json and report.html into `exp_dir/results` where they differ from what stands there.
 
     Args:
+        data: the folder of the corpus.
         name: of the corpus.
         points: the embedding map (`embedding_map`), or None.
 
@@ -30,7 +37,7 @@ def write_unlabelled(
         the sentences for a terminal, and the paths.
     """
     tables = tables_of(known)
-    settings_text = {**to_dict(settings), "seed": seed}
+    settings_text = {**to_dict(settings), "seed": seed, "data": str(data)}
     parts = [WHAT_LABELS_ADD, ""]
     for title, (head, *body), lines in tables:
         cells = [head, ["---"] * len(head), *body]

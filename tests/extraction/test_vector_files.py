@@ -140,6 +140,16 @@ def test_objects_in_an_npz_are_refused_and_not_made(tmp_path, monkeypatch):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("suffix", ["ark", "scp"])
+def test_objects_in_an_ark_are_refused_and_not_made(tmp_path, monkeypatch, suffix):
+    monkeypatch.chdir(tmp_path)
+    Path("x.ark").write_bytes(b"a PKL" + b"cos\nsystem\n(S'touch ran'\ntR.")
+    Path("x.scp").write_text("a x.ark:2\n")
+    with pytest.raises(SdpnError, match="more in it than arrays"):
+        read_vectors(f"x.{suffix}")
+    assert not Path("ran").exists()
+
+
 def zipped(**members):
     def write(path):
         with zipfile.ZipFile(path, "w") as opened:

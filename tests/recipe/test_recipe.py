@@ -1,7 +1,13 @@
 import gzip
+import html
 import json
+import re
+import shutil
+import subprocess
 
 import pytest
+
+from tests.recipe.conftest import ROOT
 
 SYSTEMS = ["fbank-stats", "fbank-stats whitened", "untrained", "sdpn", "xvector+fbank-stats"]
 
@@ -105,3 +111,19 @@ def test_a_stage_without_what_it_needs_says_which_stage_makes_it(recipe, stage, 
     printed = recipe.run("--stage", str(stage), "--stop-stage", str(stage), status=1)
     assert sentence in printed
     assert "Traceback" not in printed
+
+
+def test_how_to_make_it_again_works_as_printed(recipe):
+    page = (recipe.exp / "results" / "report.html").read_text()
+    lines = html.unescape(re.search(r"how to make it again.*?<pre>(.*?)</pre>", page, re.DOTALL)[1])
+    done = subprocess.run(["bash", "-euc", lines], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the result will differ" not in done.stderr
+    again = recipe.exp.with_name("exp-again")
+    first, second = (json.loads((exp / "results" / "results.json").read_text())["rows"] for exp in (recipe.exp, again))
+    assert [(row["system"], row["backend"], row["score_norm"]) for row in first] == [
+        (row["system"], row["backend"], row["score_norm"]) for row in second
+    ]
+    assert [row["eer_percent"] for row in first] == [row["eer_percent"] for row in second]
+    assert (again / "config.yaml").read_bytes() == (recipe.exp / "config.yaml").read_bytes()
+    shutil.rmtree(again)

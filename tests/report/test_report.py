@@ -74,7 +74,13 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
     (exp / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     points = {"id": [f"t{i}" for i in range(30)], "x": [i % 6 for i in range(30)], "y": [i // 6 for i in range(30)]}
     write_results(
-        exp, "a <corpus> & more", rows, BackendConfig(), 1, {**points, "cluster": [i % 4 - 1 for i in range(30)]}
+        exp,
+        Path("data"),
+        "a <corpus> & more",
+        rows,
+        BackendConfig(),
+        1,
+        {**points, "cluster": [i % 4 - 1 for i in range(30)]},
     )
 
 
@@ -419,11 +425,11 @@ def test_the_day_stays_while_nothing_changes(tmp_path, monkeypatch):
             return date(2099, 1, 1)
 
     monkeypatch.setattr(results, "date", Later)
-    write_results(exp, "another name", rows, BackendConfig(), 1, None)
+    write_results(exp, Path("data"), "another name", rows, BackendConfig(), 1, None)
     assert read_origin(exp).date == "2099-01-01"
     before = (exp / "results" / "results.json").read_bytes()
     monkeypatch.undo()
-    write_results(exp, "another name", rows, BackendConfig(), 1, None)
+    write_results(exp, Path("data"), "another name", rows, BackendConfig(), 1, None)
     assert (exp / "results" / "results.json").read_bytes() == before
 
 

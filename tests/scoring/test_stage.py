@@ -101,10 +101,10 @@ def read_scores(path):
 
 
 def everything(root):
-    """Every file with its content, without the path of the experiment, which its results name and digest."""
+    """Every file with its content, without the paths of experiment and data, which its results name and digest."""
     files = (path for path in sorted((root / "exp").rglob("*")) if path.is_file())
     files = (path for path in files if path.parent != root / "exp/results/done")
-    return {path: re.sub(rb"[^ \"]*/exp\b", b"EXP", path.read_bytes()) for path in files}
+    return {path: re.sub(rb"[^ \"]*/(exp|data)\b", rb"\1", path.read_bytes()) for path in files}
 
 
 @pytest.fixture(scope="module")

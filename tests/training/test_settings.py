@@ -1,0 +1,26 @@
+import pytest
+import yaml
+
+from sdpn import config
+from sdpn.errors import SdpnError
+from sdpn.training.config import TrainConfig
+from sdpn.training.settings import read_settings
+
+
+def test_the_config_of_an_experiment_is_read_with_what_it_records(tmp_path):
+    path = tmp_path / "config.yaml"
+    recorded = {"augment": {"augment": "off", "p_noise": 0.25}, "inputs": {"features": "f", "banks": "b"}}
+    path.write_text(yaml.safe_dump({**config.to_dict(TrainConfig(seed=7)), **recorded}))
+    found = read_settings(path, {"epochs": 30})
+    assert (found.train.seed, found.train.epochs) == (7, 30)
+    assert (found.augment, found.inputs) == (recorded["augment"], recorded["inputs"])
+
+
+def test_what_is_neither_a_setting_nor_recorded_is_refused(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("augment: mel\n")
+    with pytest.raises(SdpnError, match="'augment' is 'mel', but in the config"):
+        read_settings(path)
+    path.write_text("epoch: 3\n")
+    with pytest.raises(SdpnError, match="unknown key 'epoch'"):
+        read_settings(path)
