@@ -134,8 +134,12 @@ def tables_of(known: Known) -> list[tuple[str, list[list[str]], list[str]]]:
             rate = "-" if backend.eer_percent is None else f"{backend.eer_percent:.2f}"
             trials = f"{backend.targets}/{backend.nontargets}"
             body.append([backend.system, backend.name, ratio, rate, trials])
-        lines = list(dict.fromkeys(f"{backend.name}: `{backend.chain}`" for backend in known.backends))
-        lines += [f"{backend.name}: not calibrated: {backend.failure}" for backend in known.backends if backend.failure]
+        lines = [f"{backend.system}, {backend.name}: `{backend.chain}`" for backend in known.backends]
+        lines += [
+            f"{backend.system}, {backend.name}: not calibrated: {backend.failure}"
+            for backend in known.backends
+            if backend.failure
+        ]
         lines += [
             "trials are pairs within and between clusters that were kept out of the back-end; their EER tells clusters "
             "apart, which the network itself has made: it is no error rate of speakers"

@@ -139,7 +139,7 @@ class OracleLabels:
 
     def __init__(self, path: Path):
         if not path.exists():
-            raise SdpnError(f"{path} is missing: run stage 1 first")
+            raise SdpnError(f"there is no {path}: back-ends called oracle-... need a training set with speaker labels")
         self.path = path
 
     def classes(self, ids: list[str]) -> np.ndarray:
