@@ -1,5 +1,6 @@
 """How a step speaks: plain lines, a progress bar on a terminal, one sentence for an error."""
 
+import gc
 import sys
 import time
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ def run(command: click.Command, resumes: bool = True) -> None:
     Wrong usage keeps click's own sentence and its status 2; an unexpected exception keeps its traceback.
     """
     interrupted = "interrupted: run the same command again to go on" if resumes else "interrupted"
+    # A list of a million records would be searched for cycles, of which it has none, over and over while it grows
+    gc.set_threshold(100_000, 50, 100)
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Abort as abort:
