@@ -3,6 +3,7 @@
 import json
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,8 +36,8 @@ def result_rows(exp_dir: Path, rows: list[Row]) -> list[ResultRow]:
     return [_result_of(row, row.figures, exp_dir) if row.figures else _failed(row) for row in rows]
 
 
-def _failed(row: Row) -> ResultRow:
-    trials = row.trials.read()
+def _named(row: Row) -> ResultRow:
+    """Return what a row is called by, before it has figures."""
     return ResultRow(
         trials=row.trials.name,
         system=row.system.name,
@@ -46,8 +47,15 @@ def _failed(row: Row) -> ResultRow:
         fused=[part.name for part in row.parts],
         oracle=row.oracle,
         baseline=row.system.baseline,
-        failure=row.failure,
         backend_digest=row.backend.work.identity if row.backend else None,
+    )
+
+
+def _failed(row: Row) -> ResultRow:
+    trials = row.trials.read()
+    return replace(
+        _named(row),
+        failure=row.failure,
         targets=trials.n_targets,
         nontargets=trials.n_nontargets,
         trials_digest=_trials_digest(row, trials.n_targets, trials.n_nontargets),
@@ -62,17 +70,9 @@ def _trials_digest(row: Row, targets: int, nontargets: int) -> str:
 def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
     found = figures.report()
     trials = _trials_digest(row, found["targets"], found["nontargets"])
-    return ResultRow(
-        trials=row.trials.name,
-        system=row.system.name,
-        backend=row.backend_name,
-        score_norm=row.norm,
-        quality=row.quality,
-        fused=[part.name for part in row.parts],
-        oracle=row.oracle,
-        baseline=row.system.baseline,
+    return replace(
+        _named(row),
         **row.score_file.report(),
-        backend_digest=row.backend.work.identity if row.backend else None,
         figures=found["figures"],
         intervals=found["intervals"],
         calibration=found["calibration"],
