@@ -1,17 +1,20 @@
 """A training from its first step or its last checkpoint to its model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from sdpn.augment.views import ViewSampler
 from sdpn.console import say, warn
 from sdpn.errors import SdpnError
+from sdpn.features.index import FeatureIndex
 from sdpn.models.folder import write_model
+from sdpn.models.input_norm import level_statistics
 from sdpn.training.card import write_card
 from sdpn.training.checkpoint import Checkpoints
 from sdpn.training.config import TrainConfig
@@ -21,6 +24,8 @@ from sdpn.training.ranks import CommonError, Ranks
 from sdpn.training.sampler import BatchSampler
 from sdpn.training.stopping import CollapseWatch, check_finite, stop_signals
 from sdpn.training.trainer import Trainer
+
+_SAMPLED = 5000  # utterances whose statistics stand for those of the training set
 
 
 def fit(
@@ -52,7 +57,8 @@ def fit(
     check_fit(config, index.frames, ranks.count)
     batches = BatchSampler(len(index), config.batch_size, config.seed)
     epoch_steps = batches.steps_per_epoch
-    trainer = Trainer(config, index.num_bins, epoch_steps, device, ranks)
+    statistics = ranks.on_first(lambda: level_statistics(_sample(index))) if config.input_norm == "level" else None
+    trainer = Trainer(config, index.num_bins, epoch_steps, device, ranks, statistics)
     settings = (config.network_settings(index.num_bins), index.config.spectral())
     kept_steps = config.keep_every_epochs * epoch_steps
     checkpoints = Checkpoints(
@@ -151,6 +157,12 @@ def check_fit(config: TrainConfig, frames: Any, ranks: int = 1) -> None:
             f"batch_size is {config.batch_size}: it does not divide among {ranks} processes x {config.accumulate} "
             "micro-batches with at least 2 utterances in each: choose a multiple"
         )
+
+
+def _sample(index: FeatureIndex) -> Iterator[np.ndarray]:
+    """Yield the features of utterances that are evenly spread over the index, at most _SAMPLED of them."""
+    for utterance in np.unique(np.linspace(0, len(index) - 1, min(len(index), _SAMPLED)).astype(int)):
+        yield index.read(int(utterance))
 
 
 def _go_on(trainer: Trainer, interval: Interval, checkpoints: Checkpoints, draws: dict[str, Any], ranks: Ranks) -> int:
