@@ -9,7 +9,10 @@ from sdpn.training.settings import read_settings
 
 def test_the_config_of_an_experiment_is_read_with_what_it_records(tmp_path):
     path = tmp_path / "config.yaml"
-    recorded = {"augment": {"augment": "off", "p_noise": 0.25, "p_equalize": 0.5}, "inputs": {"features": "f", "banks": "b"}}
+    recorded = {
+        "augment": {"augment": "off", "p_noise": 0.25, "p_equalize": 0.5},
+        "inputs": {"features": "f", "banks": "b"},
+    }
     path.write_text(yaml.safe_dump({**config.to_dict(TrainConfig(seed=7)), **recorded}))
     found = read_settings(path, {"epochs": 30})
     assert (found.train.seed, found.train.epochs) == (7, 30)
