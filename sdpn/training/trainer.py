@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sdpn.errors import SdpnError
 from sdpn.models.head import Learner, ProjectedEncoder, ProjectionHead, Prototypes
+from sdpn.models.input_norm import InputNorm
 from sdpn.models.norm import norms_over_ranks
 from sdpn.models.registry import build_encoder
 from sdpn.training import indicators, losses
@@ -55,6 +56,7 @@ class Trainer:
         self.warmup_steps = round(config.warmup_epochs * steps_per_epoch)
         encoder = build_encoder(**config.network_settings(num_bins))
         if statistics is not None:
+            assert isinstance(encoder.input_norm, InputNorm)
             encoder.input_norm.set_statistics(*statistics)
         head = ProjectionHead(config.embedding_size, config.head_hidden, config.head_output)
         self.student = ProjectedEncoder(encoder, head, use_bfloat16(config.precision, device)).to(device).train()
