@@ -56,13 +56,15 @@ class TrainLog:
             if name not in ("step", "total_steps", "epoch"):
                 self._board.add_scalar(name, figure, line["step"])
         left = timedelta(seconds=round((line["total_steps"] - line["step"]) * line["seconds_per_step"]))
-        self._progress.advance(
-            0,
+        text = (
             f"epoch {line['epoch']}/{self.epochs} step {line['step']}/{line['total_steps']}"
             f"  loss {line['loss']:.3f}  lr {line['lr']:.3g}  {summary}"
             + "".join(f"  {name.removesuffix('_eer')} EER {line[name]:.2%}" for name in EXAMINED if name in line)
-            + f"  {line['utterances_per_second']:.1f} utt/s  {left} left",
+            + f"  {line['utterances_per_second']:.1f} utt/s  {left} left"
         )
+        self._progress.advance(0, text)
+        if line["step"] * self.epochs % line["total_steps"] == 0:  # an epoch ends
+            self._progress.keep(text)
 
     def __enter__(self) -> "TrainLog":
         return self
@@ -84,6 +86,7 @@ class Interval:
     def start_clock(self, waited: float) -> None:
         """Count the time from here on, and the waiting beyond the `waited` seconds so far."""
         self._began, self._timed_steps, self._waited_before = time.perf_counter(), 0, waited
+        self._cpu_began = time.process_time()
 
     def add(self, terms: "dict[str, Tensor]") -> None:
         """Count a step and its losses."""
@@ -107,6 +110,7 @@ class Interval:
             **dict(zip(figures, values, strict=True)),
             "utterances_per_second": self._timed_steps * batch_size / seconds,
             "seconds_per_step": seconds / self._timed_steps,
+            "cpu_seconds_per_step": (time.process_time() - self._cpu_began) / self._timed_steps,
             "waiting_share": (waited - self._waited_before) / seconds,
         }
         self._sums, self._steps = {}, 0
@@ -115,7 +119,7 @@ class Interval:
 
     def restart_clock(self) -> None:
         """Leave out of the time what was done since `close`."""
-        self._began = time.perf_counter()
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
 
     def state_dict(self) -> dict:
         return {"sums": self._sums, "steps": self._steps}
