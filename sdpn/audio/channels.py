@@ -66,7 +66,7 @@ class OneChannel:
             if seen != samples:
                 raise UnusableError("cut off", f"{seen} samples where its header says {samples}")
 
-        return resample(own(), rate, self._wanted_rate)
+        return own() if rate == self._wanted_rate else resample(own(), rate, self._wanted_rate)
 
     def _pick(self, block: np.ndarray) -> np.ndarray:
         if self._channel == MEAN:
