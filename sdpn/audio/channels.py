@@ -11,8 +11,7 @@ import numpy as np
 
 from sdpn.audio.headers import read_header
 from sdpn.audio.read import read_blocks, resample
-from sdpn.errors import UnusableError
-from sdpn.reasons import Reason
+from sdpn.errors import Reason, UnusableError
 
 MEAN = "mean"
 _DIFFERENT = 1e-4  # share of the energy (-40 dB): compression alone makes channels differ by less

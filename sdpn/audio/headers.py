@@ -17,9 +17,8 @@ from sdpn.audio.files import AudioFile, fingerprint
 from sdpn.audio.read import UNTOLD, Header, measure, open_plain, sum_of_parts
 from sdpn.audio.route import START, Route, find_route
 from sdpn.console import Progress
-from sdpn.errors import UnusableError
+from sdpn.errors import Reason, UnusableError
 from sdpn.files import digest, file_digest, write_text
-from sdpn.reasons import Reason
 
 _FILES_PER_JOB = 2000
 # Hz: slower than any telephone, faster than any microphone is no recording of speech

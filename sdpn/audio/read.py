@@ -16,7 +16,7 @@ from sdpn.audio.decoders import chunks, ffmpeg, flac
 from sdpn.audio.decoders.parts import Decoding
 from sdpn.audio.route import PLAIN, START, Route, find_route, route_of
 from sdpn.errors import UnusableError
-from sdpn.files import Stamp
+from sdpn.files import file_stamp
 
 _BLOCK_SECONDS = 30
 _SOUGHT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "OPUS", "ALAC")
@@ -249,7 +249,7 @@ def _read_sound(sound: soundfile.SoundFile, first: int, last: int) -> Iterator[t
 
 def _decode(path: str, first: int, last: int, length: int | None) -> Iterator[tuple[int, np.ndarray]]:
     """The same of what is decoded from the start on: nobody knows how much before a sample a decoder must have seen."""
-    key = (path, Stamp.of(path))
+    key = (path, file_stamp(path))
     decoding = getattr(_decoded, "last", None)
     _decoded.last = None  # until this part is through: somebody else may ask for the file meanwhile
     if decoding is None or decoding.key != key or decoding.at > first:

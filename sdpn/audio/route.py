@@ -15,7 +15,7 @@ from sdpn.audio import faults
 from sdpn.audio.decoders import adts, chunks, mp4, mpeg, ogg
 from sdpn.audio.decoders.parts import Part
 from sdpn.errors import UnusableError
-from sdpn.files import Stamp
+from sdpn.files import Stamp, file_stamp
 
 START = 64
 _MPEG_IN_WAV = (0x50, 0x55)  # format tags, of which libsndfile guesses the length
@@ -44,13 +44,13 @@ def route_of(path: str | Path) -> Route:
         UnusableError: there is none, it is empty, cut off, or joined of what does not fit together.
     """
     try:
-        return _route_of(str(path), Stamp.of(path))
+        return _route_of(str(path), file_stamp(path))
     except OSError as error:
         raise UnusableError(faults.UNREADABLE, f"{path}: {error.strerror.lower()}") from None
 
 
 @lru_cache(maxsize=64)  # the parts of a recording are read one after another
-def _route_of(path: str, stamp: Stamp) -> Route:
+def _route_of(path: str, stamp: Stamp | None) -> Route:
     with open(path, "rb") as opened:
         return find_route(opened, opened.read(START))
 

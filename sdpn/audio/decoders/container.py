@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 from sdpn.audio import faults
-from sdpn.reasons import Reason
+from sdpn.errors import Reason
 
 _HEAD_OF_MAT5 = 128  # bytes of text, then the version and the byte order
 _WIDTHS_OF_MAT4 = (8, 4, 4, 2, 2, 1)  # bytes of a number, by the tens of the type
