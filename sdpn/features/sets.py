@@ -157,9 +157,7 @@ def cuts_with_features(cuts: Iterable[Utterance], index: FeatureIndex) -> Iterat
             "duration": entry["duration"],
             "storage_type": STORAGE_TYPES["h5" if paths[file].suffix == ".h5" else "ark"],
             "storage_path": str(paths[file]),
-            "storage_key": storage_key(
-                Extent(offset, frames, minimum, step, index.stored[file].kind, crc), index.num_bins
-            ),
+            "storage_key": storage_key(extent, index.num_bins),
             "recording_id": cut.recording_id,
             "channels": cut.channel,
         }
