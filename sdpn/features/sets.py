@@ -144,7 +144,7 @@ def cuts_with_features(cuts: Iterable[Utterance], index: FeatureIndex) -> Iterat
         extent = Extent(offset, frames, minimum, step, index.stored[file].kind, crc)
         entry = cut.cut_entry()
         if config.vad != "none":
-            whole = {"start": 0.0, "duration": frames * seconds}
+            whole = {"start": 0.0, "duration": frames * config.frame_shift / 1000}
             entry |= {**whole, "supervisions": [{**one, **whole} for one in entry["supervisions"]]}
             del entry["recording"]
         entry["features"] = {

@@ -10,8 +10,8 @@ import yaml
 
 from sdpn import config as configuration
 from sdpn.errors import SdpnError
-from sdpn.training.collapse import collapse
 from sdpn.training.config import TrainConfig
+from sdpn.training.indicators import collapse
 from sdpn.training.log import read_log
 
 _EER = {"probe_eer": "of an utterance's halves against others'", "dev_eer": "on the dev trials"}
