@@ -1,6 +1,5 @@
 """What there is in audio files: sampling rate, length, channels; looked up once for each file."""
 
-import json
 import os
 import stat
 import zlib
@@ -19,7 +18,7 @@ from sdpn.audio.read import UNTOLD, Header, measure, open_plain, sum_of_parts
 from sdpn.audio.route import Route, find_route
 from sdpn.console import Progress
 from sdpn.errors import UnusableError
-from sdpn.files import digest, file_digest, write_text
+from sdpn.files import digest, file_digest, read_record, write_record
 from sdpn.reasons import Reason
 
 _FILES_PER_JOB = 2000
@@ -71,7 +70,7 @@ def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tupl
     stamp = fingerprint(files)
     if kept is not None:
         try:
-            known = json.loads(kept.read_text(encoding="utf-8"))
+            known = read_record(kept, ("files", "reader", "headers"))
             if (known["files"], known["reader"]) == (stamp, _reader()):
                 return number, known["headers"]
         except (FileNotFoundError, ValueError, KeyError):
@@ -79,7 +78,7 @@ def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tupl
     headers = [read_header(file.path) for file in files]
     if kept is not None:
         record = {"files": stamp, "reader": _reader(), "headers": headers}
-        write_text(kept, json.dumps(record, ensure_ascii=False))
+        write_record(kept, record)
     return number, headers
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sdpn.console import say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import (
+    refuse_control_characters,
     refuse_equal_ids,
     summary,
     write_set,
@@ -92,6 +93,7 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
     for set_name, utterances in sets.items():
         written += _write_what_was_skipped(data / set_name, utterances, prepared)
         refuse_equal_ids(utterances, set_name)
+        refuse_control_characters(utterances, set_name)
     refuse_shared_speakers(
         {name: {utterance.speaker for utterance in own} for name, own in prepared.speech.items()}, data
     )

@@ -86,7 +86,7 @@ def _settings(exp_dir: Path) -> dict[str, Any]:
     if not path.exists():
         raise SdpnError(f"{exp_dir} holds no training: {path} is missing")
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = configuration.parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         settings = None
     if not isinstance(settings, dict):
