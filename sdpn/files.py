@@ -1,7 +1,6 @@
 """Files that are either whole or not there: temporary names, renames, locks and digests."""
 
 import errno
-import fcntl
 import gzip
 import hashlib
 import io
@@ -12,11 +11,12 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdpn.errors import SdpnError, UnwritableError
+from sdpn.locks import held, partial_name, remove_partial
 
 if TYPE_CHECKING:
     import h5py
@@ -90,8 +90,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         UnwritableError: the disk is full, or the folder may not be written.
     """
     path = Path(path)
-    stem, dot, suffixes = path.name.partition(".")
-    temporary = path.with_name(f".{stem}.partial-{os.getpid()}{dot}{suffixes}")
+    temporary = partial_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -236,23 +235,9 @@ def read_jsonl_gz(path: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
         raise SdpnError(f"{path} is damaged: remove it and {remedy}") from None
 
 
-def remove_partial(directory: str | Path) -> None:
-    """Remove the temporary files that a killed run left in `directory` and below it; call it while holding `exclusive`.
-
-    Folders below that are locked on their own, and may be in use, are left alone.
-    """
-    for folder, below, files in os.walk(directory):
-        if ".lock" in files and Path(folder) != Path(directory):
-            below.clear()
-            continue
-        for name in files:
-            if name.startswith(".") and ".partial-" in name:
-                Path(folder, name).unlink(missing_ok=True)
-
-
 @contextmanager
 def exclusive(directory: str | Path, work: str = "") -> Iterator[None]:
-    """Hold `directory` for this process alone; the lock goes with the process, also when it is killed.
+    """Hold `directory` for this process alone; the lock goes with the process, also when it is killed: see `held`.
 
     Args:
         directory: the folder, made where it is missing; what a killed run left in it is removed.
@@ -263,19 +248,16 @@ def exclusive(directory: str | Path, work: str = "") -> Iterator[None]:
         SdpnError: another process holds it, or the folder may not be written.
     """
     directory = Path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / f".{work}{'.' if work else ''}lock", "w")  # noqa: SIM115  (held over the yield below)
-    except OSError as error:
-        reason = sentence(error)
-        if reason is None:
-            raise
-        raise SdpnError(f"cannot write into {directory}: {reason}") from error
-    with lock:
+    lock = directory / f".{work}{'.' if work else ''}lock"
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SdpnError(f"another run is writing into {directory}: wait for it or stop it first") from None
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(lock))
+        except OSError as error:
+            reason = sentence(error)
+            if reason is None:
+                raise
+            raise UnwritableError(f"cannot write into {directory}: {reason}") from error
         if not work:
             remove_partial(directory)
         yield

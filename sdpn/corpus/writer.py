@@ -14,7 +14,8 @@ from sdpn.corpus.manifests import (
     write_set,
 )
 from sdpn.errors import SdpnError
-from sdpn.files import exclusive, remove_partial, write_text
+from sdpn.files import exclusive, write_text
+from sdpn.locks import remove_partial
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, refuse_many_skipped, write_skipped
 from sdpn.trials.lists import TrialSet

@@ -11,7 +11,8 @@ import yaml
 
 from sdpn.backend.config import BackendConfig
 from sdpn.config import parse_yaml, to_dict
-from sdpn.files import digest, remove_partial
+from sdpn.files import digest
+from sdpn.locks import remove_partial
 from sdpn.report import page as html
 from sdpn.report import plots
 from sdpn.report.pairs import compare_pairs

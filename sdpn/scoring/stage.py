@@ -11,7 +11,8 @@ from sdpn.backend.calibration import Calibration
 from sdpn.console import say, timed, warn
 from sdpn.errors import SdpnError, UnwritableError
 from sdpn.evaluation.figures import Wanted, evaluate
-from sdpn.files import atomic_path, remove_partial, write_text
+from sdpn.files import atomic_path, write_text
+from sdpn.locks import remove_partial
 from sdpn.scoring.calibration import ADAPTIVE, PLAIN, Taught, doubt_of
 from sdpn.scoring.fitting import Backend, versions_of
 from sdpn.scoring.plan import Plan
