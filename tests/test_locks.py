@@ -52,10 +52,8 @@ def holding(tmp_path, flock):
 
 
 def test_it_is_said_who_holds_a_folder_and_since_when(tmp_path, holding):
-    with (
-        pytest.raises(SdpnError, match=rf"another run .* \(process {holding.pid} on .*, since 2\d\d\d-"),
-        exclusive(tmp_path),
-    ):
+    sentence = rf"another run .* \(process {holding.pid} on .*, since 2\d\d\d-"
+    with pytest.raises(SdpnError, match=sentence), exclusive(tmp_path):
         pass
     assert is_held(tmp_path / ".lock")
 

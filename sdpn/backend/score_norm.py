@@ -20,10 +20,9 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from sdpn.backend.config import METHODS
 from sdpn.backend.scorer import Scorer, blocks
 from sdpn.errors import SdpnError
-
-METHODS = ("none", "z", "t", "s", "as", "as2")
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,8 @@ def cohort_statistics(
             scores.partition(rest, axis=1)
             scores = scores[:, rest:]
         _moments(scores, statistics[2, block], statistics[3, block])
-    return CohortStatistics(*statistics, nearest=places)
+    mean, deviation, top_mean, top_deviation = statistics
+    return CohortStatistics(mean, deviation, top_mean, top_deviation, nearest=places)
 
 
 def normalize(

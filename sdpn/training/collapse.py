@@ -4,6 +4,10 @@ import math
 
 from sdpn.training.config import TrainConfig
 
+ADVICE = (
+    "try another folder with a lower lr, a larger batch_size, a larger diversity_weight or a smaller teacher_sharpening"
+)
+
 
 def usage_window(config: TrainConfig, epoch_steps: int) -> int:
     """The teacher's last assignments in which prototypes in use are counted.

@@ -8,6 +8,7 @@ USUAL_CHANNELS = {"ecapa": 1024, "resnet34": 32, "xvector": 512}
 """The networks, and how many channels each has where nothing else is said."""
 POOLINGS = ("attentive", "statistics")
 PADDINGS = ("zeros", "reflect")
+INPUT_NORMS = ("instance", "mean", "level", "none")
 DIMENSION_NORMS = ("frobenius", "off_diagonal")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -34,10 +35,61 @@ UNRELATED_TO_THE_RESULT = frozenset(
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """The network, the views, the optimizer, the losses, and what is watched. Defaults are the paper's setting."""
+class LoopConfig:
+    """What every training has, of stage 4 and of stage 8: batches, the optimizer, and what is watched and kept."""
 
     seed: int = value(1, "everything random in training follows from it", at_least=0, at_most=2**63 - 1)
+
+    batch_size: int = value(384, "utterances in a step, over all GPUs", at_least=2)
+    accumulate: int = value(1, "micro-batches that each GPU computes its share in, for want of memory", at_least=1)
+    precision: str = value("auto", "of the encoder; auto: bfloat16 on GPUs that have it", one_of=PRECISIONS)
+    compile: bool = value(False, "compile the encoder with torch.compile")
+    sync_norms: bool = value(True, "batch norms count the views of all GPUs together")
+
+    epochs: int = value(150, "passes over the training set", at_least=1)
+    warmup_epochs: float = value(10.0, "epochs over which the learning rate rises to its peak", at_least=0)
+    lr: float = value(0.4, "peak learning rate for a batch of lr_batch_size utterances", above=0)
+    lr_batch_size: int = value(256, "the learning rate is multiplied by batch_size / lr_batch_size", at_least=1)
+    final_lr: float = value(1e-5, "learning rate at the end", at_least=0)
+    momentum: float = value(0.9, "of SGD", at_least=0, below=1)
+    weight_decay: float = value(5e-5, "none on biases, norms and prototypes", at_least=0)
+    clip_norm: float = value(3.0, "largest norm of the whole gradient", above=0)
+
+    log_every: int = value(50, "steps between two lines of train.jsonl", at_least=1)
+    checkpoint_every: int = value(500, "steps between two checkpoints; there is one at each end", at_least=1)
+    keep_checkpoints: int = value(3, "checkpoints kept, the newest ones", at_least=1)
+    keep_every_epochs: int = value(10, "besides, one checkpoint is kept every so many epochs; 0: none", at_least=0)
+    probe_utterances: int = value(
+        200, "training utterances whose halves are told from others' at the end of an epoch, to be plotted", at_least=0
+    )
+    min_effective_rank: float = value(2.0, "collapse: smaller effective rank of the embeddings", at_least=0)
+    min_neighbour_distance: float = value(
+        0.02, "collapse: smaller mean distance of an embedding to the nearest other one", at_least=0
+    )
+    abort_on_collapse: bool = value(False, "stop where training has collapsed, rather than warn")
+
+    def __post_init__(self) -> None:
+        refuse_unknown_choices(self)
+
+    def check(self) -> None:
+        """Raise ValueError where settings do not fit together."""
+        if self.batch_size % self.accumulate != 0 or self.batch_size // self.accumulate < 2:
+            raise ValueError(
+                f"accumulate is {self.accumulate}; expected a number that divides batch_size ({self.batch_size}) "
+                "into micro-batches of at least 2 utterances"
+            )
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected at most epochs ({self.epochs})")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at the end of the warm-up."""
+        return self.lr * self.batch_size / self.lr_batch_size
+
+
+@dataclass(frozen=True)
+class TrainConfig(LoopConfig):
+    """Stage 4: beside the optimizer the network, the views and the losses. Defaults are the paper's setting."""
 
     network: str = value("ecapa", "architecture of the encoder", one_of=tuple(USUAL_CHANNELS))
     channels: int | None = value(
@@ -48,6 +100,12 @@ class TrainConfig:
     global_context: bool = value(True, "whether that attention sees the utterance's mean and deviation")
     pooling: str = value("attentive", "of frames: by attention, or plain statistics", one_of=POOLINGS)
     padding: str = value("zeros", "at the ends of an utterance: zeros, or its frames mirrored", one_of=PADDINGS)
+    input_norm: str = value(
+        "instance", "of a view's bins: mean and deviation removed; mean; its level; nothing", one_of=INPUT_NORMS
+    )
+    input_mean_share: float = value(
+        0.0, "share of each bin's own mean that `level` removes, too", at_least=0, at_most=1
+    )
     head_hidden: int = value(2048, "size of the projection head's hidden layers", at_least=1)
     head_output: int = value(256, "dimensions in which embeddings meet prototypes", at_least=2)
     prototypes: int = value(1024, "number of prototypes", at_least=2)
@@ -57,18 +115,6 @@ class TrainConfig:
     student_views: int = value(4, "augmented local views of an utterance, for the student", at_least=1)
     student_frames: int = value(200, "length of a local view, frames", at_least=10)
 
-    batch_size: int = value(384, "utterances in a step, over all GPUs", at_least=2)
-    accumulate: int = value(1, "micro-batches that each GPU computes its share in, for want of memory", at_least=1)
-    precision: str = value("auto", "of the encoder; auto: bfloat16 on GPUs that have it", one_of=PRECISIONS)
-    compile: bool = value(False, "compile the encoder with torch.compile")
-    epochs: int = value(150, "passes over the training set", at_least=1)
-    warmup_epochs: float = value(10.0, "epochs over which the learning rate rises to its peak", at_least=0)
-    lr: float = value(0.4, "peak learning rate for a batch of lr_batch_size utterances", above=0)
-    lr_batch_size: int = value(256, "the learning rate is multiplied by batch_size / lr_batch_size", at_least=1)
-    final_lr: float = value(1e-5, "learning rate at the end", at_least=0)
-    momentum: float = value(0.9, "of SGD", at_least=0, below=1)
-    weight_decay: float = value(5e-5, "none on biases, norms and prototypes", at_least=0)
-    clip_norm: float = value(3.0, "largest norm of the whole gradient", above=0)
     teacher_momentum: float = value(
         0.996, "share of the teacher that stays at a step, at first; rises to 1", at_least=0, at_most=1
     )
@@ -82,34 +128,18 @@ class TrainConfig:
     dimension_norm: str = value("frobenius", "form of the dimension regularization", one_of=DIMENSION_NORMS)
 
     # What the public code does differently, see conf/sdpn/reference.yaml
-    sync_norms: bool = value(True, "batch norms count the views of all GPUs together")
     clip: str = value("global", "clip_norm is of the whole gradient, or of each tensor's", one_of=("global", "tensor"))
     prototype_gradients: str = value("mean", "over GPUs: their mean, or their sum", one_of=("mean", "sum"))
     diversity_over: str = value("step", "utterances among which KoLeo looks for neighbours", one_of=("step", "rank"))
     prototype_init: str = value("sphere", "of length 1, or uniform coordinates", one_of=("sphere", "uniform"))
 
     average_checkpoints: int = value(1, "the model is the mean of the teachers of so many last checkpoints", at_least=1)
-    log_every: int = value(50, "steps between two lines of train.jsonl", at_least=1)
-    checkpoint_every: int = value(500, "steps between two checkpoints; there is one at each end", at_least=1)
-    keep_checkpoints: int = value(3, "checkpoints kept, the newest ones", at_least=1)
-    keep_every_epochs: int = value(10, "besides, one checkpoint is kept every so many epochs; 0: none", at_least=0)
-    probe_utterances: int = value(
-        200, "training utterances whose halves are told from others' at the end of an epoch, to be plotted", at_least=0
-    )
     min_prototypes_in_use: float = value(
         0.02, "collapse: smaller share of the prototypes in use, or a single one", at_least=0, at_most=1
-    )
-    min_effective_rank: float = value(2.0, "collapse: smaller effective rank of the embeddings", at_least=0)
-    min_neighbour_distance: float = value(
-        0.02, "collapse: smaller mean distance of an embedding to the nearest other one", at_least=0
     )
     max_target_entropy: float = value(
         0.95, "collapse: mean entropy of the teacher's targets above this share of log(prototypes)", at_least=0
     )
-    abort_on_collapse: bool = value(False, "stop where training has collapsed, rather than warn")
-
-    def __post_init__(self) -> None:
-        refuse_unknown_choices(self)
 
     def check(self) -> None:
         """Raise ValueError where settings do not fit together."""
@@ -117,28 +147,19 @@ class TrainConfig:
             raise ValueError(f"channels is {self.channels}; expected a multiple of 8")
         if self.network == "resnet34" and self.padding != "zeros":
             raise ValueError(f"padding is {self.padding}; network resnet34 knows zeros only")
+        if self.input_mean_share > 0 and self.input_norm != "level":
+            raise ValueError(f"input_mean_share is {self.input_mean_share:g}; input_norm {self.input_norm} has none")
         if self.average_checkpoints > self.keep_checkpoints:
             raise ValueError(
                 f"average_checkpoints is {self.average_checkpoints}; expected at most keep_checkpoints "
                 f"({self.keep_checkpoints})"
             )
-        if self.batch_size % self.accumulate != 0 or self.batch_size // self.accumulate < 2:
-            raise ValueError(
-                f"accumulate is {self.accumulate}; expected a number that divides batch_size ({self.batch_size}) "
-                "into micro-batches of at least 2 utterances"
-            )
-        if self.warmup_epochs > self.epochs:
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}; expected at most epochs ({self.epochs})")
+        super().check()
 
     @property
     def width(self) -> int:
         """The encoder's channels."""
         return USUAL_CHANNELS[self.network] if self.channels is None else self.channels
-
-    @property
-    def peak_lr(self) -> float:
-        """The learning rate at the end of the warm-up."""
-        return self.lr * self.batch_size / self.lr_batch_size
 
     def network_settings(self, num_bins: int) -> dict:
         """The arguments of `sdpn.models.registry.build_encoder`."""
@@ -151,4 +172,6 @@ class TrainConfig:
             "global_context": self.global_context,
             "pooling": self.pooling,
             "padding": self.padding,
+            "input_norm": self.input_norm,
+            "input_mean_share": self.input_mean_share,
         }

@@ -44,8 +44,12 @@ class TrainLog:
         """Count a step that is done."""
         self._progress.advance()
 
-    def write(self, line: dict[str, float]) -> None:
-        """Record a line; `step` in it counts the steps done, `total_steps` those of the whole training."""
+    def write(self, line: dict[str, float], summary: str) -> None:
+        """Record a line; `step` in it counts the steps done, `total_steps` those of the whole training.
+
+        Args:
+            summary: of the figures, for a person.
+        """
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, figure in line.items():
@@ -55,8 +59,7 @@ class TrainLog:
         self._progress.advance(
             0,
             f"epoch {line['epoch']}/{self.epochs} step {line['step']}/{line['total_steps']}"
-            f"  loss {line['loss']:.3f}  lr {line['lr']:.3g}  prototypes {line['prototypes_in_use']:.0f}"
-            f"  rank {line['effective_rank']:.1f}"
+            f"  loss {line['loss']:.3f}  lr {line['lr']:.3g}  {summary}"
             + "".join(f"  {name.removesuffix('_eer')} EER {line[name]:.2%}" for name in EXAMINED if name in line)
             + f"  {line['utterances_per_second']:.1f} utt/s  {left} left",
         )

@@ -7,13 +7,28 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from sdpn.augment.views import ViewSampler
+from sdpn.augment.views import Views
+from sdpn.features.index import FeatureIndex
 from sdpn.training.ranks import Ranks
 from sdpn.training.sampler import BatchSampler
+
+
+class ViewSource(Protocol):
+    """Whatever draws the views of utterances, as ViewSampler does.
+
+    Attributes:
+        index: features of the training set.
+    """
+
+    index: FeatureIndex
+
+    def views(self, epoch: int, utterances: np.ndarray) -> Views:
+        """The views of utterances (batch,), numbers in the index, in an epoch, a function of both."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ class Prefetcher:
 
     def __init__(
         self,
-        views: ViewSampler,
+        views: ViewSource,
         batches: BatchSampler,
         first: int,
         last: int,

@@ -1,19 +1,16 @@
 """Reasons to end a training before its last step: a signal, a loss that is no number, a collapse."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdpn.augment.views import ViewSampler
 from sdpn.console import warn
 from sdpn.training.checkpoint import Checkpoints
-from sdpn.training.collapse import collapse
-from sdpn.training.config import TrainConfig
-from sdpn.training.prefetch import Batch
+from sdpn.training.prefetch import Batch, ViewSource
 from sdpn.training.ranks import CommonError
 
 
@@ -33,7 +30,7 @@ def stop_signals() -> Iterator[list[str]]:
             signal.signal(number, handler)
 
 
-def check_finite(steps: list[tuple[Batch, Tensor]], views: ViewSampler, checkpoints: Checkpoints) -> None:
+def check_finite(steps: list[tuple[Batch, Tensor]], views: ViewSource, checkpoints: Checkpoints) -> None:
     """Raise CommonError for the first of the steps whose loss, or gradient norm, is not a finite number.
 
     Weights that such a gradient has changed are not saved: this is called before a checkpoint is.
@@ -62,25 +59,23 @@ class CollapseWatch:
     """Warns when the figures begin to speak of a collapse, or stops the training.
 
     Args:
-        epoch_steps: steps of an epoch.
+        collapse: a line of figures -> why it speaks of one, or None.
+        advice: what to try then.
+        aborting: whether to stop.
         speaking: whether this process warns.
     """
 
-    def __init__(self, config: TrainConfig, epoch_steps: int, speaking: bool):
-        self.config, self.epoch_steps, self.speaking = config, epoch_steps, speaking
+    def __init__(self, collapse: Callable[[dict[str, float]], str | None], advice: str, aborting: bool, speaking: bool):
+        self.collapse, self.advice, self.aborting, self.speaking = collapse, advice, aborting, speaking
         self._collapsed = False
 
-    def look(self, step: int, figures: dict[str, float]) -> None:
+    def look(self, line: dict[str, float]) -> None:
         """Raises:
-        CommonError: training has collapsed and `abort_on_collapse` is set.
+        CommonError: training has collapsed and is to be stopped.
         """
-        reason = collapse({"step": step, **figures}, self.config, self.epoch_steps)
-        advice = (
-            "try another folder with a lower lr, a larger batch_size, a larger diversity_weight or a smaller "
-            "teacher_sharpening"
-        )
-        if reason and self.config.abort_on_collapse:
-            raise CommonError(f"training has collapsed at step {step}: {reason}: {advice}")
+        reason, step = self.collapse(line), line["step"]
+        if reason and self.aborting:
+            raise CommonError(f"training has collapsed at step {step}: {reason}: {self.advice}")
         if reason and not self._collapsed and self.speaking:
-            warn(f"training looks collapsed at step {step}: {reason}; {advice}")
+            warn(f"training looks collapsed at step {step}: {reason}; {self.advice}")
         self._collapsed = reason is not None

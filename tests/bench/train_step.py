@@ -162,7 +162,7 @@ def parts_of(trainer, teacher_views, student_views) -> dict[str, Callable]:
             outputs["teacher"] = trainer.teacher(teacher_views.flatten(0, 1))[1]
 
     def student() -> None:
-        seen = trainer.learner(student_views.flatten(0, 1))
+        seen = trainer.descent.learner(student_views.flatten(0, 1))
         outputs["student"] = [output.detach().unflatten(0, student_views.shape[:2]).requires_grad_() for output in seen]
         torch.autograd.backward(seen, [torch.ones_like(output) for output in seen])
 
@@ -175,7 +175,7 @@ def parts_of(trainer, teacher_views, student_views) -> dict[str, Callable]:
 
     def optimizer() -> None:
         trainer._clip()
-        trainer.optimizer.step()
+        trainer.descent.optimizer.step()
         update_teacher(trainer.teacher, trainer.student, 0.99)
 
     return {"teacher": teacher, "student": student, "losses": losses, "optimizer": optimizer}

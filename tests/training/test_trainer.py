@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sdpn.training.trainer import Trainer, use_bfloat16
+from sdpn.training.descent import use_bfloat16
+from sdpn.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
