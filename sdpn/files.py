@@ -56,27 +56,14 @@ class Stamp(NamedTuple):
     size: int
     mtime_ns: int
 
-    @staticmethod
-    def of(path: str | Path) -> "Stamp":
-        """That of the file that is there now.
-
-        Raises:
-            OSError: there is none, or it may not be looked at.
-        """
-        return Stamp.of_status(os.stat(path))
-
-    @staticmethod
-    def of_status(status: os.stat_result) -> "Stamp":
-        """That of a file whose status is known."""
-        return Stamp(status.st_size, status.st_mtime_ns)
-
 
 def file_stamp(path: str | Path) -> Stamp | None:
     """The stamp of a file; None where there is none, or it may not be looked at."""
     try:
-        return Stamp.of(path)
+        status = os.stat(path)
     except OSError:
         return None
+    return Stamp(status.st_size, status.st_mtime_ns)
 
 
 @contextmanager

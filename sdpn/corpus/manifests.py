@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.errors import SdpnError
-from sdpn.files import read_jsonl_gz, write_jsonl_gz
+from sdpn.files import jsonl_gz_writer, read_jsonl_gz, write_jsonl_gz
 from sdpn.utterance import Utterance, in_order
 
 _REMEDY = "run stage 0 again"
@@ -78,24 +78,21 @@ def write_set(set_dir: str | Path, utterances: Iterable[Utterance], speech: bool
     utterances = in_order(utterances)
     recordings = Path(set_dir) / "recordings.jsonl.gz"
     supervisions = Path(set_dir) / "supervisions.jsonl.gz"
-    write_jsonl_gz(recordings, _recordings(utterances))
+    whole = utterances
+    if any(utterance.recording is not None for utterance in utterances):  # every recording once
+        by_id = {utterance.recording_id: utterance for utterance in utterances}
+        whole = [by_id[id] for id in sorted(by_id, key=str.encode)]
+    with jsonl_gz_writer(recordings) as write:
+        for utterance in whole:
+            entry = utterance.recording_entry()
+            for source in entry["sources"]:
+                if source["type"] == "file":
+                    source["source"] = os.path.abspath(source["source"])
+            write(entry)
     if not speech:
         return [recordings]
     write_jsonl_gz(supervisions, (utterance.supervision_entry() for utterance in utterances))
     return [recordings, supervisions]
-
-
-def _recordings(utterances: list[Utterance]) -> Iterator[dict[str, Any]]:
-    """Every recording once, sorted by id: the utterances are where each is a whole recording."""
-    if any(utterance.recording is not None for utterance in utterances):
-        by_id = {utterance.recording_id: utterance for utterance in utterances}
-        utterances = [by_id[id] for id in sorted(by_id, key=str.encode)]
-    for utterance in utterances:
-        entry = utterance.recording_entry()
-        for source in entry["sources"]:
-            if source["type"] == "file":
-                source["source"] = os.path.abspath(source["source"])
-        yield entry
 
 
 def read_set(set_dir: Path) -> Iterator[Utterance]:

@@ -15,9 +15,8 @@ from sdpn.config import to_dict
 from sdpn.console import Progress
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.manifests import read_set
-from sdpn.errors import SdpnError
+from sdpn.errors import Reason, SdpnError
 from sdpn.files import digest, exclusive, file_stamp, write_text
-from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.utterance import Utterance
 

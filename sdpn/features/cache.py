@@ -11,7 +11,7 @@ from typing import Any
 
 from sdpn.audio.decoders import ffmpeg
 from sdpn.console import Progress, say, warn
-from sdpn.errors import SdpnError
+from sdpn.errors import Reason, SdpnError
 from sdpn.features.ark import HEADER_BYTES
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
@@ -20,7 +20,6 @@ from sdpn.features.shard import Item, Load, Shard, make_shard
 from sdpn.features.storage import KIND_OF, Extent
 from sdpn.features.writers import SUFFIXES
 from sdpn.files import atomic_path, digest, exclusive, file_stamp, stamps_digest, write_text
-from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, write_skipped
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from sdpn.console import Progress, say
-from sdpn.errors import SdpnError, UnusableError
+from sdpn.errors import Reason, SdpnError, UnusableError
 from sdpn.feats_scp import MatrixPart, read_feats_scp
 from sdpn.features.cache import list_items
 from sdpn.features.config import FbankConfig
@@ -19,7 +19,6 @@ from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.kaldi_matrices import Found, MatrixFile
 from sdpn.features.storage import Extent
 from sdpn.files import atomic_path, digest, exclusive, stamps_digest
-from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped
 
