@@ -30,6 +30,10 @@ class SdpnError(Exception):
     status = 1
 
 
+class UnwritableError(SdpnError):
+    """A file cannot be written: whatever comes next cannot be, either."""
+
+
 class UnusableError(SdpnError):
     """A recording or an utterance cannot be used; others may be, so a stage leaves it out and counts it.
 

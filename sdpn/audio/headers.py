@@ -1,6 +1,5 @@
 """What there is in audio files: sampling rate, length, channels; looked up once for each file."""
 
-import json
 import os
 import stat
 import zlib
@@ -18,7 +17,7 @@ from sdpn.audio.read import UNTOLD, Header, measure, open_plain, sum_of_parts
 from sdpn.audio.route import START, Route, find_route
 from sdpn.console import Progress
 from sdpn.errors import Reason, UnusableError
-from sdpn.files import digest, file_digest, write_text
+from sdpn.files import digest, file_digest, read_record, write_record
 
 _FILES_PER_JOB = 2000
 # Hz: slower than any telephone, faster than any microphone is no recording of speech
@@ -70,13 +69,13 @@ def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tupl
         return number, [read_header(file.path) for file in files]
     inputs = {"files": fingerprint(files), "reader": _reader()}
     try:
-        known = json.loads(kept.read_text(encoding="utf-8"))
+        known = read_record(kept, (*inputs, "headers"))
         if {name: known[name] for name in inputs} == inputs:
             return number, known["headers"]
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError):
         pass
     headers = [read_header(file.path) for file in files]
-    write_text(kept, json.dumps({**inputs, "headers": headers}, ensure_ascii=False))
+    write_record(kept, {**inputs, "headers": headers})
     return number, headers
 
 

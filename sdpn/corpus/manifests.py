@@ -1,6 +1,7 @@
 """Lhotse manifests of a set: what stage 0 writes, the same bytes whenever it is asked for the same."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from sdpn.files import jsonl_gz_writer, read_jsonl_gz, write_jsonl_gz
 from sdpn.utterance import Utterance, in_order
 
 _REMEDY = "run stage 0 again"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def refuse_equal_ids(utterances: Iterable[Utterance], where: str) -> None:
@@ -31,6 +33,29 @@ def refuse_equal_ids(utterances: Iterable[Utterance], where: str) -> None:
             f"{where}: {len(twice)} ids are used twice, e.g. {utterance.id} for {first} and for {utterance.source}: "
             "take one of the two away, or name a folder that holds but one of them"
         )
+
+
+def refuse_control_characters(utterances: Iterable[Utterance], where: str) -> None:
+    """Make sure that no id, label or path holds a line end or another control character.
+
+    Tables of Kaldi's have a line for each: what stands behind a line feed would be one of its own, a command even.
+
+    Raises:
+        SdpnError: one does; the sentence counts them and names the first.
+    """
+    found = [text for utterance in utterances for text in _names_of(utterance) if not text.isprintable()]
+    found = [text for text in found if _CONTROL.search(text)]
+    if found:
+        raise SdpnError(
+            f"{where}: {len(found)} names hold a line end or another control character, the first {found[0][:80]!r}: "
+            "give these files, utterances or speakers other names"
+        )
+
+
+def _names_of(utterance: Utterance) -> Iterator[str]:
+    yield from {utterance.id, utterance.recording_id}
+    yield from (label for label in (utterance.speaker, utterance.session) if isinstance(label, str))
+    yield from (source for source in utterance.sources() if isinstance(source, str))
 
 
 def summary(utterances: Iterable[Utterance]) -> str:

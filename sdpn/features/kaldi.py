@@ -81,14 +81,14 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
         if not entries:
             name, reason = next(iter(skipped.items()))
             raise SdpnError(f"{scp}: none of the {len(skipped)} utterances is usable (the first, {name}: {reason})")
-        list_items(
+        listed = list_items(
             directory / "skipped_fbank.txt",
             [Skipped(name, reason) for name, reason in skipped.items()],
             f"{directory}: {{}} utterances left out, listed with the reason",
         )
+        copied = [directory / COPIES] if (directory / COPIES).exists() else []
         outputs = write_index(directory, files, entries, config, work.identity)
-        copies = directory / COPIES
-        work.finish([*outputs, copies] if copies.exists() else outputs)
+        work.finish([*outputs, *listed, *copied], checked=copied)
     say(f"  {directory}: {len(entries)} utterances in {len(files)} arks that were there already, by {scp}")
     return True
 

@@ -1,5 +1,6 @@
 """SDPN's student, teacher and prototypes, and the step that trains them (arXiv 2308.02774)."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sdpn.models.registry import build_encoder
 from sdpn.training import indicators, losses
 from sdpn.training.config import TrainConfig
 from sdpn.training.descent import Descent, use_bfloat16
-from sdpn.training.indicators import ADVICE, collapse, usage_window
+from sdpn.training.log import ADVICE, collapse, usage_window
 from sdpn.training.losses import sinkhorn
 from sdpn.training.prefetch import Batch
 from sdpn.training.ranks import Ranks

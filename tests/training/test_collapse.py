@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from sdpn.training.config import TrainConfig
-from sdpn.training.indicators import Usage, collapse, usage_window
+from sdpn.training.indicators import Usage
+from sdpn.training.log import collapse, usage_window
 
 HEALTHY = {
     "step": 500,
