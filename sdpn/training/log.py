@@ -1,4 +1,4 @@
-"""The record of a training: train.jsonl, TensorBoard, a line for the person who watches; when it tells of a collapse."""
+"""The record of a training: train.jsonl, TensorBoard, a line for who watches; when it tells of a collapse."""
 
 import json
 import math
