@@ -28,7 +28,9 @@ from sdpn.files import exclusive
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("exp", type=click.Path(path_type=Path))
 @click.option("--config", "config_file", default="conf/backend.yaml", show_default=True, help="settings (YAML)")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of clusters, cohort and bootstrap")
+@click.option(
+    "--seed", default=1, show_default=True, type=click.IntRange(0), help="of clusters, cohort and calibration trials"
+)
 @config.options(BackendConfig)
 def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> None:
     given = config.given(BackendConfig, overrides)

@@ -1,5 +1,6 @@
 """The figures of one row of the table: error rates, costs, their intervals, and what its plots are drawn from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,16 +9,15 @@ from scipy.special import ndtri
 
 from sdpn.backend.calibration import Calibration
 from sdpn.backend.config import OperatingPoint
-from sdpn.evaluation.bootstrap import Costs, draw_speakers, replicate, replicate_pairs
 from sdpn.evaluation.compat import EER
-from sdpn.evaluation.intervals import FEWEST_SPEAKERS, Replicates
+from sdpn.evaluation.influence import Influence, cllr_losses, eer_losses, influence_of, min_cllr_losses
+from sdpn.evaluation.intervals import intervals_of
 from sdpn.evaluation.metrics import DetCurve, act_dcf, cllr, det_curve
 from sdpn.trials.arrays import TrialList
 
 DET_STEP = 0.02  # of a normal deviate, between the points of a DET curve that are drawn
 DET_EDGE = 1e-6  # what stands for the rates 0 and 1, whose deviates are infinite: off the plot, so that curves leave it
 BINS = 80  # of the histogram
-PAIR_DRAWS = 400  # of pairs of speakers: only a variance is taken from them, to 4 %
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,11 @@ class Wanted:
     Attributes:
         points: of the detection costs.
         compat: the tool whose EER stands beside ours, or "none".
-        draws: of the bootstrap; 0 for none.
-        seed: of the draws.
         prior: of the calibration.
     """
 
     points: list[OperatingPoint]
     compat: str = "none"
-    draws: int = 2000
-    seed: int = 1
     prior: float = 0.1
 
 
@@ -45,9 +41,8 @@ class Figures:
 
     Attributes:
         values: figure -> value over all trials.
-        intervals: figure -> its 95 % interval; empty without bootstrap, and with fewer than `FEWEST_SPEAKERS` speakers.
-        replicates: rows in the order of `values`, what paired comparisons need; without columns where no draws are.
-        n_speakers: how many speakers the trials have.
+        intervals: figure -> its 95 % interval, see `intervals_of`.
+        influence: of the trials on the figures, which paired comparisons need.
         thresholds: figure (`eer_percent`, `min_dcf_P`) -> the score at which it is reached, a trial being accepted from
             there on; None where nothing is accepted.
         plots: what DET curve and histogram are drawn from.
@@ -56,8 +51,7 @@ class Figures:
 
     values: dict[str, float]
     intervals: dict[str, tuple[float, float]]
-    replicates: Replicates
-    n_speakers: int
+    influence: Influence
     thresholds: dict[str, float | None]
     plots: dict[str, Any]
     calibration: dict[str, float] | None
@@ -94,51 +88,36 @@ def evaluate(
         parameters = {"weight": float(fitted.weights_[0]), "offset": fitted.offset_}
         if parameters["weight"] > 0:  # else the calibration trials are told apart worse than by chance
             ratios["_calibrated"] = fitted.transform(scores[:, None])
-    losses = []
     for suffix, ratio in ratios.items():
         values[f"cllr{suffix}"] = cllr(ratio[trials.is_target], ratio[~trials.is_target])
-        losses.append(np.logaddexp(0, np.where(trials.is_target, -ratio, ratio)) / (2 * np.log(2)))
         for point in wanted.points:
             cost = act_dcf(ratio[trials.is_target], ratio[~trials.is_target], *point.numbers)
             values[f"act_dcf_{point.name}{suffix}"] = cost
-            losses.append(_act_dcf_losses(ratio, trials.is_target, point))
-    names = list(values)  # those that follow are not drawn again
-    if wanted.compat != "none":
-        values[f"eer_percent_{wanted.compat}"] = 100 * EER[wanted.compat](scores, trials.is_target)
-    everyone, of_trials = np.unique(np.concatenate(speakers), return_inverse=True)
-    replicates = _replicates(names, scores, trials.is_target, of_trials, len(everyone), losses, wanted)
-    intervals = {}
-    if wanted.draws and len(everyone) >= FEWEST_SPEAKERS:
-        intervals = {name: replicates.interval(figure) for figure, name in enumerate(names)}
     marks = _marks(curve, wanted.points)
     reached = ["eer_percent", *(f"min_dcf_{point.name}" for point in wanted.points)]
     thresholds = {figure: mark["threshold"] for figure, mark in zip(reached, marks, strict=True)}
+    limits = {figure: np.inf if at is None else at for figure, at in thresholds.items()}
+
+    def losses() -> Iterator[np.ndarray]:
+        """Yield the losses of each figure, in the order of `values`."""
+        is_target = trials.is_target
+        yield 100 * eer_losses(scores, is_target, limits["eer_percent"])
+        yield min_cllr_losses(scores, is_target, curve)
+        for point in wanted.points:
+            yield _dcf_losses(scores >= limits[f"min_dcf_{point.name}"], is_target, point)
+        for ratio in ratios.values():
+            yield cllr_losses(ratio, is_target)
+            for point in wanted.points:
+                miss, false_alarm = _weights(point)
+                yield _dcf_losses(ratio >= np.log(false_alarm / miss), is_target, point)
+
+    people = np.unique(np.concatenate(speakers), return_inverse=True)[1].reshape(2, -1)
+    influence = influence_of(list(values), np.array([*values.values()]), losses(), trials.is_target, *people)
+    intervals = intervals_of(influence)
+    if wanted.compat != "none":
+        values[f"eer_percent_{wanted.compat}"] = 100 * EER[wanted.compat](scores, trials.is_target)
     plots = {"det": _drawn(curve), "marks": marks, "histogram": _histogram(target, nontarget)}
-    return Figures(values, intervals, replicates, len(everyone), thresholds, plots, parameters)
-
-
-def _replicates(
-    names: list[str],
-    scores: np.ndarray,
-    is_target: np.ndarray,
-    speakers: np.ndarray,
-    n_speakers: int,
-    losses: list[np.ndarray],
-    wanted: Wanted,
-) -> Replicates:
-    """Compute the figures in draws of speakers and of pairs of speakers; `speakers`: of enrollments, then of tests."""
-    points = np.array([_weights(point) for point in wanted.points])
-    costs = Costs(points, np.array(losses))
-    sides = speakers[: len(scores)], speakers[len(scores) :]
-    if not wanted.draws:
-        nothing = np.empty((len(names), 0))
-        return Replicates(names, nothing, nothing, n_speakers)
-    draws = draw_speakers(n_speakers, wanted.draws, wanted.seed)
-    of_speakers = replicate(scores, is_target, *sides, draws, costs)
-    of_pairs = replicate_pairs(scores, is_target, *sides, min(wanted.draws, PAIR_DRAWS), wanted.seed, costs)
-    for found in (of_speakers, of_pairs):
-        found[0] *= 100  # the EER in percent
-    return Replicates(names, of_speakers, of_pairs, n_speakers)
+    return Figures(values, intervals, influence, thresholds, plots, parameters)
 
 
 def _weights(point: OperatingPoint) -> tuple[float, float]:
@@ -147,9 +126,8 @@ def _weights(point: OperatingPoint) -> tuple[float, float]:
     return miss / min(miss, false_alarm), false_alarm / min(miss, false_alarm)
 
 
-def _act_dcf_losses(ratio: np.ndarray, is_target: np.ndarray, point: OperatingPoint) -> np.ndarray:
+def _dcf_losses(accepted: np.ndarray, is_target: np.ndarray, point: OperatingPoint) -> np.ndarray:
     miss, false_alarm = _weights(point)
-    accepted = ratio >= np.log(false_alarm / miss)
     return np.where(is_target, miss * ~accepted, false_alarm * accepted)
 
 

@@ -151,7 +151,7 @@ def headline(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
         oracle = "" if n_others == len(mine) - 1 else " without oracle labels"
         others = f", not shown to be better than {alike} of the {n_others} others{oracle}" if alike else ""
         if own and len(rivals) < n_others:
-            others += f", not compared with {n_others - len(rivals)} others, whose draws are not the same"
+            others += f", not compared with {n_others - len(rivals)} others, whose trials are not the same"
         parts.append(f"{trials}: lowest EER {cell(best, 'eer_percent', True)} % by {best.label}{others}.")
     return " ".join(parts)
 
@@ -251,7 +251,7 @@ def _better(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
     parts = [
         html.text(
             "The row with the lowest EER of its trial list against each other row: differences, the first minus the "
-            "second; below each its 95 % interval by paired bootstrap over speakers, bold where it leaves zero out. p "
+            "second; below each its 95 % interval over speakers, paired, bold where it leaves zero out. p "
             "is of the EER, of a single comparison."
         )
     ]

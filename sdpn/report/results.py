@@ -84,7 +84,7 @@ def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
         speakers=found["speakers"],
         thresholds=found["thresholds"],
         trials_digest=trials,
-        paired=digest(trials, [figures.fingerprint[part] for part in ("bootstrap", "bootstrap_seed", "speakers")]),
+        paired=digest(trials, figures.fingerprint["speakers"]),
         figures_digest=figures.identity,
         scores=str(row.scores_path.relative_to(exp_dir)),
         folder=row.folder,
@@ -321,7 +321,7 @@ def legend(rows: list[ResultRow]) -> list[str]:
             "too little of others"
         )
     if any(row.intervals for row in rows):
-        lines.append("intervals: 95 %, by bootstrap over speakers; comparisons by the same draws, paired")
+        lines.append("intervals: 95 %, over speakers; comparisons are paired: speaker by speaker")
         lines.append("p: of a single comparison, not corrected for the number of comparisons")
     return list(dict.fromkeys(lines))
 

@@ -39,13 +39,13 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
     ):
         scores = separation * is_target + np.random.default_rng(0).normal(size=1500)
         taught = np.stack((scores[:300], is_target[:300].astype(float)))
-        found = evaluate(trials, scores, (enroll // 4, test // 4), Wanted([*points], draws=100), taught)
+        found = evaluate(trials, scores, (enroll // 4, test // 4), Wanted([*points]), taught)
         directory = exp / "scores" / "eval" / "sdpn" / str(place)
         directory.mkdir(parents=True)
         (directory / "figures.json").write_text(json.dumps(found.plots))
-        np.savez(directory / "bootstrap.npz", **vars(found.replicates))
+        np.savez(directory / "influence.npz", **vars(found.influence))
         figures = Work(directory, "figures", {"seed": seed})
-        figures.finish([directory / "figures.json", directory / "bootstrap.npz"])
+        figures.finish([directory / "figures.json", directory / "influence.npz"])
         rows.append(
             ResultRow(
                 "eval",
@@ -61,7 +61,7 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
                 paired="same",
                 targets=trials.n_targets,
                 nontargets=trials.n_nontargets,
-                speakers=found.n_speakers,
+                speakers=found.influence.n_speakers,
                 thresholds=found.thresholds,
                 figures_digest=figures.identity,
                 scores=f"scores/eval/sdpn/{place}/scores.txt",
@@ -389,7 +389,7 @@ def figures_of(exp):
         (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
         (lambda exp: figures_of(exp).begin(), "are not those of .*, as after a stage 6 that was interrupted"),
         (lambda exp: replace(figures_of(exp), inputs={"seed": 2}).finish([]), "are not those of .*results.json"),
-        (lambda exp: (figures_of(exp).directory / "bootstrap.npz").unlink(), "are not those of .*results.json"),
+        (lambda exp: (figures_of(exp).directory / "influence.npz").unlink(), "are not those of .*results.json"),
     ],
 )
 def test_an_experiment_without_results_is_refused_in_a_sentence(experiment, tmp_path, spoil, sentence):
