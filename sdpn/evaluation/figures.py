@@ -10,14 +10,22 @@ from scipy.special import ndtri
 from sdpn.backend.calibration import Calibration
 from sdpn.backend.config import OperatingPoint
 from sdpn.evaluation.compat import EER
-from sdpn.evaluation.influence import Influence, cllr_losses, eer_losses, influence_of, min_cllr_losses
+from sdpn.evaluation.influence import (
+    Influence,
+    cllr_losses,
+    eer_losses,
+    influence_of,
+    kernel_width,
+    min_cllr_losses,
+)
 from sdpn.evaluation.intervals import intervals_of
 from sdpn.evaluation.metrics import DetCurve, act_dcf, cllr, det_curve
 from sdpn.trials.arrays import TrialList
 
 DET_STEP = 0.02  # of a normal deviate, between the points of a DET curve that are drawn
 DET_EDGE = 1e-6  # what stands for the rates 0 and 1, whose deviates are infinite: off the plot, so that curves leave it
-BINS = 80  # of the histogram
+CELLS = 800  # into which scores are counted before their density is smoothed,
+POINTS = 200  # and points of the curve
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Figures:
         influence: of the trials on the figures, which paired comparisons need.
         thresholds: figure (`eer_percent`, `min_dcf_P`) -> the score at which it is reached, a trial being accepted from
             there on; None where nothing is accepted.
-        plots: what DET curve and histogram are drawn from.
+        plots: what DET curve and densities are drawn from.
         calibration: weight and offset that make log-likelihood ratios of the scores, or None.
     """
 
@@ -116,7 +124,7 @@ def evaluate(
     intervals = intervals_of(influence)
     if wanted.compat != "none":
         values[f"eer_percent_{wanted.compat}"] = 100 * EER[wanted.compat](scores, trials.is_target)
-    plots = {"det": _drawn(curve), "marks": marks, "histogram": _histogram(target, nontarget)}
+    plots = {"det": _drawn(curve), "marks": marks, "densities": _densities(target, nontarget)}
     return Figures(values, intervals, influence, thresholds, plots, parameters)
 
 
@@ -160,12 +168,23 @@ def _marks(curve: DetCurve, points: list[OperatingPoint]) -> list[dict[str, Any]
     ]
 
 
-def _histogram(target: np.ndarray, nontarget: np.ndarray) -> dict[str, list[float]]:
-    """The share of each class in bins over all scores but the outermost thousandth at either end."""
-    edges = np.percentile(np.concatenate((target, nontarget)), [0.1, 99.9])
-    low, high = min(edges[0], target.min()), max(edges[1], np.percentile(target, 99.9))
-    bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    shares = {"edges": bins}
+def _densities(target: np.ndarray, nontarget: np.ndarray) -> dict[str, list[float]]:
+    """The densities of both classes over all scores but the outermost thousandth at either end.
+
+    Each is smoothed by a Gaussian kernel whose width goes with the number of its trials, so that a hundred targets are
+    a curve and no comb.
+    """
+    low, high = np.percentile(np.concatenate((target, nontarget)), [0.1, 99.9])
+    low, high = min(low, target.min()), max(high, np.percentile(target, 99.9))
+    margin = max(3 * kernel_width(target), 3 * kernel_width(nontarget), 1e-9 + 0.02 * (high - low))
+    edges = np.linspace(low - margin, high + margin, CELLS + 1)
+    cell = edges[1] - edges[0]
+    found = {"score": (edges[:-1] + cell / 2)[:: CELLS // POINTS]}
     for name, scores in (("target", target), ("nontarget", nontarget)):
-        shares[name] = np.histogram(np.clip(scores, bins[0], bins[-1]), bins)[0] / len(scores)
-    return {name: [float(f"{number:.5g}") for number in row] for name, row in shares.items()}
+        counts = np.histogram(scores, edges)[0]
+        width = max(kernel_width(scores) / cell, 1.0)
+        offsets = np.arange(-int(4 * width) - 1, int(4 * width) + 2)
+        kernel = np.exp(-0.5 * (offsets / width) ** 2)
+        smooth = np.convolve(counts, kernel / kernel.sum())[len(offsets) // 2 :][:CELLS]
+        found[name] = smooth[:: CELLS // POINTS] / (cell * len(scores))
+    return {name: [float(f"{number:.5g}") for number in row] for name, row in found.items()}

@@ -129,14 +129,19 @@ def eer_losses(scores: np.ndarray, is_target: np.ndarray, threshold: float) -> n
 
 
 def density(scores: np.ndarray, at: float) -> float:
-    """The density of scores (n_scores,) at a point, by a Gaussian kernel of Silverman's width."""
-    quartiles = np.percentile(scores, [25, 75])
-    spread = min(scores.std(), (quartiles[1] - quartiles[0]) / 1.349) or scores.std()
-    width = 0.9 * spread * len(scores) ** -0.2
+    """The density of scores (n_scores,) at a point, by a Gaussian kernel."""
+    width = kernel_width(scores)
     if width <= 0:
         return 0.0
     near = scores[np.abs(scores - at) < 5 * width]
     return float(np.exp(-0.5 * ((near - at) / width) ** 2).sum() / (np.sqrt(2 * np.pi) * width * len(scores)))
+
+
+def kernel_width(scores: np.ndarray) -> float:
+    """The standard deviation of a Gaussian kernel that smooths scores (n_scores,), by Silverman's rule."""
+    quartiles = np.percentile(scores, [25, 75])
+    spread = min(scores.std(), (quartiles[1] - quartiles[0]) / 1.349) or scores.std()
+    return float(0.9 * spread * len(scores) ** -0.2)
 
 
 def min_cllr_losses(scores: np.ndarray, is_target: np.ndarray, curve: DetCurve) -> np.ndarray:

@@ -248,7 +248,10 @@ def best_of(rows: list[ResultRow], trials: str) -> ResultRow:
 
 
 def sentences(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
-    """For each trial list what is better than what; where there are many pairs, those with the best row alone."""
+    """For each trial list what is better than what; where there are many pairs, those with the best row alone.
+
+    Of several experiments, like is compared with like first.
+    """
     lines = []
     for trials in dict.fromkeys(pair["trials"] for pair in pairs):
         mine = [pair for pair in pairs if pair["trials"] == trials]
@@ -257,6 +260,9 @@ def sentences(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
                 f"{trials}: no difference can be shown between any two rows: fewer than {FEWEST_SPEAKERS} speakers"
             )
             continue
+        alike = [pair for pair in mine if rows[pair["a"]].is_like(rows[pair["b"]])]
+        lines += [f"{trials}: {pair['sentence']}" for pair in alike]
+        mine = [pair for pair in mine if pair not in alike]
         if len(mine) > MOST_SENTENCES:
             best = best_of(rows, trials)
             mine = [pair for pair in mine if best is rows[pair["b"]] or best is rows[pair["a"]]]

@@ -136,6 +136,11 @@ class ResultRow:
         quality = "+quality" if self.quality else ""
         return f"{self.experiment}{': ' * bool(self.experiment)}{self.system} {self.backend}{norm}{quality}"
 
+    def is_like(self, other: "ResultRow") -> bool:
+        """Return whether the other is the same of another experiment: system, back-end and normalization."""
+        mine, others = ((row.system, row.backend, row.score_norm, row.quality, row.fused) for row in (self, other))
+        return self.experiment != other.experiment and mine == others
+
     def to_dict(self) -> dict[str, Any]:
         """Return the row as it stands in results.json, its figures among the other keys."""
         return {part.name: getattr(self, part.name) for part in fields(self) if part.name not in _NOT_STORED} | (

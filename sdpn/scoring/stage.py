@@ -199,7 +199,8 @@ def _write(row: Row, trials: TrialList, scores: np.ndarray, how_made: dict[str, 
 def compute_figures(row: Row, wanted: Wanted) -> Work:
     """Compute the figures of a row from its score file, unless they are there; write what plots and comparisons need.
 
-    `figures.json` holds the DET curve, its marks and the histogram; `influence.npz` how speakers move the figures.
+    `figures.json` holds the DET curve, its marks and the densities of the scores; `influence.npz` how speakers move
+    the figures.
     """
     inputs = {
         "scores": row.score_file,

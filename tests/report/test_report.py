@@ -19,9 +19,10 @@ from sdpn.evaluation.figures import Wanted, _drawn, evaluate
 from sdpn.evaluation.metrics import det_curve
 from sdpn.report import plots, report, results
 from sdpn.report.experiments import compare_experiments
-from sdpn.report.report import training_curves, write_results
+from sdpn.report.report import write_results
 from sdpn.report.results import best_of, sentences
 from sdpn.report.rows import ResultRow, read_origin, read_rows
+from sdpn.report.training import training_curves
 from sdpn.shards import Work
 from sdpn.trials.arrays import TrialList
 
@@ -126,7 +127,7 @@ def open_report(browser, experiment, dark=False, width=1280):
 
 def column(browser, table, heading):
     return browser.execute_script(
-        "const table = document.querySelectorAll('table')[arguments[0]];"
+        "const table = document.querySelectorAll('#results table')[arguments[0]];"
         "const at = [...table.tHead.rows[0].cells].findIndex(th => th.textContent === arguments[1]);"
         "return [...table.tBodies[0].rows].map(row => row.cells[at].childNodes[0].textContent)",
         table,
@@ -151,7 +152,7 @@ def test_every_plot_is_drawn(browser, experiment):
     )
     assert [label for label, _ in drawn] == [
         "DET curves of eval",
-        "histograms of the scores of eval",
+        "densities of the scores of eval",
         "embedding map ",
         "loss over the steps",
         "effective_rank over the steps",
@@ -181,7 +182,7 @@ def test_tables_sort_by_a_click_on_a_heading_and_back(browser, experiment):
     open_report(browser, experiment)
     rates = [float(rate) for rate in column(browser, 0, "EER %")]
     assert rates != sorted(rates)
-    heading = "[...document.querySelectorAll('table')[0].tHead.rows[0].cells].find(th => th.textContent === 'EER %')"
+    heading = "[...document.querySelector('#results table').tHead.rows[0].cells].find(th => th.textContent === 'EER %')"
     for descending in (False, True):
         browser.execute_script(f"{heading}.click()")
         assert [float(rate) for rate in column(browser, 0, "EER %")] == sorted(rates, reverse=descending)
@@ -192,7 +193,7 @@ def test_a_phone_scrolls_tables_but_not_the_page_and_sees_the_eer_beside_the_nam
     open_report(browser, experiment, width=390)
     assert browser.execute_script("return document.documentElement.scrollWidth") == 390
     shown = browser.execute_script(
-        "return [...document.querySelector('table').tHead.rows[0].cells]"
+        "return [...document.querySelector('#results table').tHead.rows[0].cells]"
         ".filter(th => th.offsetParent && th.getBoundingClientRect().right < 390).map(th => th.textContent)"
     )
     assert shown[:2] == ["row", "EER %"]
@@ -214,9 +215,10 @@ def test_the_names_of_the_rows_stay_in_sight_while_the_figures_scroll(browser, e
     open_report(browser, experiment, width=1000)
     browser.execute_script("document.querySelector('.switch input').click()")
     places = browser.execute_script(
-        "document.querySelector('.scroll').scrollLeft = 400;"
+        "document.querySelector('#results .scroll').scrollLeft = 400;"
         "const box = cell => cell.getBoundingClientRect();"
-        "return [...document.querySelector('table').tBodies[0].rows[0].cells].filter(cell => cell.offsetParent)"
+        "const [row] = document.querySelector('#results table').tBodies[0].rows;"
+        "return [...row.cells].filter(cell => cell.offsetParent)"
         ".map(cell => [cell.textContent, box(cell).left, box(cell).right])"
     )
     (system, left, right), (backend, second, after), (norm, third, _) = places[:3]
@@ -264,7 +266,7 @@ def test_the_headline_counts_the_rows_that_the_best_is_compared_with():
         report.headline(rows, pairs) == f"{said}, not shown to be better than 1 of the 2 others without oracle labels."
     )
     assert report.headline(rows, pairs[:2] + pairs[3:]).endswith(
-        "not compared with 1 others, whose draws are not the same."
+        "not compared with 1 others, whose trials are not the same."
     )
     assert report.headline(rows, []) == f"{said}."
 
