@@ -12,38 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.console import say
 from sdpn.corpus import synthetic
-from sdpn.corpus.folder import scan_clips
+from sdpn.corpus.folder import scan
 from sdpn.errors import SdpnError
 from sdpn.files import digest
 from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.utterance import Utterance
 
-OPTIONS = ("musan", "rirs", "noise_dir", "music_dir", "rir_dir")
 _SIMULATED = ("simulated_rirs/smallroom", "simulated_rirs/mediumroom")
 _REAL = "real_rirs_isotropic_noises"
 _POINT_SOURCES = "pointsource_noises"
-
-
-def clip_options(command: Callable) -> Callable:
-    """A decorator: the options of a click command that say where noises and rooms are."""
-    folder = click.Path(path_type=Path)
-    for name, what in (
-        ("rir-dir", "a folder of room impulse responses, one for each channel of a file"),
-        ("music-dir", "a folder of music"),
-        ("noise-dir", "a folder of noises"),
-        ("rirs", "the folder RIRS_NOISES (openslr.org/28): rooms, and noises where --musan gives none"),
-        ("musan", "the folder of MUSAN (openslr.org/17): noise, music, and speech for babble"),
-    ):
-        command = click.option(f"--{name}", type=folder, help=f"{what}; synthetic ones serve where none are given")(
-            command
-        )
-    return command
 
 
 @dataclass(frozen=True)
@@ -139,9 +120,9 @@ def make_clips(
     clips: dict[str, list[Utterance]] = {}
     skipped: dict[str, list[Skipped]] = {}
     for number, source in enumerate(sources):
-        scan = scan_clips(source.listing, run, cache / f"{number}-{source.kind}", source.prefix)
-        clips.setdefault(source.kind, []).extend(scan.utterances)
-        skipped.setdefault(source.kind, []).extend(scan.skipped)
+        found = scan(source.listing, run, cache / f"{number}-{source.kind}", prefix=source.prefix)
+        clips.setdefault(source.kind, []).extend(found.utterances)
+        skipped.setdefault(source.kind, []).extend(found.skipped)
     lacking = [kind for kind in synthetic.KINDS if kind not in clips]
     if lacking:
         say(f"  synthetic clips serve as {', '.join(lacking)}: no folder was given for them")

@@ -14,7 +14,7 @@ from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import Features, features_of
 from sdpn.features.storage import KIND_OF, Extent
 from sdpn.features.writers import WRITERS
-from sdpn.files import atomic_path
+from sdpn.files import atomic_path, write_array
 from sdpn.shards import Work
 
 EXTENT_COLUMNS = np.dtype(
@@ -75,7 +75,7 @@ class Shard:
 def make_shard(shard: Shard) -> int:
     """Make one feature file and its done-file; return the number of items dealt with."""
     fbank = Fbank(shard.config)
-    return write_shard(shard, fbank.num_frames, ((item, _attempt(shard, item, fbank)) for item in shard.items))
+    return write_shard(shard, fbank.num_frames, _results(shard, fbank))
 
 
 def write_shard(
@@ -104,19 +104,19 @@ def write_shard(
             rows.append((number, *(getattr(extent, name) for name in EXTENT_COLUMNS.names[1:])))
             if result.notes:
                 notes[item.id] = result.notes
-    with atomic_path(shard.table) as temporary, open(temporary, "wb") as opened:
-        np.save(opened, np.array(rows, dtype=EXTENT_COLUMNS))
-    shard.work.finish([shard.path, shard.table], skipped=skipped, notes=notes, again=again)
+    write_array(shard.table, np.array(rows, dtype=EXTENT_COLUMNS))
+    shard.work.finish([shard.path, shard.table], checked=[shard.path], skipped=skipped, notes=notes, again=again)
     return len(shard.items)
 
 
-def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Features | SdpnError:
-    try:
-        return features_of(checked_blocks(shard.load(item), item), fbank, shard.path.parent)
-    except MissingToolError:
-        raise
-    except SdpnError as error:
-        return error
+def _results(shard: Shard, fbank: Fbank) -> Iterator[tuple[Item, Features | SdpnError]]:
+    for item in shard.items:
+        try:
+            yield item, features_of(checked_blocks(shard.load(item), item), fbank, shard.path.parent)
+        except MissingToolError:
+            raise
+        except SdpnError as error:
+            yield item, error
 
 
 def checked_blocks(samples: np.ndarray | Iterable[np.ndarray], item: Item) -> Iterator[np.ndarray]:

@@ -36,10 +36,10 @@ def training_curves(folder: Path) -> dict[str, tuple[list[float], list[float]]]:
     """Steps and values of every figure in the training log that is no clock; empty where there is no log."""
     path = folder / "train.jsonl"
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             figures = json.loads(line)
-        except json.JSONDecodeError:  # cut off by a kill
+        except ValueError:  # cut off by a kill, or damaged
             continue
         if not isinstance(figures, dict) or not isinstance(figures.get("step"), int):
             continue

@@ -18,7 +18,7 @@ from sdpn.console import say, timed, warn
 from sdpn.errors import SdpnError
 from sdpn.evaluation.partition import agreement
 from sdpn.extraction.sets import SIDE_BY_SIDE
-from sdpn.files import atomic_path
+from sdpn.files import write_array
 from sdpn.scoring.sources import VectorSet
 from sdpn.scoring.training_vectors import OracleLabels, TrainingSet, TrainingVectors, clusterable
 from sdpn.scoring.trial_scores import Cohort
@@ -90,8 +90,7 @@ class Clusters:
             with timed("pseudo-speakers found"):
                 speakers.fit(clusterable(self.train.read(), self.statistics))
             self.work.begin()
-            with atomic_path(self.path) as temporary:
-                np.save(temporary, speakers.labels_)
+            write_array(self.path, speakers.labels_)
             note = speakers.note_ + (f"; as many as of {SIDE_BY_SIDE}" if self.counted else "")
             found = {"number": speakers.n_clusters_, "oracle": self._agreement(speakers.labels_)}
             self.work.finish([self.path], note=note, **found)

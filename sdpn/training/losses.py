@@ -1,4 +1,4 @@
-"""The losses of SDPN, one function each.
+"""The losses of SDPN, one function each, and the balanced assignments that they take for targets.
 
 Every loss is of a whole step's batch: with micro-batches or several ranks, gather first.
 """
@@ -13,6 +13,7 @@ from sdpn.errors import refuse_unknown
 from sdpn.training.config import DIMENSION_NORMS
 
 _TINY = 1e-8
+_CLOSE = 1e-3  # of embeddings of length 1
 
 
 def assignment_loss(log_p: Tensor, targets: Tensor) -> Tensor:
@@ -39,7 +40,10 @@ def mean_entropy_loss(log_p: Tensor) -> Tensor:
 def diversity_loss(embeddings: Tensor) -> Tensor:
     """L_DR = -mean over i of log(min over j != i of ||f(x_i) - f(x_j)||) in each view, summed over the views.
 
-    KoLeo (Sablayrolles et al. 2019, arXiv 1806.03198) on L2-normalized embeddings.
+    KoLeo (Sablayrolles et al. 2019, arXiv 1806.03198) on L2-normalized embeddings. Below a distance of 1e-3, where
+    single precision cannot tell which neighbour is nearest, the logarithm goes on as the parabola that touches it
+    there: the gradient of equal embeddings would be 1e7, in a direction that rounding chooses. So it is 0, and nowhere
+    above 1e3.
 
     Args:
         embeddings: (views, batch, dimensions).
@@ -47,7 +51,8 @@ def diversity_loss(embeddings: Tensor) -> Tensor:
     points = F.normalize(embeddings, dim=2)
     nearest = nearest_neighbours(points.detach()).unsqueeze(2).expand_as(points)
     distances = torch.linalg.vector_norm(points - points.gather(1, nearest) + _TINY, dim=2)
-    return -torch.log(distances + _TINY).mean(dim=1).sum()
+    close = math.log(_CLOSE) - 0.5 + 0.5 * (distances / _CLOSE).square()
+    return -torch.where(distances < _CLOSE, close, torch.log(distances + _TINY)).mean(dim=1).sum()
 
 
 def nearest_neighbours(points: Tensor) -> Tensor:
@@ -73,3 +78,24 @@ def dimension_loss(points: Tensor, norm: str = "frobenius") -> Tensor:
     if norm == "frobenius":
         return 0.5 * torch.log(squares.sum())
     return (squares.sum() - squares.diagonal().sum()) / points.shape[1]
+
+
+@torch.no_grad()
+def sinkhorn(logits: Tensor, iterations: int = 3) -> Tensor:
+    """Balance softmax(logits) over a batch by Sinkhorn and Knopp's iteration (Cuturi 2013, arXiv 1306.0895).
+
+    Each iteration scales the columns (prototypes) to equal sums, then the rows (utterances) to 1, in logarithms:
+    nothing under- or overflows however sharp the assignments are.
+
+    Args:
+        logits: (batch, K) scores over temperature.
+        iterations: 0: softmax alone.
+
+    Returns:
+        (batch, K), each row sums to 1.
+    """
+    log_q = torch.log_softmax(logits, dim=1)
+    for _ in range(iterations):
+        log_q = log_q - torch.logsumexp(log_q, dim=0, keepdim=True)
+        log_q = log_q - torch.logsumexp(log_q, dim=1, keepdim=True)
+    return log_q.exp()

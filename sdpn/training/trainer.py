@@ -1,23 +1,25 @@
 """SDPN's student, teacher and prototypes, and the step that trains them (arXiv 2308.02774)."""
 
+import copy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sdpn.errors import SdpnError
 from sdpn.models.head import Learner, ProjectedEncoder, ProjectionHead, Prototypes
+from sdpn.models.input_norm import InputNorm
 from sdpn.models.norm import norms_over_ranks
 from sdpn.models.registry import build_encoder
 from sdpn.training import indicators, losses
-from sdpn.training.collapse import ADVICE, collapse, usage_window
 from sdpn.training.config import TrainConfig
 from sdpn.training.descent import Descent, use_bfloat16
+from sdpn.training.log import ADVICE, collapse, usage_window
+from sdpn.training.losses import sinkhorn
 from sdpn.training.prefetch import Batch
 from sdpn.training.ranks import Ranks
 from sdpn.training.schedules import learning_rate, teacher_momentum
-from sdpn.training.sinkhorn import sinkhorn
-from sdpn.training.teacher import make_teacher, update_teacher
 
 
 class Trainer:
@@ -29,6 +31,7 @@ class Trainer:
         steps_per_epoch: of the run; the schedules run over `config.epochs` times as many.
         device: where to compute.
         ranks: the processes that train together; each is given its share of a step's views.
+        statistics: of the training set, which `input_norm: level` needs; see `InputNorm.set_statistics`.
 
     Attributes:
         student, teacher: ProjectedEncoder, encoder and head.
@@ -45,12 +48,16 @@ class Trainer:
         steps_per_epoch: int,
         device: torch.device,
         ranks: Ranks | None = None,
+        statistics: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         torch.manual_seed(config.seed)
         self.config, self.device, self.ranks = config, device, ranks or Ranks()
         self.total_steps = config.epochs * steps_per_epoch
         self.warmup_steps = round(config.warmup_epochs * steps_per_epoch)
         encoder = build_encoder(**config.network_settings(num_bins))
+        if statistics is not None:
+            assert isinstance(encoder.input_norm, InputNorm)
+            encoder.input_norm.set_statistics(*statistics)
         head = ProjectionHead(config.embedding_size, config.head_hidden, config.head_output)
         self.student = ProjectedEncoder(encoder, head, use_bfloat16(config.precision, device)).to(device).train()
         self.teacher = make_teacher(self.student)
@@ -211,3 +218,17 @@ class Trainer:
                 f"it is of another network than the settings describe ({' '.join(str(error).split())[-160:]})"
             ) from error
         torch.set_rng_state(state["random"].cpu())
+
+
+def make_teacher(student: ProjectedEncoder) -> ProjectedEncoder:
+    """A copy of `student` that gradients do not reach, in training mode: its batch norms see the global views."""
+    return copy.deepcopy(student).requires_grad_(False).train()
+
+
+@torch.no_grad()
+def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """teacher <- momentum * teacher + (1 - momentum) * student, for all parameters.
+
+    Running statistics of batch norms are not averaged: each network has those of the views it sees.
+    """
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1.0 - momentum)
