@@ -13,23 +13,19 @@ FEWEST_SPEAKERS = 10
 def intervals_of(found: Influence) -> dict[str, tuple[float, float]]:
     """The 95 % interval of each figure that has one, by Student's t over speakers.
 
-    It is symmetric for log(x / (1 - x)) of rates and minimum costs x, which lie between 0 and 1, and for log(x) of
-    other costs. An error rate that came out low goes with a variance that came out low: on the scale of the rate
-    itself, too many intervals would lie below the truth. A figure without any error has no interval: that there was no
-    error does not say how few there are elsewhere.
+    It is symmetric for the logarithm. An error rate that came out low goes with a variance that came out low: on the
+    scale of the rate itself, too many intervals would lie below the truth. A figure without any error has no interval:
+    that there was no error does not say how few there are elsewhere.
     """
     if found.n_speakers < FEWEST_SPEAKERS:
         return {}
     intervals = {}
     widths = _student(found.n_speakers) * np.sqrt(found.variances())
     for name, value, width in zip(found.names, found.values, widths, strict=True):
-        top = 100.0 if name.startswith("eer") else 1.0 if name.startswith("min") else np.inf
-        if not (0 < value < top and width > 0):
-            continue
-        odds = value / (1 - value / top)  # the value itself where it has no top
-        factor = np.exp(width / value / (1 - value / top))
-        low, high = (end / (1 + end / top) for end in (odds / factor, odds * factor))
-        intervals[name] = float(low), float(high)
+        if value > 0 and width > 0:
+            most = 100.0 if name.startswith("eer") else 1.0 if name.startswith("min") else np.inf
+            factor = np.exp(width / value)
+            intervals[name] = float(value / factor), float(min(value * factor, most))
     return intervals
 
 
