@@ -26,6 +26,7 @@ from sdpn.report.results import (
     write_dated,
 )
 from sdpn.report.rows import Origin, ResultRow
+from sdpn.report.tensorboard import write_scalars
 from sdpn.report.training import training_curves, training_section
 from sdpn.shards import Work
 
@@ -71,6 +72,7 @@ def write_results(
         }
 
     written = write_dated(exp_dir, texts)
+    write_scalars(exp_dir, rows)
     work.finish(written)
     return pairs, written
 

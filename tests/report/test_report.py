@@ -75,6 +75,7 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
         {"step": step, "epoch": 1, "loss": 5 / step, "effective_rank": step, "waiting_share": 0.1} for step in (1, 2)
     ]
     (exp / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (exp / "tensorboard").mkdir()
     points = {"id": [f"t{i}" for i in range(30)], "x": [i % 6 for i in range(30)], "y": [i // 6 for i in range(30)]}
     write_results(
         exp,
@@ -339,6 +340,15 @@ def test_comparisons_of_the_best_row_stand_first_and_the_others_are_folded(exper
     assert folded.startswith("<details>")
 
 
+def test_tensorboard_has_the_figures_at_the_last_step(experiment):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    (file,) = (experiment / "tensorboard" / "results").iterdir()
+    events = [event for event in EventFileLoader(str(file)).Load() if event.HasField("summary")]
+    tags = {event.summary.value[0].tag for event in events}
+    assert "eval/eval/sdpn cosine+as/eer_percent" in tags and {event.step for event in events} == {2}
+
+
 def test_oracle_rows_are_marked_and_what_they_are_better_than_is_said(experiment):
     page = (experiment / "results" / "report.html").read_text()
     assert "oracle labels" in page and "is better than" in page
@@ -392,6 +402,7 @@ def figures_of(exp):
         (lambda exp: shutil.rmtree(exp / "results"), "results.json is missing: run stage 6 on .*exp first"),
         (lambda exp: (exp / "results" / "results.json").write_text("{}"), "is not what was written: run stage 6 on"),
         (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
+        (lambda exp: figures_of(exp).finish([]), "results.json is of an earlier version of sdpn: run stage 6"),
         (lambda exp: figures_of(exp).begin(), "are not those of .*, as after a stage 6 that was interrupted"),
         (lambda exp: replace(figures_of(exp), inputs={"seed": 2}).finish([]), "are not those of .*results.json"),
         (lambda exp: (figures_of(exp).directory / "influence.npz").unlink(), "are not those of .*results.json"),

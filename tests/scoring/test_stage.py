@@ -426,7 +426,7 @@ def test_utterances_left_out_since_are_left_out(root, capsys):
     score(root, "--backends", "cosine")
     said = capsys.readouterr()
     assert "skipped.tsv is new: redone" in said.out
-    assert "eval: 39 trials left out, of 1 utterances that could not be used" in said.err
+    assert "eval: 39 trials left out, of an utterance that could not be used" in said.err
     assert results(root)[0]["targets"] + results(root)[0]["nontargets"] == 780 - 39
 
 
