@@ -118,7 +118,7 @@ def report(
     drawn = [json.loads((row.folder / "figures.json").read_text(encoding="utf-8")) for row in shown]
     page = html.Page(
         title,
-        f"{verdict(rows, pairs)} {headline(rows, pairs)}".strip() if lead is None else lead,
+        verdict(rows, pairs) or headline(rows, pairs) if lead is None else lead,
         [str(origin) for origin in made],
     )
     for section in further:
@@ -129,7 +129,7 @@ def report(
     )
     if rows:
         if shown:
-            page.section("lists", "By trial list", [_by_list(rows)])
+            page.section("lists", "By trial list", [_by_list(rows), html.text(headline(rows, pairs))])
         page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
     if pairs:
         page.section("better", "Which is better", _better(rows, pairs))
@@ -301,7 +301,9 @@ def _pairs(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
         for key in figures:
             found, digits = pair["differences"][key], 2 if key == "eer_percent" else 4
             interval = f"{found['low']:+.{digits}f} to {found['high']:+.{digits}f}"
-            cells.append(html.Cell(f"{found['value']:+.{digits}f}", interval, found["value"], strong=found["shown"]))
+            shown = "more" if key in costs[1:] else ""
+            value = f"{found['value']:+.{digits}f}"
+            cells.append(html.Cell(value, interval, found["value"], strong=found["shown"], only=shown))
             if key == "eer_percent":
                 cells.append(html.Cell(f"{found['p']:.2g}", "", found["p"]))
         body.append(cells)

@@ -12,7 +12,7 @@ WITH_RANK = "effective_rank"
 FIRST_CURVES = ("loss", "effective_rank", "probe_eer", "dev_eer", "prototypes_in_use")  # the others are folded
 WHAT_IS_GOOD = {
     "loss": "Good: it falls, fast at first, and levels out.",
-    "effective_rank": "Good: it rises well above 10. Near 1, all x-vectors have become one: a collapse.",
+    "effective_rank": "Good: it ends well above 10. Near 1, all x-vectors have become one: a collapse.",
     "probe_eer": "Good: it falls below that of the untrained network. Halves of an utterance share their recording, so "
     "that a low rate alone proves little; a rising one is a warning.",
     "dev_eer": "Good: it falls to the end. Where it rises again, the training is too long.",
