@@ -12,7 +12,7 @@ TOOLS = ("none", "wespeaker", "kaldi", "voxceleb_trainer")
 PATH = click.Path(path_type=Path)
 STREAMED = {"trials", "scores", "operating_points"}
 """The options with --scores for which its text is read in pieces."""
-WHOLE = {"models", "compat", "bootstrap", "speakers", "seed"}
+WHOLE = {"models", "compat", "intervals", "speakers"}
 """Those for which it is read whole."""
 
 
@@ -44,7 +44,7 @@ WHOLE = {"models", "compat", "bootstrap", "speakers", "seed"}
 @click.option("--save-plda", type=PATH, help="where its PLDA goes, in Kaldi's form")
 @click.option("--operating-points", default="", help="costs beside 0.01 and 0.05: p_target[:c_miss:c_fa], ...")
 @click.option("--compat", default="none", show_default=True, type=click.Choice(TOOLS), help="whose EER to give too")
-@click.option("--bootstrap", default=2000, show_default=True, type=click.IntRange(0), help="draws; 0: no intervals")
+@click.option("--intervals", is_flag=True, help="with --scores: have 95 % intervals, which needs all of it in memory")
 @click.option("--speakers", type=PATH, help="utt2spk of --xvectors, for the intervals; else target trials tell")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.pass_context
@@ -68,8 +68,8 @@ def score(
         --backend "mean-subtract | lda 150 | length-norm | plda" --score-norm as --out scores.txt
     sdpn score --trials veri_test2.txt --scores scores.txt --compat kaldi
 
-    A score file may be of any length: it is read in pieces, and there are no intervals, unless --bootstrap, --speakers,
-    --compat, --models or --seed is given. An option that has no part in what is asked for is refused.
+    A score file may be of any length: it is read in pieces, and there are no intervals, unless --intervals, --speakers,
+    --compat or --models is given. An option that has no part in what is asked for is refused.
     """
     if (xvectors is None) == (scores is None):
         raise click.UsageError("give either --xvectors or --scores")
@@ -97,6 +97,7 @@ def score(
     else:
         backend = by_name(backend or "length-norm | cosine")
     idle = _without_part(given, backend, score_norm, options["plda"])
+    idle["intervals"] = "of scores that are made here they are always given"
     _refuse({name: why for name, why in idle.items() if name in given})
     for path in (out, options["save_backend"], options["save_plda"]):
         if path is not None:
@@ -247,7 +248,7 @@ def _print_figures(trials, scores, options: dict) -> None:
             f"{options['speakers']}: {len(unknown)} of the trials' {len(trials.utterances)} utterances have no speaker "
             f"in it: {describe_unknown(unknown, utt2spk)}"
         )
-    wanted = Wanted(_points(options), options["compat"], options["bootstrap"], options["seed"])
+    wanted = Wanted(_points(options), options["compat"])
     found = evaluate(trials, scores, trials.speakers(utt2spk), wanted)
     row = ResultRow(trials.name, "", "", figures=found.values, intervals=found.intervals)
     say(f"  {trials.n_targets} target, {trials.n_nontargets} non-target trials")

@@ -13,7 +13,7 @@ _CONFIG = "conf/augment.yaml"
 @click.argument("utterance", required=False)
 @click.option("--data", type=click.Path(path_type=Path), default="data", show_default=True, help="of the recipe")
 @click.option("--set", "set_name", help="the set it is in  [default: the first that has it]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="the picture  [default: UTTERANCE.png]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="the picture  [default: UTTERANCE.png]")
 @click.option(
     "--model", type=click.Path(path_type=Path), help="an experiment (exp/NAME): views as its training saw them"
 )
@@ -26,7 +26,7 @@ def show(
     utterance: str | None,
     data: Path,
     set_name: str | None,
-    output: Path | None,
+    out: Path | None,
     model: Path | None,
     augment_config: str | None,
     frames: int,
@@ -61,9 +61,9 @@ def show(
         from sdpn.training.state import augmentation_of
 
         settings = config.read(None, AugmentConfig, augmentation_of(model))
-    path = output or Path(f"{utterance.replace('/', '_')}.png")
+    path = out or Path(f"{utterance.replace('/', '_')}.png")
     if path.suffix not in (".png", ".svg", ".pdf"):
-        raise SdpnError(f"--output is {path}; expected a name that ends in .png, .svg or .pdf")
+        raise SdpnError(f"--out is {path}; expected a name that ends in .png, .svg or .pdf")
     from sdpn.augment.picture import draw
 
     click.echo(draw(data, utterance, set_name, path, settings, seed=seed, epoch=epoch, student_frames=frames))

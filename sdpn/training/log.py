@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 EXAMINED = ("probe_eer", "dev_eer")
 """Figures that lines at the end of an epoch may carry besides, see sdpn.scoring.probe."""
 
+HEALTH = (
+    "gradient_norm",
+    "prototypes_in_use",
+    "assignment_perplexity",
+    "target_entropy",
+    "neighbour_distance",
+    "effective_rank",
+    "living_dimensions",
+    "agreement",
+)
+"""Figures that tell whether training is healthy, for TensorBoard."""
+
 ADVICE = (
     "try another folder with a lower lr, a larger batch_size, a larger diversity_weight or a smaller teacher_sharpening"
 )
@@ -44,6 +56,9 @@ class TrainLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        settings = directory / "config.yaml"
+        if settings.exists():
+            self._board.add_text("settings", f"```yaml\n{settings.read_text(encoding='utf-8')}\n```", step)
         self._progress = Progress("training", total_steps, "steps", done=step, own_lines=True)
 
     def count(self) -> None:
@@ -60,7 +75,8 @@ class TrainLog:
         self._file.flush()
         for name, figure in line.items():
             if name not in ("step", "total_steps", "epoch"):
-                self._board.add_scalar(name, figure, line["step"])
+                group = "eval" if name in EXAMINED else "health" if name in HEALTH else "train"
+                self._board.add_scalar(f"{group}/{name}", figure, line["step"])
         left = timedelta(seconds=round((line["total_steps"] - line["step"]) * line["seconds_per_step"]))
         text = (
             f"epoch {line['epoch']}/{self.epochs} step {line['step']}/{line['total_steps']}"

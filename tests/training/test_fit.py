@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from sdpn.errors import SdpnError
 from sdpn.models.folder import read_model
@@ -66,7 +67,9 @@ def test_a_training_writes_its_model_checkpoints_and_figures(undisturbed):
         f"step-{step:09d}.pt" for step in (6, 9, 12)
     ]
     assert [line["step"] for line in lines(undisturbed)] == [3, 4, 6, 8, 9, 12]
-    assert list((undisturbed / "tensorboard").iterdir())
+    (board,) = (undisturbed / "tensorboard").iterdir()
+    events = [event for event in EventFileLoader(str(board)).Load() if event.HasField("summary")]
+    assert {"train/loss", "health/effective_rank"} <= {event.summary.value[0].tag for event in events}
     encoder, config = read_model(undisturbed / "model")
     assert config["network"]["channels"] == 8
     assert config["features"]["num_mel_bins"] == 20
