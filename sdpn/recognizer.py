@@ -68,7 +68,7 @@ class Recognizer:
         else:
             self.chain = _tried(chain, path, self.dimension)
         exp, made = backends_of(folder)
-        self.calibration = _calibration_of(exp, self.backend, path) if self.backend in made else None
+        self.calibration = _calibration_of(exp, self.backend, path) if path and self.backend in made else None
         self.uncalibrated = None if self.calibration else _why_uncalibrated(exp, self.backend, path, made)
 
     def embed(

@@ -84,7 +84,7 @@ def blocks_of(path: str | Path, what: str, size: int = 1 << 16) -> Iterator[Bloc
         while missing and (some := list(islice(lines, missing))):
             texts.append(b"".join(some))
             widths.append(_widths(texts[-1]))
-            missing -= np.count_nonzero(widths[-1])
+            missing -= int(np.count_nonzero(widths[-1]))
         if missing == size:
             return
         block = Block(b"".join(texts).split(), np.concatenate(widths), first)

@@ -94,7 +94,7 @@ class PLDA(Scorer):
         if self.smoothing:
             variances = 1 + self.smoothing * self.psi_  # of W + smoothing * B, where W = I and B = diag(psi)
             self.psi_, self.transform_ = self.psi_ / variances, self.transform_ / np.sqrt(variances)[:, None]
-        if self.needs_adaptation:
+        if self.needs_adaptation and adaptation is not None:
             adapted = adapt_plda(self.mean_, self.transform_, self.psi_, adaptation, **self.scales)
             self.mean_, self.transform_, self.psi_ = adapted.mean, adapted.transform, adapted.psi
         return self

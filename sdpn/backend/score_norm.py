@@ -95,7 +95,8 @@ def cohort_statistics(
             scores.partition(rest, axis=1)
             scores = scores[:, rest:]
         _moments(scores, statistics[2, block], statistics[3, block])
-    return CohortStatistics(*statistics, nearest=places)
+    mean, deviation, top_mean, top_deviation = statistics
+    return CohortStatistics(mean, deviation, top_mean, top_deviation, nearest=places)
 
 
 def normalize(

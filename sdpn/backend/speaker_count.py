@@ -101,7 +101,7 @@ def first_peak(
         clear: lower peaks are passed over, unless there is no other.
     """
     tree = WardTree(points, weights, each)
-    clouds = []
+    clouds: list[tuple[np.ndarray, WardTree]] = []
     while not clouds or len(points) * len(clouds) < CHANCE_VECTORS:
         cloud = cloud_like(points, rng)
         clouds.append((cloud, WardTree(cloud, weights, each)))

@@ -69,8 +69,8 @@ def embed(
     usable = {name: one for name, one in found.items() if one.vector is not None}
     if not usable:
         raise SdpnError(f"none of the {len(found)} recordings can be used: nothing was written")
-    vectors, frames = [one.vector for one in usable.values()], [one.num_frames for one in usable.values()]
-    write_vectors(out, list(usable), vectors, frames)
+    vectors = [one.vector for one in usable.values() if one.vector is not None]
+    write_vectors(out, list(usable), vectors, [one.num_frames for one in usable.values()])
     left_out = f", {len(broken)} left out" if broken else ""
     say(f"  {len(usable)} x-vectors in {out}{left_out}")
 

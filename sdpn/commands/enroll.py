@@ -79,7 +79,8 @@ def enroll(
     with held(speakers_file):
         enrollment = Enrollment.read(*known, may_be_new=True)
         own = {} if replace else enrollment.speakers.get(name, {})
-        heard = {recording_name(path, one.vector): one.vector for path, one in zip(recordings, found, strict=True)}
+        vectors = [one.vector for one in found if one.vector is not None]  # of all, or it would not have come so far
+        heard = {recording_name(path, one): one for path, one in zip(recordings, vectors, strict=True)}
         replaced = [recording for recording in heard if recording in own]
         own |= heard
         enrollment.speakers[name] = own

@@ -20,8 +20,12 @@ def info(exp: Path | None, model: Path | None) -> None:
     """
     exp = one_model(exp, model)
     if (exp / "config.yaml").exists() and (exp / "weights.pt").exists():
-        from sdpn.models.folder import describe_model as describe
+        from sdpn.models.folder import describe_model
+
+        lines = describe_model(exp)
     else:
         from sdpn.training.state import describe
-    for line in describe(exp):
+
+        lines = describe(exp)
+    for line in lines:
         click.echo(line)

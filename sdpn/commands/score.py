@@ -74,6 +74,7 @@ def score(
         _refuse(dict.fromkeys(given - STREAMED - WHOLE, "scores that are there already are only evaluated"))
         (_print_whole if given & WHOLE else _print_streamed)(trials, scores, options)
         return
+    assert xvectors is not None, "one of the two was given"
     from sdpn.backend.chain_file import save_chain
     from sdpn.backend.kaldi_plda import write_kaldi_plda
     from sdpn.backend.plda import PLDA
@@ -143,17 +144,18 @@ def _without_part(given: set[str], backend: str, score_norm: str, plda: Path | N
     elif "cohort" in given:
         idle["cohort_size"] = "--cohort is taken whole"
     chain = to_be_fitted(backend, plda)
-    fitted = f"{backend} is fitted already" if chain is None else None
+    of_classes, train = ("utt2spk", "clusters", "min_cluster_size"), score_norm == "none" or "cohort" in given
+    if chain is None:
+        return idle | dict.fromkeys(("train",) * train + (*of_classes, "adapt"), f"{backend} is fitted already")
     named = f"the chain '{backend}'" if plda is None else f"the chain '{backend}' with --plda"
-    if (fitted or not chain.learns) and (score_norm == "none" or "cohort" in given):
-        idle["train"] = fitted or f"{named} learns nothing"
-    if fitted or not chain.needs_classes:
-        of_classes = ("utt2spk", "clusters", "min_cluster_size")
-        idle |= dict.fromkeys(of_classes, fitted or f"{named} learns from no classes")
+    if train and not chain.learns:
+        idle["train"] = f"{named} learns nothing"
+    if not chain.needs_classes:
+        idle |= dict.fromkeys(of_classes, f"{named} learns from no classes")
     elif "utt2spk" in given:
         idle |= dict.fromkeys(("clusters", "min_cluster_size"), "the chain learns from the speakers of --utt2spk")
-    if fitted or not chain.needs_adaptation:
-        idle["adapt"] = fitted or f"{named} adapts to nothing"
+    if not chain.needs_adaptation:
+        idle["adapt"] = f"{named} adapts to nothing"
     return idle
 
 

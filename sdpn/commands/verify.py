@@ -56,12 +56,14 @@ def verify(
         recognizer = Recognizer(model, backend, device)
         limit = recognizer.limit(prior, threshold)
         found = list(recognizer.embedder.embed_files([a, b], channel))
+        vectors = []
         for path, one in zip((a, b), found, strict=True):
             if one.vector is None:
                 raise SdpnError(one.reason)
+            vectors.append(one.vector)
             if not quiet:
                 warn_of(path, one, recognizer.embedder.frame_seconds)
-        score = recognizer.score(*(one.vector for one in found))
+        score = recognizer.score(*vectors)
         ratio = recognizer.log_likelihood_ratio(score)
         if quiet:
             return answer(score, limit)

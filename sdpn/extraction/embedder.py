@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -73,7 +73,8 @@ class Embedder:
         self.frame_seconds = self.fbank.config.frame_shift / 1000
         self.statistics = statistics
         self._num_statistics = 2 * self.fbank.config.num_mel_bins if statistics else 0
-        self.dimension: int = encoder.embedding_size + self._num_statistics
+        size: Any = encoder.embedding_size  # a module's attributes are tensors or modules to a type checker
+        self.dimension: int = size + self._num_statistics
         self.extractor = Extractor(encoder, torch.device(device), max_frames, statistics=statistics)
 
     def embed(
@@ -138,7 +139,7 @@ class Embedder:
 
     def _vector(self, matrix: Matrix) -> tuple[np.ndarray, int]:
         """The x-vector of features that come in blocks, window by window, and the number of frames."""
-        total, squares = np.zeros(self.dimension), 0.0
+        total, squares = np.zeros(self.dimension), np.zeros(self._num_statistics // 2)
         for window in cut_into_windows(matrix, self.extractor.max_frames):
             vector = self.extractor.extract(Held([window]), [0])[0].astype(np.float64)
             total += vector * len(window)

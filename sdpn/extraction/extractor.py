@@ -86,10 +86,10 @@ class Extractor:
         """The x-vectors of `utterances` of `features`: (n_utterances, dimensions) float32, in their order."""
         rows = {utterance: row for row, utterance in enumerate(utterances)}
         windows = [window for one in utterances for window in self.windows(one, int(features.frames[one]))]
-        sums, weights = None, np.zeros((len(utterances), 1))
+        sums, weights = np.zeros((len(utterances), 0)), np.zeros((len(utterances), 1))
         for batch in batches_of(windows, self.batch_frames):
             embeddings = self._embed(features, batch).astype(np.float64)
-            if sums is None:
+            if not sums.shape[1]:  # the first batch tells the dimension
                 sums = np.zeros((len(utterances), embeddings.shape[1]))
             for window, embedding in zip(batch, embeddings, strict=True):
                 sums[rows[window.utterance]] += embedding * window.frames

@@ -21,10 +21,10 @@ def join_sets(xvectors: Path, statistics: Path, directory: Path, form: str) -> b
     Raises:
         SdpnError: one of the two is unfinished, or they are of different utterances.
     """
-    parts = [Work.finished(folder, "xvectors") for folder in (xvectors, statistics)]
-    if None in parts:
+    one, other = (Work.finished(folder, "xvectors") for folder in (xvectors, statistics))
+    if one is None or other is None:
         raise SdpnError(f"{xvectors} or {statistics} is unfinished: run stage 5 again")
-    inputs = {"x-vectors": parts[0], "statistics": parts[1], "model": parts[0].fingerprint["model"], "form": form}
+    inputs = {"x-vectors": one, "statistics": other, "model": one.fingerprint["model"], "form": form}
     with exclusive(directory):
         work = Work(directory, "xvectors", inputs)
         if work.stale_reason() is None:

@@ -1,7 +1,6 @@
 """Augmented views of training utterances, from which back-ends learn what rooms and noises do to an x-vector."""
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ VIEWS = "views"
 
 _EPOCH = (1 << 31) - 1  # which no training reaches: these views are none that the network was trained on
 _UTTERANCES_AT_ONCE = 32  # whose views are in memory together
-_NAME = re.compile(r"(.*)-view[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -114,4 +112,4 @@ def view_names(utterance: str, count: int) -> list[str]:
 
 def utterance_of(view: str) -> str:
     """The id of the utterance that a view is of."""
-    return _NAME.fullmatch(view)[1]
+    return view.rpartition("-view")[0]

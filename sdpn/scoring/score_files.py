@@ -12,7 +12,7 @@ from sdpn.errors import SdpnError
 from sdpn.files import atomic_path
 from sdpn.tables import Block, blocks_of, decode_line, decode_name
 from sdpn.trials.arrays import TrialList
-from sdpn.trials.forms import LABELLED, still_fitting
+from sdpn.trials.forms import LABELLED, Form, still_fitting
 
 
 def write_scores(path: str | Path, trials: TrialList, scores: np.ndarray) -> None:
@@ -100,11 +100,13 @@ def read_chunks(trials: str | Path, scores: str | Path) -> Iterator[tuple[np.nda
         SdpnError: a file is missing or no text in UTF-8, or a line of the one is not of the same trial as the line
             of the other.
     """
-    blocks, forms = blocks_of(trials, "trial list"), LABELLED
+    blocks = blocks_of(trials, "trial list")
+    forms: Sequence[Form] = LABELLED
     for batch in _batches(scores):
         labelled, n_scores = next(blocks, None), len(batch.scores)
         if labelled is None:
             _refuse_others(batch, [], scores, trials)
+            return  # never reached: there are lines in a batch, each of some trial
         forms, columns = still_fitting(forms, labelled, trials)
         # Where digits may be the label or a name, the names in the score file tell which they are
         pairs = [list(zip(columns[form.enroll], columns[form.test], strict=True)) for form in forms]
@@ -112,7 +114,9 @@ def read_chunks(trials: str | Path, scores: str | Path) -> Iterator[tuple[np.nda
         if not same:
             _refuse_others(batch, pairs[0][:n_scores], scores, trials)
         forms = [forms[number] for number in same or [0]]
-        yield batch.scores, np.array([forms[0].labels[text] for text in columns[forms[0].label][:n_scores]])
+        form = forms[0]
+        assert form.label is not None, "a form of LABELLED"
+        yield batch.scores, np.array([form.labels[text] for text in columns[form.label][:n_scores]])
         if len(pairs[0]) > n_scores:
             _refuse_end(labelled, n_scores, scores, trials)
     if (labelled := next(blocks, None)) is not None:

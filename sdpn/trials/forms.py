@@ -54,9 +54,8 @@ def still_fitting(forms: Sequence[Form], block: Block, path: str | Path) -> tupl
         SdpnError: there is no such form; the sentence names the first line that has none of them.
     """
     columns = block.columns
-    left = [form for form in forms if columns and form.fits(columns)]
-    if left:
-        return left, columns
+    if columns and (fitting := [form for form in forms if form.fits(columns)]):
+        return fitting, columns
     rows, misfit = block.rows, 0
     while left := [form for form in forms if form.fits([(cell,) for cell in rows[misfit]])]:
         misfit, forms = misfit + 1, left
@@ -82,6 +81,7 @@ def only_form(forms: Sequence[Form], columns: Sequence[np.ndarray], path: str | 
     if WORDS in forms or len(forms) == 1:
         return forms[0]
     one, other = forms
+    assert one.label is not None and other.label is not None, "lines of two fields have one form"
     roles = ((one.enroll, other.enroll), (one.test, other.test), (one.label, other.label))
     if all(np.array_equal(columns[a], columns[b]) for a, b in roles):
         return one

@@ -56,7 +56,7 @@ class Trials(Sequence[Trial]):
     def __len__(self) -> int:
         return len(self.enroll)
 
-    def __getitem__(self, index: int) -> Trial:
+    def __getitem__(self, index: int) -> Trial:  # type: ignore[override]  # nobody asks for slices
         is_target = self.is_target is not None and bool(self.is_target[index])
         return Trial(self.names[self.enroll[index]], self.names[self.test[index]], is_target)
 
@@ -133,15 +133,15 @@ def read_trials(path: str | Path, unlabelled: bool = False) -> Trials:
         coded.append([np.fromiter(map(code.__getitem__, column), np.int32, len(column)) for column in columns])
     if not coded:
         raise SdpnError(f"{path}: there is no trial in it")
-    columns = [np.concatenate(parts) for parts in zip(*coded, strict=True)]
+    indices = [np.concatenate(parts) for parts in zip(*coded, strict=True)]
     del coded
     fields = list(code)
-    form = only_form(forms, columns, path)
-    enroll, test = columns[form.enroll], columns[form.test]
+    form = only_form(forms, indices, path)
+    enroll, test = indices[form.enroll], indices[form.test]
     is_target = None
     if form.label is not None:
         meaning = np.array([form.labels.get(text, False) for text in fields])
-        is_target = meaning[columns[form.label]]
+        is_target = meaning[indices[form.label]]
     names, index = _names(fields, (enroll, test), path)
     trials = Trials(names, index[enroll], index[test], is_target)
     _refuse_contradiction(trials, path)
@@ -153,7 +153,8 @@ def _names(fields: list[bytes], used: Iterable[np.ndarray], path: str | Path) ->
     found = np.zeros(len(fields), dtype=bool)
     for indices in used:
         found[indices] = True
-    index, position = np.zeros(len(fields), dtype=np.int32), {}
+    index = np.zeros(len(fields), dtype=np.int32)
+    position: dict[str, int] = {}
     for number in np.flatnonzero(found).tolist():
         name = decode_name(fields[number], path)
         index[number] = position.setdefault(name, len(position))  # two forms of Unicode may be one name
@@ -176,7 +177,8 @@ def refuse_one_kind(trials: Sequence[Trial], path: str | Path) -> None:
     Raises:
         SdpnError: there is one kind alone.
     """
-    n_targets = int(np.count_nonzero(Trials.of(trials).is_target))
+    is_target = Trials.of(trials).is_target
+    n_targets = 0 if is_target is None else int(np.count_nonzero(is_target))
     if n_targets in (0, len(trials)):
         present, missing = ("target", "nontarget") if n_targets else ("nontarget", "target")
         raise SdpnError(f"{path}: all {len(trials)} trials are '{present}': error rates need '{missing}' trials too")
@@ -230,6 +232,6 @@ def name_models(
     models: Mapping[str, list[str]], ids: Mapping[str, str], used: set[str]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """The models in `used` with every utterance by its id, and the names that `ids` does not know, sorted."""
-    named = {model: [ids.get(name) for name in names] for model, names in models.items() if model in used}
+    named = {model: [ids.get(name, "") for name in names] for model, names in models.items() if model in used}
     unknown = {name for model in named for name in models[model] if name not in ids}
     return named, sorted(unknown)

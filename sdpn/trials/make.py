@@ -36,7 +36,8 @@ def make_trials(
         targets, then non-targets, each sorted; no pair occurs twice, in whatever order. The same for the same seed.
     """
     order = sorted(range(len(ids)), key=lambda row: ids[row].encode())
-    ids, speakers, sessions, genders = ([column[row] for row in order] for column in (ids, speakers, sessions, genders))
+    ids, speakers = ([column[row] for row in order] for column in (ids, speakers))
+    sessions, genders = ([column[row] for row in order] for column in (sessions, genders))
     rng = np.random.default_rng([seed, 5])
     targets = _targets(speakers, sessions, rng, max_targets)
     pools = _pools(speakers, genders)

@@ -1,7 +1,7 @@
 """Names that nobody knows: a few of them for a sentence, and what would make them known."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -129,8 +129,15 @@ def _without_last(parts: int, names: Iterable[str]) -> list[str | None]:
     return [own[0] if len(own) > parts else None for own in split]
 
 
-_ENDS = [partial(cut, parts) for cut, most in ((_without_first, 5), (_without_last, 2)) for parts in range(1, most + 1)]
-_CUTS = [(_whole, _whole), *((cut, _whole) for cut in _ENDS), *((_whole, cut) for cut in _ENDS)]
+_Cut = Callable[[Iterable[str]], Iterable[str | None]]
+_ENDS: list[_Cut] = [
+    partial(cut, parts) for cut, most in ((_without_first, 5), (_without_last, 2)) for parts in range(1, most + 1)
+]
+_CUTS: list[tuple[_Cut, _Cut]] = [
+    (_whole, _whole),
+    *((cut, _whole) for cut in _ENDS),
+    *((_whole, cut) for cut in _ENDS),
+]
 """What to cut off from the unknown names and from the known ones, to see whether they are the same then."""
 
 
