@@ -2,6 +2,7 @@
 # The environment, to be sourced: `. ./path.sh`. It builds .venv on first use and afterwards only puts it on PATH.
 #   PYTHON=python3.12   the Python to build it with (3.11 or newer)
 #   SDPN_TORCH=...      what pip is asked for, to have another torch than the one below
+#   SDPN_BUILD=no       only define the functions below
 
 sdpn_root=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)
 
@@ -38,7 +39,9 @@ sdpn_build() ( # under a lock, since the jobs of an array may all come here at o
     echo "$stamp" >.venv/.stamp
 )
 
-if sdpn_build; then
+if [ "${SDPN_BUILD-}" = no ]; then
+    true
+elif sdpn_build; then
     case ":$PATH:" in
     *":$sdpn_root/.venv/bin:"*) ;;
     *) export PATH="$sdpn_root/.venv/bin:$PATH" ;;

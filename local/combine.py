@@ -15,9 +15,10 @@ from pathlib import Path
 import click
 
 from sdpn.console import run
+from sdpn.recipe.program import program
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
+@program(__doc__)
 @click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 def main(parts: tuple[Path, ...], data: Path) -> None:

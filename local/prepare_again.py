@@ -16,9 +16,10 @@ import click
 
 from sdpn.console import run
 from sdpn.corpus.layout import Corpus
+from sdpn.recipe.program import program
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"ignore_unknown_options": True})
+@program(__doc__, ignore_unknown_options=True)
 @click.argument("further", nargs=-1, type=click.UNPROCESSED)
 @click.argument("data", type=click.Path(path_type=Path))
 def main(data: Path, further: tuple[str, ...]) -> None:

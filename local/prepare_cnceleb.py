@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import cnceleb
 
 from sdpn.audio.files import Listing, fingerprint, list_recordings, refuse_without_ffmpeg
@@ -23,23 +22,17 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.download import download_clips, fetch_all
-from sdpn.corpus.options import absolute, download_options, stage0_options, trial_options
+from sdpn.corpus.options import absolute
 from sdpn.corpus.stage0 import GivenTrials, prepare
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.recipe.program import program, stage0
 from sdpn.trials.names import refuse_unknown
 
-FOLDER = click.Path(path_type=Path)
 
-
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
-@click.argument("data", type=FOLDER)
-@click.option("--cnceleb1", type=FOLDER, help="the folder CN-Celeb_flac (or _wav)")
-@click.option("--cnceleb2", type=FOLDER, help="the folder CN-Celeb2_flac (or _wav)")
-@trial_options
-@download_options("CN-Celeb 1 and 2 where --cnceleb1 is not given")
-@stage0_options
+@program(__doc__, "data")
+@stage0("cnceleb")
 def main(data: Path, nj: int, **given: Any) -> None:
     options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     if options["download"]:

@@ -16,33 +16,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
-
 from sdpn.audio.files import Listing, fingerprint, list_recordings, refuse_without_ffmpeg
 from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.folder import Scan, Understood, read_genders, scan_speech, set_folders, understand
-from sdpn.corpus.options import absolute, share_option, stage0_options, trial_options
+from sdpn.corpus.options import absolute
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.recipe.program import program, stage0
 from sdpn.utterance import Utterance
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--corpus-dir", required=True, type=click.Path(path_type=Path), help="the folder of recordings")
-@trial_options
-@share_option("where there is no DIR/eval*")
-@click.option(
-    "--labelled/--unlabelled",
-    default=None,
-    help="the folders directly below the training set are speakers, or are none  [default: as they look]",
-)
-@stage0_options
+@program(__doc__, "data")
+@stage0("folder")
 def main(data: Path, nj: int, **given: Any) -> None:
     options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     corpus_dir = Path(options["corpus_dir"])

@@ -13,25 +13,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
-
 from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.kaldi_dir import DataDir
-from sdpn.corpus.options import absolute, named_sets, set_options, stage0_options
+from sdpn.corpus.options import absolute, named_sets
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.files import digest
+from sdpn.recipe.program import program, stage0
 from sdpn.tables import composed
 from sdpn.trials.lists import TrialSet
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
-@click.argument("data", type=click.Path(path_type=Path))
-@set_options("a Kaldi data directory")
-@stage0_options
+@program(__doc__, "data")
+@stage0("kaldi")
 def main(data: Path, nj: int, **given: Any) -> None:
     options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     folders = named_sets(options)

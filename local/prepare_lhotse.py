@@ -15,25 +15,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
-
 from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.lhotse_sets import Manifests
-from sdpn.corpus.options import absolute, distinguishing, named_sets, set_options, stage0_options
+from sdpn.corpus.options import absolute, distinguishing, named_sets
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.files import digest
+from sdpn.recipe.program import program, stage0
 from sdpn.tables import composed
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
-@click.argument("data", type=click.Path(path_type=Path))
-@set_options("a Lhotse manifest, or a folder of some")
-@stage0_options
+@program(__doc__, "data")
+@stage0("lhotse")
 def main(data: Path, nj: int, **given: Any) -> None:
     options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     paths = named_sets(options)

@@ -23,6 +23,7 @@ from sdpn.corpus import synthetic
 from sdpn.corpus.stage0 import generate
 from sdpn.corpus.writer import Prepared, prepare_once, write_corpus
 from sdpn.errors import SdpnError
+from sdpn.recipe.program import program, stage0
 from sdpn.trials.lists import TrialSet
 from sdpn.utterance import Utterance
 
@@ -30,15 +31,12 @@ SESSIONS = 3
 TRAIN_UTTERANCES, EVAL_UTTERANCES = 3, 4  # in each session
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
-@click.argument("data", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--seed", default=1, type=click.IntRange(0), help="another seed is another corpus")
+@program(__doc__, "data")
 @click.option(
     "--train-speakers", default=200, type=click.IntRange(2), help="training speakers, those held out included"
 )
 @click.option("--eval-speakers", default=40, type=click.IntRange(2), help="evaluation speakers")
-@click.option("--dev-speakers", default=0, type=click.IntRange(0), help="training speakers held out as set dev")
-@click.option("--nj", default=1, type=click.IntRange(1), help="processes")
+@stage0("toy")
 def main(data: Path, nj: int, **options: int) -> None:
     held_out, most = options["dev_speakers"], options["train_speakers"] - 2
     if held_out == 1 or held_out > most:

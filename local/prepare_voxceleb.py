@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import voxceleb
 
 from sdpn.audio.files import Listing, fingerprint, list_recordings, refuse_without_ffmpeg
@@ -24,26 +23,20 @@ from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
 from sdpn.corpus.clips import find_clips
 from sdpn.corpus.download import download_clips, fetch_all
-from sdpn.corpus.options import absolute, download_options, stage0_options, trial_options
+from sdpn.corpus.options import absolute
 from sdpn.corpus.stage0 import GivenTrials, prepare
 from sdpn.corpus.writer import CACHE, Prepared
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.recipe.program import program, stage0
 from sdpn.trials.lists import Trials, TrialSet, name_by_id, name_models
 from sdpn.trials.names import refuse_unknown
 
-FOLDER = click.Path(path_type=Path)
 HOW_TO_GET = "its form of request is at https://www.robots.ox.ac.uk/~vgg/data/voxceleb/: no password, no download here"
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "), context_settings={"show_default": True})
-@click.argument("data", type=FOLDER)
-@click.option("--voxceleb1", required=True, type=FOLDER, help="the folder of VoxCeleb1")
-@click.option("--voxceleb2", required=True, type=FOLDER, help="the folder of VoxCeleb2, or of its dev part")
-@click.option("--voxceleb-trials", default="O,E,H", help="which of the trial lists O, E, H to use, or none")
-@trial_options
-@download_options("trial lists, lists of speakers")
-@stage0_options
+@program(__doc__, "data")
+@stage0("voxceleb")
 def main(data: Path, nj: int, **given: Any) -> None:
     options, run_all = absolute(data, given), partial(run_jobs, nj=nj)
     chosen = choose_lists(options["voxceleb_trials"])

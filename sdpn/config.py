@@ -1,21 +1,21 @@
 """Configuration: dataclasses read from YAML, every key checked once, at the door.
 
 A configuration is a frozen dataclass whose fields are declared with `value`, so that what is allowed stands beside
-what it is. `read` fills it from a YAML file and from overrides given on the command line; `options` turns its fields
-into command-line options (`batch_size` becomes `--batch-size`), Kaldi's way of overriding a setting.
+what it is. `read` fills it from a YAML file and from overrides given on the command line.
+`sdpn.recipe.program.settings` makes its fields options of a program, Kaldi's way of changing a setting (`batch_size`
+becomes `--batch-size`), and `parse` reads the words that run.sh is given for one.
+
+Only YAML files need a package that Python does not bring: run.sh checks settings before the environment is built.
 """
 
 import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
-import yaml
 
 from sdpn.errors import SdpnError, refuse_unknown
 
@@ -63,6 +63,8 @@ def read_tree(path: str | Path) -> dict[str, Any]:
     Raises:
         SdpnError: the file is missing, or is not YAML of `key: value` lines.
     """
+    import yaml  # here, so that this module can be imported before the environment is built
+
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
@@ -91,43 +93,51 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def options(cls: type) -> Callable:
-    """A decorator that gives a click command one option for every field of `cls`, with no default.
+def parse(cls: type, key: str, words: Sequence[str], option: str) -> Any:
+    """Read the value of a setting from the words behind an option.
 
-    Dictionaries and lists of any length stand in the file alone. A list of several values is given one after another:
-    `--noise-snr 0 15`. The command receives them as keyword arguments named like the fields, None where not given;
-    `given` picks them.
+    Args:
+        key: a field of `cls`.
+        words: as many as `word_count` says; a list of any length is one word, separated by commas.
+        option: as it was typed, for the sentence.
+
+    Raises:
+        SdpnError: the value has the wrong type or is not allowed.
     """
+    field = next(field for field in dataclasses.fields(cls) if field.name == key)
+    hint = typing.get_type_hints(cls)[key]
+    origin = typing.get_origin(hint)
+    try:
+        if origin in (list, tuple):
+            kind = typing.get_args(hint)[0]
+            parts = words[0].split(",") if word_count(cls, key) == 1 else words
+            raw: Any = [kind(part.strip()) for part in parts]
+        else:
+            kind = next(kind for kind in (typing.get_args(hint) or (hint,)) if kind is not types.NoneType)
+            raw = words[0] == "true" if kind is bool else kind(words[0])
+        return _convert(raw, hint, field, "", key)
+    except (ValueError, SdpnError):
+        raise SdpnError(f"{option} is '{' '.join(words)}'; {_allowed(hint, field)}") from None
 
-    def decorate(command: Callable) -> Callable:
-        hints = typing.get_type_hints(cls)
-        for field in reversed(dataclasses.fields(cls)):
-            kind = _click_type(hints[field.name], field)
-            if kind is not None:
-                name = field.name.replace("_", "-")
-                names = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
-                settings = {"type": kind, "default": None, "help": field.metadata.get("help", "")}
-                command = click.option(names, field.name, **settings)(command)
-        return command
 
-    return decorate
+def word_count(cls: type, key: str) -> int | None:
+    """Return how many words the value of a setting takes on a command line: 0 for true or false, 2 for a range.
+
+    None for what stands in a file alone: a dictionary, or settings below the key.
+    """
+    hint = typing.get_type_hints(cls)[key]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (list, tuple):
+        return len(arguments) if origin is tuple and Ellipsis not in arguments else 1
+    if origin not in (None, typing.Union, types.UnionType) or dataclasses.is_dataclass(hint):
+        return None
+    return 0 if hint is bool else 1
 
 
 def given(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
     """Those of a command's `arguments` that name fields of `cls` and were given."""
     names = {field.name for field in dataclasses.fields(cls)}
     return {name: argument for name, argument in arguments.items() if name in names and argument is not None}
-
-
-def _click_type(hint: Any, field: dataclasses.Field) -> Any:
-    if typing.get_origin(hint) is tuple:  # --noise-snr 0 15
-        return None if Ellipsis in typing.get_args(hint) else typing.get_args(hint)
-    plain = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not types.NoneType]
-    if typing.get_origin(hint) not in (None, typing.Union, types.UnionType) or len(plain) != 1:
-        return None
-    if "one_of" in field.metadata and plain[0] is str:
-        return click.Choice(field.metadata["one_of"])
-    return {int: int, float: float, str: str, bool: bool}.get(plain[0])
 
 
 def build(cls: type[T], tree: dict, file: str, prefix: str = "") -> T:

@@ -17,23 +17,24 @@ from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import open_features
+from sdpn.recipe.corpora import kind_of
+from sdpn.recipe.program import program, settings, shared, training_config
 from sdpn.shards import Work
 from sdpn.training.config import TrainConfig
 from sdpn.training.settings import read_settings
 from sdpn.training.sizes import fit_to_corpus
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--config", "config_file", default="conf/sdpn/toy.yaml", show_default=True, help="settings (YAML)")
-@click.option("--fbank-config", default="conf/fbank.yaml", show_default=True, help="settings of stage 2 (YAML)")
-@click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0), help="GPUs that will train; 0: the CPU")
-@config.options(TrainConfig)
-def main(data: Path, config_file: str, fbank_config: str, ngpu: int, **overrides) -> None:
+@program(__doc__, "data")
+@shared("ngpu")
+@click.option("--fbank-config", default="conf/fbank.yaml", help="settings of stage 2 (YAML)")
+@training_config
+@settings(TrainConfig)
+def main(data: Path, config_file: str | None, fbank_config: str, ngpu: int, **overrides) -> None:
     given = config.given(TrainConfig, overrides)
-    settings = read_settings(config_file, given).train
-    fbank = config.read(fbank_config, FbankConfig)
     corpus = Corpus.read(data)
+    settings = read_settings(config_file or kind_of(corpus.name).config, given).train
+    fbank = config.read(fbank_config, FbankConfig)
     train = data / corpus.train
     if corpus.parts:
         index = open_features(train)

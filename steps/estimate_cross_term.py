@@ -21,13 +21,13 @@ from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.index import open_features
 from sdpn.files import write_text
+from sdpn.recipe.program import program, shared
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--pairs", default=300, show_default=True, type=click.IntRange(10), help="of 2 s of speech and noise")
-@click.option("--values", default=9, show_default=True, type=click.IntRange(2), help="bands the deviation is given at")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of the pairs")
+@program(__doc__, "data")
+@click.option("--pairs", default=300, type=click.IntRange(10), help="pairs of 2 s of speech and noise")
+@click.option("--values", default=9, type=click.IntRange(2), help="bands at which the deviation is given")
+@shared("seed")
 @click.option("--write", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="the file to change")
 def main(data: Path, pairs: int, values: int, seed: int, write: Path | None) -> None:
     corpus = Corpus.read(data)

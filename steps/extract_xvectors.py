@@ -20,37 +20,32 @@ from pathlib import Path
 import click
 
 from sdpn import config
-from sdpn.augment.config import MODES, AugmentConfig, ViewConfig
+from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.extraction.baselines import FBANK_STATISTICS, UNTRAINED, baselines_of
+from sdpn.extraction.config import ExtractionConfig
 from sdpn.extraction.sets import SIDE_BY_SIDE, System, extract_set
 from sdpn.extraction.side_by_side import join_sets
 from sdpn.extraction.store import FORMS
-from sdpn.extraction.views import VIEWS, AugmentedViews, ExtractionConfig
+from sdpn.extraction.views import VIEWS, AugmentedViews
+from sdpn.recipe.program import program, settings, shared
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.argument("exp", type=click.Path(path_type=Path))
-@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes, one core each")
-@click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0), help="GPUs; 0: the CPU")
+@program(__doc__, "data", "exp")
+@shared("nj", "ngpu")
 @click.option(
-    "--max-frames", default=6000, show_default=True, type=click.IntRange(100), help="longer utterances go in windows"
+    "--max-frames", default=6000, type=click.IntRange(100), help="frames of a window; longer utterances have several"
 )
-@click.option("--crops", default=0, show_default=True, type=click.IntRange(0), help="0: whole utterances; else crops")
-@click.option("--crop-frames", default=400, show_default=True, type=click.IntRange(10), help="of each crop")
-@click.option("--vectors-type", default="ark", show_default=True, type=click.Choice(FORMS), help="files to write")
-@click.option(
-    "--batch-frames", default=4000, show_default=True, type=click.IntRange(100), help="frames computed at once"
-)
-@click.option("--config", "config_file", default="conf/extraction.yaml", show_default=True, help="settings of views")
-@config.options(ExtractionConfig)
-@click.option("--augment-config", default="conf/augment.yaml", show_default=True, help="how views are augmented")
-@click.option("--augment", type=click.Choice(MODES), help="as stages 3 and 4 had it  [default: that of the file]")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of the views")
+@click.option("--crops", default=0, type=click.IntRange(0), help="crops averaged for each utterance; 0: all of it")
+@click.option("--crop-frames", default=400, type=click.IntRange(10), help="frames of a crop")
+@click.option("--vectors-type", default="ark", type=click.Choice(FORMS), help="files to write")
+@click.option("--batch-frames", default=4000, type=click.IntRange(100), help="frames computed at once")
+@shared("seed")
+@settings(ExtractionConfig, "conf/extraction.yaml")
+@settings(ViewConfig, "conf/augment.yaml", "augment-config", "how views are augmented (YAML)")
 def main(
     data: Path,
     exp: Path,
@@ -59,13 +54,12 @@ def main(
     vectors_type: str,
     config_file: str,
     augment_config: str,
-    augment: str | None,
     seed: int,
     **given,
 ) -> None:
-    settings = config.read(config_file, ExtractionConfig, config.given(ExtractionConfig, given))
-    augmentation = config.read(augment_config, AugmentConfig, {"augment": augment})
-    sizes = {name: size for name, size in given.items() if name not in vars(settings)}
+    chosen = config.read(config_file, ExtractionConfig, config.given(ExtractionConfig, given))
+    augmentation = config.read(augment_config, AugmentConfig, config.given(ViewConfig, given))
+    sizes = {name: given[name] for name in ("max_frames", "crops", "crop_frames", "batch_frames")}
     corpus = Corpus.read(data)
     if not (exp / "model" / "weights.pt").exists():
         raise SdpnError(f"{exp}/model is missing: run stage 4 first")
@@ -81,13 +75,13 @@ def main(
         untrained: System(UNTRAINED, untrained / "model", **options),
         exp / "systems" / FBANK_STATISTICS: System(FBANK_STATISTICS, None, form=vectors_type),
     }
-    if UNTRAINED not in baselines_of(settings.baselines) or not (untrained / "model").exists():  # or an imported model
+    if UNTRAINED not in baselines_of(chosen.baselines) or not (untrained / "model").exists():  # or an imported model
         del systems[untrained]
     sets = [corpus.train, *corpus.evals]
     views = None
-    if settings.views and augmentation.augment != "off":
+    if chosen.views and augmentation.augment != "off":
         if (data / "augment").is_dir():
-            views = AugmentedViews(data, ViewConfig(**augmentation.part(ViewConfig)), settings, seed)
+            views = AugmentedViews(data, ViewConfig(**augmentation.part(ViewConfig)), chosen, seed)
         else:
             say("no augmented views of the training set: stage 3 has not been run")
     say(f"x-vectors of {', '.join(sets)}: {', '.join(system.name for system in systems.values())}, {nj} jobs")

@@ -11,24 +11,19 @@ bring features (a Kaldi data directory's feats.scp) stay whole.
 from functools import partial
 from pathlib import Path
 
-import click
-
 from sdpn import config
-from sdpn.audio.pipes import pipes_option
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
+from sdpn.recipe.program import program, settings, shared
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--config", "config_file", default="conf/cuts.yaml", show_default=True, help="settings (YAML)")
-@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
-@pipes_option
-@config.options(CutsConfig)
+@program(__doc__, "data")
+@shared("nj", "allow-pipes")
+@settings(CutsConfig, "conf/cuts.yaml")
 def main(data: Path, config_file: str, nj: int, **overrides) -> None:
-    settings = config.read(config_file, CutsConfig, config.given(CutsConfig, overrides))
+    chosen = config.read(config_file, CutsConfig, config.given(CutsConfig, overrides))
     corpus = Corpus.read(data)
     if corpus.parts:
         say(f"{data}: the cuts of {', '.join(corpus.parts)} serve: nothing to do")
@@ -38,16 +33,16 @@ def main(data: Path, config_file: str, nj: int, **overrides) -> None:
     roles = {name: "clips" for name in corpus.sets} | {name: "eval" for name in corpus.evals} | {corpus.train: "train"}
     if corpus.rir:
         roles[corpus.rir] = "rir"
-    say(f"cuts of {', '.join(roles)}: {settings.sampling_rate} Hz, one channel")
-    refuse_to_trim_given(corpus, settings)
+    say(f"cuts of {', '.join(roles)}: {chosen.sampling_rate} Hz, one channel")
+    refuse_to_trim_given(corpus, chosen)
     check_speakers(data, corpus)
     with timed(f"cuts of {len(roles)} sets in {data}"):
-        if settings.trim_silence:
+        if chosen.trim_silence:
             from sdpn.corpus.vad import find_speech
 
             for name in [corpus.train, *corpus.evals]:
-                find_speech(data / name, settings, partial(run_jobs, nj=nj))
-        jobs = [(data, name, role, settings, name in corpus.given_features) for name, role in roles.items()]
+                find_speech(data / name, chosen, partial(run_jobs, nj=nj))
+        jobs = [(data, name, role, chosen, name in corpus.given_features) for name, role in roles.items()]
         made = {name: (reason, tally) for name, reason, tally in run_jobs(make_cuts, jobs, nj)}
         for name, role in roles.items():
             report(data, name, role, *made[name])

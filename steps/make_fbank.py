@@ -15,25 +15,23 @@ from pathlib import Path
 import click
 
 from sdpn import config
-from sdpn.audio.pipes import pipes_option
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.features.config import FbankConfig
 from sdpn.files import exclusive
+from sdpn.recipe.program import program, settings, shared
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--config", "config_file", default="conf/fbank.yaml", show_default=True, help="settings (YAML)")
-@click.option("--nj", default=1, show_default=True, type=click.IntRange(1), help="processes")
-@click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0, 1), help="1: compute on a GPU")
+@program(__doc__, "data")
+@shared("nj")
+@click.option("--ngpu", default=0, type=click.IntRange(0, 1), help="1: compute on a GPU")
 @click.option("--verify", "verifying", is_flag=True, help="check what is there by its checksums")
-@click.option("--max-skipped", type=float, help="share of a set that may be left out  [default: of --cuts-config]")
-@click.option("--cuts-config", default="conf/cuts.yaml", show_default=True, help="settings of stage 1")
-@pipes_option
-@config.options(FbankConfig)
+@click.option("--max-skipped", type=float, help="share of a set that may be left out  [default: that of --cuts-config]")
+@click.option("--cuts-config", default="conf/cuts.yaml", help="settings of stage 1 (YAML)")
+@shared("allow-pipes")
+@settings(FbankConfig, "conf/fbank.yaml")
 def main(
     data: Path,
     config_file: str,
@@ -45,7 +43,7 @@ def main(
     **overrides,
 ) -> None:
     allowed = config.read(cuts_config, CutsConfig, {"max_skipped": max_skipped}).max_skipped
-    settings = config.read(config_file, FbankConfig, config.given(FbankConfig, overrides))
+    chosen = config.read(config_file, FbankConfig, config.given(FbankConfig, overrides))
     corpus = Corpus.read(data)
     if corpus.parts:
         say(f"{data}: the features of {', '.join(corpus.parts)} serve: nothing to do")
@@ -58,8 +56,8 @@ def main(
 
         choose_device(ngpu)
     sets = [corpus.train, *corpus.evals]
-    form = f"{settings.feats_type}, compression: {settings.compress}"
-    say(f"fbank of {', '.join(sets)}: {settings.num_mel_bins} bins, {settings.sampling_rate} Hz, {form}, {nj} jobs")
+    form = f"{chosen.feats_type}, compression: {chosen.compress}"
+    say(f"fbank of {', '.join(sets)}: {chosen.num_mel_bins} bins, {chosen.sampling_rate} Hz, {form}, {nj} jobs")
     made = [name for name in sets if name not in corpus.given_features]
     if corpus.given_features and made:
         others = ", ".join(corpus.given_features)
@@ -70,7 +68,7 @@ def main(
                 damaged = verify(data / name)
                 say(f"  {data / name}: {damaged or 'no'} damaged utterances")
             given = data / name / corpus.given_features[name] if name in corpus.given_features else None
-            make_set(data / name, settings, partial(run_jobs, nj=nj), ngpu, nj, given, allowed)
+            make_set(data / name, chosen, partial(run_jobs, nj=nj), ngpu, nj, given, allowed)
 
 
 if __name__ == "__main__":

@@ -14,25 +14,21 @@ network is an error.
 import os
 from pathlib import Path
 
-import click
-
 from sdpn import config
 from sdpn.backend.config import BackendConfig, read_backends
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.files import exclusive
+from sdpn.recipe.program import program, settings, shared
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.argument("exp", type=click.Path(path_type=Path))
-@click.option("--config", "config_file", default="conf/backend.yaml", show_default=True, help="settings (YAML)")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of clusters, cohort and bootstrap")
-@config.options(BackendConfig)
+@program(__doc__, "data", "exp")
+@shared("seed")
+@settings(BackendConfig, "conf/backend.yaml")
 def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> None:
     given = config.given(BackendConfig, overrides)
-    settings, chosen = read_backends(config_file, given)
+    chosen, chains = read_backends(config_file, given)
     corpus = Corpus.read(data)
     if not (exp / "xvectors").is_dir():
         raise SdpnError(f"{exp}/xvectors is missing: run stage 5 first")
@@ -45,22 +41,22 @@ def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> Non
     from sdpn.scoring.stage import run_stage
     from sdpn.scoring.unlabelled import know_without_labels
 
-    backends, norms = ", ".join(settings.backend_names), ", ".join(settings.norm_names)
+    backends, norms = ", ".join(chosen.backend_names), ", ".join(chosen.norm_names)
     if corpus.trials:
         say(f"scoring {', '.join(corpus.trials)}: back-ends {backends}; score normalization {norms}")
     else:
         say(f"no evaluation set: what is known without labels; back-ends {backends}")
     with timed(f"scores and results in {exp}"), exclusive(exp / "scores"):
-        plan = Plan(data, exp, corpus, settings, chosen, seed)
+        plan = Plan(data, exp, corpus, chosen, chains, seed)
         if not corpus.trials:
             known = know_without_labels(plan)
-            lines, written = write_unlabelled(exp, data, corpus.name, known, settings, seed, embedding_map(plan))
+            lines, written = write_unlabelled(exp, data, corpus.name, known, chosen, seed, embedding_map(plan))
             failures, missing = known.failures, [] if known.backends else ["the training set"]
         else:
             made, failures = run_stage(plan)
             rows = result_rows(exp, made)
             points = embedding_map(plan)
-            pairs, written = write_results(exp, data, corpus.name, rows, settings, seed, points)
+            pairs, written = write_results(exp, data, corpus.name, rows, chosen, seed, points)
             table, *rest = plain_text(rows), *sentences(rows, pairs), *legend(rows)
             lines = [table, "", *(f"  {line}" for line in rest)]
             scored = {row.trials for row in rows if row.figures and not row.baseline}

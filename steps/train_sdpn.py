@@ -25,6 +25,8 @@ from sdpn.console import run, say, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex, open_features
+from sdpn.recipe.corpora import kind_of
+from sdpn.recipe.program import program, settings, shared, training_config
 from sdpn.training.config import TrainConfig
 from sdpn.training.leaving import leave_on_signals
 from sdpn.training.settings import read_settings
@@ -38,27 +40,27 @@ if TYPE_CHECKING:
     from sdpn.training.ranks import Ranks
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.argument("exp", type=click.Path(path_type=Path))
-@click.option("--config", "config_file", default="conf/sdpn/toy.yaml", show_default=True, help="settings (YAML)")
-@click.option("--augment-config", default="conf/augment.yaml", show_default=True, help="how views are augmented (YAML)")
-@click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0), help="GPUs; 0: the CPU")
+@program(__doc__, "data", "exp")
+@training_config
+@click.option("--augment-config", default="conf/augment.yaml", help="how views are augmented (YAML)")
+@shared("ngpu")
 @click.option(
     "--dev-trials",
     metavar="LIST",
-    help="a trial list of DATA, or a file; its EER is shown after each epoch, to look at, no more",
+    help="a trial list of DATA, or a file; its EER is shown after each epoch and decides nothing",
 )
-@config.options(TrainConfig)
-@config.options(ViewConfig)
+@settings(TrainConfig)
+@settings(ViewConfig)
 def main(
-    data: Path, exp: Path, config_file: str, augment_config: str, ngpu: int, dev_trials: str | None, **overrides
+    data: Path, exp: Path, config_file: str | None, augment_config: str, ngpu: int, dev_trials: str | None, **overrides
 ) -> int:
     leave_on_signals()
     given = config.given(TrainConfig, overrides)
+    corpus = Corpus.read(data)
+    config_file = config_file or kind_of(corpus.name).config
     settings, as_recorded, inputs = read_settings(config_file, given)
     augment = config.read(augment_config, AugmentConfig, {**as_recorded, **config.given(ViewConfig, overrides)})
-    index = open_features(data / Corpus.read(data).train)
+    index = open_features(data / corpus.train)
     from sdpn.augment.banks import open_banks, warn_of_other_settings
 
     banks = open_banks(data, index, augment.augment)

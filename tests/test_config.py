@@ -1,15 +1,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
 import pytest
-from click.testing import CliRunner
 
 from sdpn import config
 from sdpn.augment.config import AugmentConfig
 from sdpn.backend.config import BackendConfig
 from sdpn.corpus.config import CutsConfig
 from sdpn.errors import SdpnError
+from sdpn.extraction.config import ExtractionConfig
 from sdpn.features.config import FbankConfig
 from sdpn.training.config import TrainConfig
 
@@ -82,26 +81,24 @@ def test_a_missing_file_is_a_sentence(tmp_path):
         config.read(tmp_path / "none.yaml", Example)
 
 
-def test_every_field_but_a_dictionary_is_a_command_line_option():
-    seen = {}
-
-    @click.command()
-    @config.options(Example)
-    def command(**arguments):
-        seen.update(config.given(Example, arguments))
-
-    outcome = CliRunner().invoke(command, ["--epochs", "4", "--limit", "2", "--snr", "3", "9"])
-    assert outcome.exit_code == 0, outcome.output
-    assert seen == {"epochs": 4, "limit": 2, "snr": (3.0, 9.0)}
-    assert CliRunner().invoke(command, ["--kind", "z"]).exit_code == 2
-
-
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("cuts", CutsConfig), ("fbank", FbankConfig), ("augment", AugmentConfig), ("backend", BackendConfig)],
+    [
+        ("cuts", CutsConfig),
+        ("fbank", FbankConfig),
+        ("augment", AugmentConfig),
+        ("backend", BackendConfig),
+        ("extraction", ExtractionConfig),
+    ],
 )
 def test_a_key_that_is_left_away_has_the_value_of_the_file_in_conf(name, kind):
     assert config.read(CONF / f"{name}.yaml", kind, {}) == kind()
+
+
+def test_a_key_of_a_training_that_is_left_away_has_the_paper_s_value():
+    paper = config.read(CONF / "sdpn/paper.yaml", TrainConfig)
+    assert paper == TrainConfig(channels=paper.channels)
+    assert paper.channels == TrainConfig().width
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,6 @@ A command may do anything, and a data folder may come from a stranger. So every 
 
 import os
 import subprocess
-from collections.abc import Callable
-from typing import Any
-
-import click
 
 from sdpn.errors import OutsideError, SdpnError
 
@@ -47,14 +43,3 @@ def command_output(command: str) -> bytes:
         reason = said[-1][:200] if said else f"status {done.returncode}"
         raise OutsideError("the command failed", f"{command[:200]}: {reason}")
     return done.stdout
-
-
-def pipes_option(command: Callable) -> Callable:
-    """A decorator: the option --allow-pipes of a click command that reads audio."""
-
-    def told(ctx: click.Context, parameter: click.Parameter, value: bool) -> Any:
-        if value:
-            allow()
-
-    text = "run the commands that stand in the place of files"
-    return click.option("--allow-pipes", is_flag=True, expose_value=False, callback=told, help=text)(command)

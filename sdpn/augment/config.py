@@ -75,6 +75,12 @@ class ViewConfig:
     mask_frames: int = value(10, "longest time mask, frames", at_least=0)
     mask_bins: int = value(6, "widest frequency mask, bins", at_least=0)
 
+    p_equalize: float = value(
+        0.0, "share of student views whose bins are raised and lowered by a random smooth curve", at_least=0, at_most=1
+    )
+    equalize_strength: float = value(
+        0.5, "neper of energy (1: 4.3 dB), deviation of the broadest of the curve's cosines", at_least=0
+    )
     level: tuple[float, float] = value((0.0, 0.0), "dB by which a student view is louder, uniform")
     p_band_limit: float = value(0.0, "share of student views limited to a telephone's band", at_least=0, at_most=1)
     band_limit_low: tuple[float, float] = value((100.0, 400.0), "Hz, where such a band begins, uniform", at_least=0)

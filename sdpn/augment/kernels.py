@@ -15,6 +15,9 @@ FIRST_NORMAL = 64
 FIRST_CODEC_NORMAL = 1 << 32
 """The same for the noise of a codec."""
 
+EQUALIZER_COSINES = 5
+"""Terms of the curve by which a view is equalized."""
+
 VIEW = np.dtype(
     [
         ("speech", "<u8"),  # address of the utterance's first stored byte
@@ -33,6 +36,7 @@ VIEW = np.dtype(
         ("snr", "<f4"),  # dB
         ("balance", "<f4"),  # dB by which the bands tell less of the speech's power than of the noise's
         ("codec_snr", "<f4"),  # dB; not a number: no codec
+        ("equalizer", "<f4", (EQUALIZER_COSINES,)),  # the weight of each cosine over the bins; all 0: no equalizer
         ("level", "<f4"),  # added to every value
         ("lowest_bin", "<i4"),  # bins below this and from `highest_bin` on are attenuated
         ("highest_bin", "<i4"),
@@ -229,6 +233,31 @@ def add_codec_noise(crop, snr, deviations, key, normals):
 
 
 @_fast
+def equalize(crop, weights):
+    """Add one smooth curve over the bins to every frame, in place, as a microphone or a room's colour does.
+
+    In bin j of n the curve is the sum over k = 1, 2, ... of weights[k - 1] cos(pi k (j + 1/2) / n).
+
+    Args:
+        crop: (frames, bins) float32 natural-log mel energies.
+        weights: (EQUALIZER_COSINES,) float32.
+    """
+    frames, bins = crop.shape
+    curve = np.empty(bins, dtype=np.float32)
+    for j in range(bins):
+        # Clenshaw's recurrence: one cosine a bin instead of one for each term
+        cosine = np.cos(np.pi * (j + 0.5) / bins)
+        one, two = 0.0, 0.0
+        for k in range(len(weights) - 1, -1, -1):
+            one, two = 2 * cosine * one - two + weights[k], one
+        curve[j] = cosine * one - two
+    for i in range(frames):
+        row = crop[i]
+        for j in range(bins):
+            row[j] += curve[j]
+
+
+@_fast
 def limit_band(crop, lowest_bin, highest_bin, loss, floor):
     """Attenuate the bins below `lowest_bin` and from `highest_bin` on by `loss`, down to `floor` at most, in place."""
     frames, bins = crop.shape
@@ -264,13 +293,15 @@ def mask(crop, first_frame, num_frames, first_bin, num_bins):
 
 @_fast
 def finish(view, crop, deviations, normals, floor):
-    """Do to a crop, in place, all that its plan says but noise: codec, band, level, masks.
+    """Do to a crop, in place, all that its plan says but noise: equalizer, codec, band, level, masks.
 
     Args:
         view: record of `VIEW`.
         crop: (frames, bins) float32 natural-log mel energies.
         deviations, normals, floor: as for `mix`.
     """
+    if view.equalizer[0] != 0:
+        equalize(crop, view.equalizer)
     if view.codec_snr == view.codec_snr:
         add_codec_noise(crop, view.codec_snr, deviations, view.key, normals)
     if view.lowest_bin > 0 or view.highest_bin < crop.shape[1]:

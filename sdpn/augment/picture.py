@@ -85,6 +85,8 @@ def describe(plan: Plan, kinds: list[str], view: int) -> str:
         words.append("reverberated")
     if plan.noises[view, 0] >= 0:
         words.append(f"{kinds[plan.noises[view, 0]]} at {record['snr']:.0f} dB SNR")
+    if record["equalizer"].any():
+        words.append("equalized")
     if np.isfinite(record["codec_snr"]):
         words.append("codec")
     if record["lowest_bin"] > 0:

@@ -6,8 +6,8 @@ import numpy as np
 
 from sdpn.augment.banks import Banks, Copy
 from sdpn.augment.config import ViewConfig
-from sdpn.augment.kernels import VIEW
-from sdpn.augment.random import uniforms, view_keys
+from sdpn.augment.kernels import EQUALIZER_COSINES, VIEW
+from sdpn.augment.random import NORMALS, uniforms, view_keys
 from sdpn.errors import SdpnError
 from sdpn.features.fbank import band_centres
 from sdpn.features.index import FeatureIndex
@@ -16,6 +16,7 @@ from sdpn.features.index import FeatureIndex
 _CROP, _CONDITION, _WHICH, _COPY, _KIND, _CLIP, _CLIP_START, _SNR, _MASK = range(9)
 _MASK_WIDTH, _MASK_START, _MASK_HEIGHT, _MASK_LOW, _LEVEL = range(9, 14)
 _BAND, _BAND_LOW, _BAND_HIGH, _CODEC, _CODEC_SNR, _DRAWS = range(14, 20)
+_EQUALIZER = 1 << 33  # from there on, far behind all else, so that an equalizer changes no other decision
 _SPEED_VIEW = (1 << 32) - 1  # the number of no view: the speed is one for all views of an utterance
 
 _NEPER = np.log(10) / 10  # what a decibel is in natural-log energies
@@ -95,6 +96,7 @@ class Planner:
         if self.banks.rooms is not None:
             rooms[reverberated] = (drawn[..., _COPY] * len(self.banks.rooms)).astype(np.int64)[reverberated]
         if augmented:
+            self._equalizers(views, keys)
             self._distortions(views, drawn)
             self._masks(views, drawn, frames)
         factors = np.array([speed.factor for speed in self.banks.speeds])
@@ -162,6 +164,16 @@ class Planner:
             clips = (drawn[..., _CLIP] * len(bank)).astype(np.int64)
             _place(views, "noise", kinds == number, bank, clips, drawn[..., _CLIP_START], frames)
         return kinds
+
+    def _equalizers(self, views: np.ndarray, keys: np.ndarray) -> None:
+        """Draw the cosines of each view's equalizer; the deviation of the k-th is the strength / sqrt(k)."""
+        config = self.config
+        if config.p_equalize == 0:
+            return
+        drawn = uniforms(keys.ravel(), 1 + EQUALIZER_COSINES, _EQUALIZER).reshape(*keys.shape, -1)
+        normals = NORMALS[(drawn[..., 1:] * len(NORMALS)).astype(np.int64)]
+        deviations = config.equalize_strength / np.sqrt(np.arange(1, EQUALIZER_COSINES + 1))
+        views["equalizer"] = np.where(drawn[..., :1] < config.p_equalize, normals * deviations, 0)
 
     def _distortions(self, views: np.ndarray, drawn: np.ndarray) -> None:
         config = self.config

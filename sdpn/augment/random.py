@@ -46,10 +46,11 @@ def view_keys(seed, epoch, utterances, first, count):
 
 
 @numba.njit(cache=True)
-def uniforms(keys, count):
-    """The first `count` numbers of the streams of `keys` (n,), uniform on [0, 1): (n, count) float64."""
+def uniforms(keys, count, first=0):
+    """Numbers `first`, `first` + 1, ... of the streams of `keys` (n,), uniform on [0, 1): (n, count) float64."""
     drawn = np.empty((len(keys), count))
     for row in range(len(keys)):
         for position in range(count):
-            drawn[row, position] = (bits(keys[row], np.uint64(position)) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+            word = bits(keys[row], np.uint64(first + position))
+            drawn[row, position] = (word >> np.uint64(11)) * (1.0 / 9007199254740992.0)
     return drawn

@@ -30,6 +30,8 @@ def render_view(
     if noise is not None:
         snr = view["snr"] - view["balance"]
         crop = mix(crop, crop_of(noise, view["noise_start"], frames), snr, weights, deviations, view["key"], floor)
+    angles = np.pi * (np.arange(crop.shape[1]) + 0.5) / crop.shape[1]
+    crop = crop + sum(weight * np.cos(k * angles) for k, weight in enumerate(view["equalizer"].astype(float), start=1))
     if np.isfinite(view["codec_snr"]):
         gain = 10 ** (-float(view["codec_snr"]) / 10)
         alpha = phases(view["key"], FIRST_CODEC_NORMAL, crop.shape, deviations)

@@ -9,6 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sdpn.backend.adaptation import CORAL
+from sdpn.backend.config import ENROLLMENTS
 from sdpn.backend.cosine import Cosine
 from sdpn.backend.plda import LENGTH_NORMS, PLDA
 from sdpn.backend.scorer import Scorer, blocks
@@ -87,10 +88,6 @@ STEPS = {
         },
     ),
 }
-
-
-ENROLLMENTS = ("raw", "transformed")
-"""What is averaged where a model is enrolled from several utterances: their x-vectors, or what the transforms make."""
 
 
 class Chain:

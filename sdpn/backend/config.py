@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from sdpn import config
-from sdpn.backend.chain import ENROLLMENTS, Chain
-from sdpn.backend.score_norm import METHODS
 from sdpn.config import refuse_unknown_choices, value
 from sdpn.errors import SdpnError
 from sdpn.extraction.baselines import ALL, baselines_of
@@ -15,7 +13,10 @@ from sdpn.extraction.baselines import ALL, baselines_of
 ORACLE = "oracle-"  # before the name of a back-end: it learns from the speaker labels that the corpus has
 QUALITY_MEASURES = ("duration", "norm", "cohort-mean")
 TOOLS = ("none", "wespeaker", "kaldi", "voxceleb_trainer")
-
+METHODS = ("none", "z", "t", "s", "as", "as2")
+"""Score normalizations, see `sdpn.backend.score_norm`."""
+ENROLLMENTS = ("raw", "transformed")
+"""Which x-vectors of several enrolled utterances are averaged, see `sdpn.backend.chain.Chain`."""
 
 OF = ("clean", "augmented", "both")  # which training x-vectors: of utterances, of their augmented views
 
@@ -160,6 +161,8 @@ class ChainConfig:
     cohort_of: str = value("clean", "training x-vectors that the cohort is of: clean, augmented or both", one_of=OF)
 
     def check(self) -> None:
+        from sdpn.backend.chain import Chain  # here: it takes 0.5 s to import (scikit-learn), and run.sh need not wait
+
         if self.classes == "utterances" and self.fit_on == "clean":
             raise ValueError("classes is utterances, which are classes with their views alone: let fit_on be both")
         try:
@@ -179,6 +182,8 @@ def read_backends(
     Raises:
         SdpnError: a file is missing or not allowed, a back-end is unknown, or one needs what is not set.
     """
+    from sdpn.backend.chain import Chain  # here, as in ChainConfig.check
+
     settings = config.read(path, BackendConfig, overrides)
     folder = Path(path).with_suffix("")
     known = {file.stem: file for file in sorted(folder.glob("*.yaml"))}

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from sdpn.backend.config import METHODS
 from sdpn.backend.scorer import Scorer, blocks
 from sdpn.errors import SdpnError
-
-METHODS = ("none", "z", "t", "s", "as", "as2")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sdpn.audio.pipes import pipes_option
+from sdpn.recipe.program import pipes_option
 
 _CONFIG = "conf/augment.yaml"
 

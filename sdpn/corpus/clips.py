@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.console import say
 from sdpn.corpus import synthetic
@@ -24,26 +22,9 @@ from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.utterance import Utterance
 
-OPTIONS = ("musan", "rirs", "noise_dir", "music_dir", "rir_dir")
 _SIMULATED = ("simulated_rirs/smallroom", "simulated_rirs/mediumroom")
 _REAL = "real_rirs_isotropic_noises"
 _POINT_SOURCES = "pointsource_noises"
-
-
-def clip_options(command: Callable) -> Callable:
-    """A decorator: the options of a click command that say where noises and rooms are."""
-    folder = click.Path(path_type=Path)
-    for name, what in (
-        ("rir-dir", "a folder of room impulse responses, one for each channel of a file"),
-        ("music-dir", "a folder of music"),
-        ("noise-dir", "a folder of noises"),
-        ("rirs", "the folder RIRS_NOISES (openslr.org/28): rooms, and noises where --musan gives none"),
-        ("musan", "the folder of MUSAN (openslr.org/17): noise, music, and speech for babble"),
-    ):
-        command = click.option(f"--{name}", type=folder, help=f"{what}; synthetic ones serve where none are given")(
-            command
-        )
-    return command
 
 
 @dataclass(frozen=True)

@@ -1,83 +1,18 @@
-"""The options that the programs of stage 0 share, and what is checked of them at once."""
+"""The options that the programs of stage 0 were given: made absolute, checked, and told apart."""
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
 from sdpn import config
-from sdpn.corpus.clips import clip_options
 from sdpn.corpus.config import CutsConfig
 from sdpn.errors import SdpnError
 from sdpn.files import atomic_path
 
 # What does not tell one corpus from another
 _HOW = ("nj", "max_skipped", "download", "downloads_config", "cuts_config", "allow_pipes")
-
-
-def stage0_options(command: Callable) -> Callable:
-    """A decorator: the options that every program of stage 0 has (but that of the toy corpus)."""
-    share = click.FloatRange(0, 1)
-    command = click.option("--nj", default=1, type=click.IntRange(1), help="processes")(command)
-    command = click.option("--seed", default=1, type=click.IntRange(0))(command)
-    command = click.option(
-        "--max-skipped", type=share, help="share of a set that may be unusable (default: that of --cuts-config)"
-    )(command)
-    command = click.option("--cuts-config", default="conf/cuts.yaml", help="settings of stage 1 (YAML)")(command)
-    command = click.option(
-        "--dev-speakers", default=0, type=click.IntRange(0), help="training speakers held out as set dev"
-    )(command)
-    return clip_options(command)
-
-
-def trial_options(command: Callable) -> Callable:
-    """A decorator: the options for trials of the user's own."""
-    path = click.Path(path_type=Path)
-    command = click.option("--enroll-map", type=path, help="`model utterance utterance ...` lines; needs --trials")(
-        command
-    )
-    return click.option("--trials", type=path, help="`enroll test target|nontarget` or `1 enroll test` lines")(command)
-
-
-def share_option(where: str) -> Callable:
-    """A decorator: the option for how much of a labelled set is evaluated, in the case that `where` names."""
-    share = click.FloatRange(0, 1, max_open=True)
-    help = f"of the speakers, held out as set eval {where}; 0: all are trained on"
-    return click.option("--eval-share", default=0.2, type=share, help=help)
-
-
-def download_options(what: str) -> Callable:
-    """A decorator: the options for fetching `what`, MUSAN and RIRS_NOISES."""
-
-    def decorate(command: Callable) -> Callable:
-        help = "where everything is, and its checksums (YAML)"
-        command = click.option(
-            "--downloads-config", default="conf/downloads.yaml", type=click.Path(path_type=Path), help=help
-        )(command)
-        help = f"fetch {what}, MUSAN and RIRS_NOISES where they are not given"
-        return click.option("--download", is_flag=True, help=help)(command)
-
-    return decorate
-
-
-def set_options(what: str) -> Callable:
-    """A decorator: the options for sets that the user has made, each `what`."""
-
-    def decorate(command: Callable) -> Callable:
-        command = click.option("--allow-pipes", is_flag=True, help="run the commands that stand in the place of files")(
-            command
-        )
-        command = share_option("where --eval is not given")(command)
-        command = trial_options(command)
-        command = click.option("--eval", "eval", help=f"evaluation sets, separated by commas: {what}")(command)
-        return click.option("--train", required=True, type=click.Path(path_type=Path), help=f"training set: {what}")(
-            command
-        )
-
-    return decorate
 
 
 def named_sets(options: dict[str, Any]) -> dict[str, Path]:

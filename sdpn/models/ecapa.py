@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sdpn.models.frames import TDNNBlock, mask_of, normalize_bins
+from sdpn.models.frames import TDNNBlock, mask_of
+from sdpn.models.input_norm import InputNorm
 from sdpn.models.norm import BatchNorm
 from sdpn.models.pooling import make_pooling
 
@@ -70,6 +71,7 @@ class ECAPA(nn.Module):
         global_context: whether that attention sees the utterance's mean and deviation.
         pooling: `attentive`, or `statistics` for the plain mean and deviation over frames.
         padding: of the convolutions, see FrameConv.
+        input_norm, input_mean_share: what is done to the input, see InputNorm.
 
     22.7 million parameters with 1024 channels and a 512-dimensional embedding.
     """
@@ -83,11 +85,14 @@ class ECAPA(nn.Module):
         global_context: bool = True,
         pooling: str = "attentive",
         padding: str = "zeros",
+        input_norm: str = "instance",
+        input_mean_share: float = 0.0,
     ):
         super().__init__()
         if channels % 8 != 0:
             raise ValueError(f"channels is {channels}; expected a multiple of 8")
         self.embedding_size = embedding_size
+        self.input_norm = InputNorm(num_bins, input_norm, input_mean_share)
         self.stem = TDNNBlock(num_bins, channels, kernel_size=5, padding=padding)
         self.blocks = nn.ModuleList(SERes2Block(channels, 3, dilation, padding) for dilation in (2, 3, 4))
         self.aggregation = TDNNBlock(3 * channels, 3 * channels)
@@ -103,7 +108,7 @@ class ECAPA(nn.Module):
                 without padding. In evaluation mode only: batch norm would count the padding.
         """
         mask = mask_of(lengths, features, self.training)
-        x = self.stem(normalize_bins(features, mask), mask)
+        x = self.stem(self.input_norm(features, mask), mask)
         outputs = []
         for block in self.blocks:
             x = block(x, mask)

@@ -1,4 +1,4 @@
-"""What networks over frames are built of: normalized input, convolution and batch norm on (batch, frames, channels).
+"""What networks over frames are built of: convolution and batch norm on (batch, frames, channels).
 
 The channels of a frame stand together in memory (torch calls it channels-last): oneDNN and cuDNN then convolve without
 reordering, batch norm runs over rows, and a convolution of one frame is a matrix product. Against torch's usual
@@ -120,24 +120,6 @@ class TDNNBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.norm(self.conv(x, mask))
-
-
-def normalize_bins(features: Tensor, mask: Tensor | None = None, floor: float = 1e-5) -> Tensor:
-    """Give each mel bin of each utterance mean 0 and variance 1 over its frames, as torch's InstanceNorm1d does.
-
-    Args:
-        features: (batch, frames, bins) log-mel.
-        mask: (batch, frames, 1), 1 for the frames that count; the others become 0. None: all count.
-        floor: added to the variance.
-    """
-    if mask is None:
-        centred = features - features.mean(dim=1, keepdim=True)
-        count: Tensor | int = features.shape[1]
-    else:
-        count = mask.sum(dim=1, keepdim=True)
-        centred = (features - (features * mask).sum(dim=1, keepdim=True) / count) * mask
-    variance = torch.linalg.vector_norm(centred, dim=1, keepdim=True).square() / count
-    return centred * torch.rsqrt(variance + floor)
 
 
 def mask_of(lengths: Tensor | None, features: Tensor, training: bool) -> Tensor | None:

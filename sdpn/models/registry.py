@@ -17,7 +17,7 @@ def build_encoder(network: str, **settings) -> nn.Module:
 
     Args:
         settings: the arguments of its class. Every encoder has `num_bins`, `channels`, `embedding_size`,
-            `attention_channels`, `global_context`, `pooling` and `padding`.
+            `attention_channels`, `global_context`, `pooling`, `padding`, `input_norm` and `input_mean_share`.
     """
     refuse_unknown("network", network, ENCODERS)
     return ENCODERS[network](**settings)

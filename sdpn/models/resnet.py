@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdpn.errors import refuse_unknown
-from sdpn.models.frames import mask_of, normalize_bins
+from sdpn.models.frames import mask_of
+from sdpn.models.input_norm import InputNorm
 from sdpn.models.norm import BatchNorm
 from sdpn.models.pooling import make_pooling
 
@@ -65,6 +66,7 @@ class ResNet34(nn.Module):
         attention_channels, global_context: of an attentive pooling.
         pooling: `statistics` or `attentive`, over the last stage's channels x bins.
         padding: zeros; there is no other here.
+        input_norm, input_mean_share: what is done to the input, see InputNorm.
     """
 
     def __init__(
@@ -76,10 +78,13 @@ class ResNet34(nn.Module):
         global_context: bool = True,
         pooling: str = "statistics",
         padding: str = "zeros",
+        input_norm: str = "instance",
+        input_mean_share: float = 0.0,
     ):
         super().__init__()
         refuse_unknown("padding of ResNet34", padding, ("zeros",))
         self.embedding_size = embedding_size
+        self.input_norm = InputNorm(num_bins, input_norm, input_mean_share)
         self.stem = nn.Conv2d(1, channels, 3, padding=1, bias=False)
         self.stem_norm = PlaneNorm(channels)
         self.stages = nn.ModuleList()
@@ -102,7 +107,7 @@ class ResNet34(nn.Module):
             lengths: (batch,) frames of each utterance, in evaluation mode only; what follows is padding.
         """
         mask = mask_of(lengths, features, self.training)
-        x = normalize_bins(features, mask).unsqueeze(1).to(memory_format=torch.channels_last)
+        x = self.input_norm(features, mask).unsqueeze(1).to(memory_format=torch.channels_last)
         x = _masked(self.stem_norm(self.stem(x), relu=True), mask)
         for stage, blocks in enumerate(self.stages):
             if stage > 0 and mask is not None:

@@ -153,6 +153,7 @@ def _settings(tensors: Mapping[str, Tensor], source: str | Path) -> dict[str, An
         "global_context": size(_ATTENTION, 1, 9 * channels) != 3 * channels,
         "pooling": "attentive",
         "padding": "reflect",
+        "input_norm": "instance",
     }
 
 

@@ -5,7 +5,8 @@ All tensors over frames are (batch, frames, channels), see sdpn.models.frames.
 
 from torch import Tensor, nn
 
-from sdpn.models.frames import TDNNBlock, mask_of, normalize_bins
+from sdpn.models.frames import TDNNBlock, mask_of
+from sdpn.models.input_norm import InputNorm
 from sdpn.models.pooling import make_pooling
 
 
@@ -19,6 +20,7 @@ class XVector(nn.Module):
         attention_channels, global_context: of an attentive pooling.
         pooling: `statistics` as published, or `attentive`.
         padding: of the convolutions, see FrameConv. Unlike Kaldi's, the layers keep the number of frames.
+        input_norm, input_mean_share: what is done to the input, see InputNorm.
     """
 
     def __init__(
@@ -30,9 +32,12 @@ class XVector(nn.Module):
         global_context: bool = True,
         pooling: str = "statistics",
         padding: str = "zeros",
+        input_norm: str = "instance",
+        input_mean_share: float = 0.0,
     ):
         super().__init__()
         self.embedding_size = embedding_size
+        self.input_norm = InputNorm(num_bins, input_norm, input_mean_share)
         self.layers = nn.ModuleList(
             [
                 TDNNBlock(num_bins, channels, 5, 1, padding),
@@ -52,7 +57,7 @@ class XVector(nn.Module):
             lengths: (batch,) frames of each utterance, in evaluation mode only; what follows is padding.
         """
         mask = mask_of(lengths, features, self.training)
-        x = normalize_bins(features, mask)
+        x = self.input_norm(features, mask)
         for layer in self.layers:
             x = layer(x, mask)
         return self.embedding(self.pooling(x, mask))

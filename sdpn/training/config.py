@@ -8,6 +8,7 @@ USUAL_CHANNELS = {"ecapa": 1024, "resnet34": 32, "xvector": 512}
 """The networks, and how many channels each has where nothing else is said."""
 POOLINGS = ("attentive", "statistics")
 PADDINGS = ("zeros", "reflect")
+INPUT_NORMS = ("instance", "mean", "level", "none")
 DIMENSION_NORMS = ("frobenius", "off_diagonal")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -102,6 +103,12 @@ class TrainConfig(LoopConfig):
     global_context: bool = value(True, "whether that attention sees the utterance's mean and deviation")
     pooling: str = value("attentive", "of frames: by attention, or plain statistics", one_of=POOLINGS)
     padding: str = value("zeros", "at the ends of an utterance: zeros, or its frames mirrored", one_of=PADDINGS)
+    input_norm: str = value(
+        "instance", "of a view's bins: mean and deviation removed; mean; its level; nothing", one_of=INPUT_NORMS
+    )
+    input_mean_share: float = value(
+        0.0, "share of each bin's own mean that `level` removes, too", at_least=0, at_most=1
+    )
     head_hidden: int = value(2048, "size of the projection head's hidden layers", at_least=1)
     head_output: int = value(256, "dimensions in which embeddings meet prototypes", at_least=2)
     prototypes: int = value(1024, "number of prototypes", at_least=2)
@@ -143,6 +150,8 @@ class TrainConfig(LoopConfig):
             raise ValueError(f"channels is {self.channels}; expected a multiple of 8")
         if self.network == "resnet34" and self.padding != "zeros":
             raise ValueError(f"padding is {self.padding}; network resnet34 knows zeros only")
+        if self.input_mean_share > 0 and self.input_norm != "level":
+            raise ValueError(f"input_mean_share is {self.input_mean_share:g}; input_norm {self.input_norm} has none")
         if self.average_checkpoints > self.keep_checkpoints:
             raise ValueError(
                 f"average_checkpoints is {self.average_checkpoints}; expected at most keep_checkpoints "
@@ -166,4 +175,6 @@ class TrainConfig(LoopConfig):
             "global_context": self.global_context,
             "pooling": self.pooling,
             "padding": self.padding,
+            "input_norm": self.input_norm,
+            "input_mean_share": self.input_mean_share,
         }

@@ -1,14 +1,17 @@
 """Stage 4: a training of SDPN from its first step or its last checkpoint to its model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from sdpn.augment.views import ViewSampler
+from sdpn.features.index import FeatureIndex
 from sdpn.models.folder import write_model
+from sdpn.models.input_norm import level_statistics
 from sdpn.training.card import Origin, write_card
 from sdpn.training.checkpoint import Checkpoints
 from sdpn.training.config import TrainConfig
@@ -18,6 +21,7 @@ from sdpn.training.sampler import BatchSampler
 from sdpn.training.trainer import Trainer
 
 PAPER = "arXiv 2308.02774"
+_SAMPLED = 5000  # utterances whose statistics stand for those of the training set
 
 
 def fit(
@@ -48,7 +52,8 @@ def fit(
     index, ranks = views.index, ranks or Ranks()
     check_fit(config, index.frames, ranks.count)
     batches = BatchSampler(len(index), config.batch_size, config.seed)
-    trainer = Trainer(config, index.num_bins, batches.steps_per_epoch, device, ranks)
+    statistics = ranks.on_first(lambda: level_statistics(_sample(index))) if config.input_norm == "level" else None
+    trainer = Trainer(config, index.num_bins, batches.steps_per_epoch, device, ranks, statistics)
     settings = (config.network_settings(index.num_bins), index.config.spectral())
     untrained: list[Path] = []
     if ranks.first:  # the teacher before its first step is the `untrained` baseline
@@ -96,6 +101,12 @@ def check_fit(config: TrainConfig, frames: Any, ranks: int = 1) -> None:
             f"batch_size is {config.batch_size}: it does not divide among {ranks} processes x {config.accumulate} "
             "micro-batches with at least 2 utterances in each: choose a multiple"
         )
+
+
+def _sample(index: FeatureIndex) -> Iterator[np.ndarray]:
+    """Yield the features of utterances that are evenly spread over the index, at most _SAMPLED of them."""
+    for utterance in np.unique(np.linspace(0, len(index) - 1, min(len(index), _SAMPLED)).astype(int)):
+        yield index.read(int(utterance))
 
 
 @torch.no_grad()

@@ -35,4 +35,6 @@ def read_settings(path: str | Path, given: dict[str, Any] | None = None) -> Sett
     for name, found in zip(RECORDED, (augment, inputs), strict=True):
         if not isinstance(found, dict):
             raise SdpnError(f"{path}: '{name}' is '{found}', but in the config.yaml of an experiment it holds settings")
+    if augment:  # an older version did not equalize, and did not say so
+        augment = {"p_equalize": 0.0, **augment}
     return Settings(config.build(TrainConfig, {**tree, **(given or {})}, str(path)), augment, inputs)

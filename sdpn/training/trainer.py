@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sdpn.errors import SdpnError
 from sdpn.models.head import Learner, ProjectedEncoder, ProjectionHead, Prototypes
+from sdpn.models.input_norm import InputNorm
 from sdpn.models.norm import norms_over_ranks
 from sdpn.models.registry import build_encoder
 from sdpn.training import indicators, losses
@@ -29,6 +31,7 @@ class Trainer:
         steps_per_epoch: of the run; the schedules run over `config.epochs` times as many.
         device: where to compute.
         ranks: the processes that train together; each is given its share of a step's views.
+        statistics: of the training set, which `input_norm: level` needs; see `InputNorm.set_statistics`.
 
     Attributes:
         student, teacher: ProjectedEncoder, encoder and head.
@@ -45,12 +48,16 @@ class Trainer:
         steps_per_epoch: int,
         device: torch.device,
         ranks: Ranks | None = None,
+        statistics: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         torch.manual_seed(config.seed)
         self.config, self.device, self.ranks = config, device, ranks or Ranks()
         self.total_steps = config.epochs * steps_per_epoch
         self.warmup_steps = round(config.warmup_epochs * steps_per_epoch)
         encoder = build_encoder(**config.network_settings(num_bins))
+        if statistics is not None:
+            assert isinstance(encoder.input_norm, InputNorm)
+            encoder.input_norm.set_statistics(*statistics)
         head = ProjectionHead(config.embedding_size, config.head_hidden, config.head_output)
         self.student = ProjectedEncoder(encoder, head, use_bfloat16(config.precision, device)).to(device).train()
         self.teacher = make_teacher(self.student)

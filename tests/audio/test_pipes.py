@@ -5,11 +5,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from sdpn.audio import pipes
 from sdpn.audio.pipes import command_output
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
 from sdpn.features.sets import read_cuts
+from sdpn.recipe.program import pipes_option
 from sdpn.utterance import Utterance
 
 
@@ -56,7 +56,7 @@ def test_the_option_allows_it(monkeypatch, options, expected):
     monkeypatch.setenv("SDPN_ALLOW_PIPES", "0")  # so that what the option sets is taken back
 
     @click.command()
-    @pipes.pipes_option
+    @pipes_option
     def command():
         click.echo(command_output("echo hello"), nl=False)
 

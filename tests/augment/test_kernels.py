@@ -66,11 +66,13 @@ def stored_forms(matrix):
 EFFECTS = {
     "nothing": {},
     "noise": {"snr": 4.0, "balance": 1.5},
+    "equalizer": {"equalizer": (0.7, -0.4, 0.3, 0.2, -0.1)},
     "codec": {"codec_snr": 12.0},
     "band": {"lowest_bin": 7, "highest_bin": 31, "loss": 5.0},
     "level": {"level": -1.5},
     "masks": {"mask_frame": 11, "mask_frames": 6, "mask_bin": 30, "mask_bins": 4},
     "all": {"snr": 0.0, "codec_snr": 20.0, "lowest_bin": 3, "highest_bin": 33, "loss": 9.0, "level": 2.0}
+    | {"equalizer": (-0.5, 0.3, 0.0, 0.4, 0.1)}
     | {"mask_frame": 0, "mask_frames": 3, "mask_bin": 0, "mask_bins": 2},
 }
 

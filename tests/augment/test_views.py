@@ -98,7 +98,37 @@ def test_what_is_off_by_default_is_drawn_when_asked_for(sampler, caches):
     assert views["level"].min() < -0.6 and views["level"].max() > 0.6
     by_default = sampler(student_views=100).student_plan(0, np.arange(8)).views
     assert (by_default["highest_bin"] == 80).all() and not np.isfinite(by_default["codec_snr"]).any()
-    assert not by_default["level"].any()
+    assert not by_default["level"].any() and not by_default["equalizer"].any()
+
+
+def test_an_equalizer_is_one_smooth_curve_a_view_and_changes_no_other_decision(sampler):
+    plain, equalized = (sampler(AugmentConfig(p_equalize=share, p_mask=0.0), student_views=40) for share in (0.0, 1.0))
+    one, other = (each.student_plan(2, np.arange(8)).views for each in (plain, equalized))
+    assert all(
+        np.array_equal(one[name], other[name], equal_nan=True) for name in one.dtype.names if name != "equalizer"
+    )
+    curves = (equalized.views(2, np.arange(8)).student - plain.views(2, np.arange(8)).student).astype(np.float64)
+    assert np.abs(curves - curves[:, :, :1]).max() < 1e-4  # the same in every frame
+    curves = curves[:, :, 0].reshape(-1, 80)
+    bins = (np.arange(80) + 0.5) / 80
+    cosines = np.array([np.cos(np.pi * order * bins) for order in range(1, 6)])
+    weights = curves @ cosines.T / 40  # the cosines are orthogonal, of length sqrt(40)
+    np.testing.assert_allclose(curves, weights @ cosines, atol=1e-4)
+    np.testing.assert_allclose(weights.std(axis=0), 0.5 / np.sqrt(np.arange(1, 6)), rtol=0.15)
+    assert abs(np.corrcoef(weights.T) - np.eye(5)).max() < 0.2
+
+
+def test_a_share_of_the_views_is_equalized_as_strongly_as_asked_for(sampler):
+    drawn = sampler(AugmentConfig(p_equalize=0.3, equalize_strength=2.0), student_views=100)
+    weights = drawn.student_plan(0, np.arange(10)).views["equalizer"]
+    there = weights.any(axis=-1)
+    assert 0.25 < there.mean() < 0.35
+    assert 1.8 < weights[there][:, 0].std() < 2.2
+
+
+def test_the_teachers_views_are_not_equalized(sampler):
+    plain, equalized = (sampler(AugmentConfig(p_equalize=share)).views(0, np.arange(10)) for share in (0.0, 1.0))
+    np.testing.assert_array_equal(plain.teacher, equalized.teacher)
 
 
 def test_all_views_of_an_utterance_have_one_speed_in_an_epoch(caches):

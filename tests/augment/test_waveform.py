@@ -144,6 +144,15 @@ def test_views_depend_on_seed_epoch_utterance_and_view_alone(prepared):
     assert not np.array_equal(one.views(3, np.arange(4)).student, whole.student)
 
 
+def test_an_equalizer_raises_and_lowers_bins_as_it_does_in_cached_fbank(prepared):
+    plain, equalized = (sampler(prepared, **NOISE, p_equalize=share) for share in (0.0, 1.0))
+    weights = equalized.student_plan(0, np.arange(4)).views["equalizer"].astype(np.float64)
+    angles = np.pi * (np.arange(80) + 0.5) / 80
+    curves = weights @ np.array([np.cos(order * angles) for order in range(1, 6)])
+    difference = equalized.views(0, np.arange(4)).student - plain.views(0, np.arange(4)).student
+    np.testing.assert_allclose(difference, np.broadcast_to(curves[:, :, None], difference.shape), atol=1e-4)
+
+
 def test_what_stage_2_normalizes_is_normalized_in_views(prepared):
     one = sampler(prepared, **CLEAN)
     for cmvn in ("mean", "mean-variance"):

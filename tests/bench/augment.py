@@ -10,6 +10,7 @@ waveform); Lhotse (its audio reading, mixing and fbank, as its dataset classes d
 is one JSON object.
 """
 
+import dataclasses
 import json
 import tempfile
 import time
@@ -42,6 +43,7 @@ SECONDS = 2.0
 NOISY = 0.7
 BATCH, VIEWS = 64, 4
 CONFIG = ViewConfig(p_clean=1 - NOISY, p_both=0.0, p_reverb_of_one=0.0)
+EQUALIZED = "CM2, equalized"
 FORMS = {
     "float32": {"compress": "none"},
     "CM2": {"compress": "16bit"},
@@ -80,6 +82,9 @@ def our_views(folder: Path, speech: list, noises: list) -> dict[str, Callable[[]
         train = FeatureIndex.open(folder / form / "train")
         banks = Banks([], {"noise": FeatureIndex.open(folder / form / "noise")})
         tasks[form] = batches(ViewSampler(train, banks, CONFIG, 1, **crops))
+        if form == "CM2":
+            equalized = dataclasses.replace(CONFIG, p_equalize=1.0)
+            tasks[EQUALIZED] = batches(ViewSampler(train, banks, equalized, 1, **crops))
     audio = audio_config(OurConfig())
     fill(folder / "audio", speech, stream_samples, audio, {}, run_here, make_audio_shard)
     fill(folder / "audio-noise", noises, Noise(OurConfig()), audio, {}, run_here, make_audio_shard)
@@ -162,10 +167,11 @@ def main(rounds: int, utterances: int) -> None:
     ours = rate["CM2"]
     print("\nviews of 2 s, 80 bins, 70 % with noise       a second, one core     ours (CM2) is")
     for task, views in rate.items():
-        label = f"ours, {task}" if task in FORMS or task == "waveform" else task
+        label = f"ours, {task}" if task in (*FORMS, EQUALIZED, "waveform") else task
         print(f"  {label:42s} {views:14.0f} {'' if task == 'CM2' else f'{ours / views:14.1f} times'}")
     figures = {
         "views_per_s_core": {form: round(rate[form]) for form in FORMS},
+        "views_per_s_core_equalized": round(rate[EQUALIZED]),
         "views_vs_lhotse": round(ours / rate["Lhotse"], 1),
         "views_vs_audiomentations": round(ours / rate["audiomentations"], 1),
         "views_vs_waveform": round(ours / rate["waveform"], 1),

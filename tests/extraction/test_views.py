@@ -12,10 +12,11 @@ from sdpn.augment.config import ViewConfig
 from sdpn.augment.sampling import make_sampler
 from sdpn.cluster.pool import run_jobs
 from sdpn.extraction import sets, views
+from sdpn.extraction.config import ExtractionConfig
 from sdpn.extraction.extractor import Extractor, Held
 from sdpn.extraction.sets import System, extract_set
 from sdpn.extraction.store import read_xvectors
-from sdpn.extraction.views import AugmentedViews, ExtractionConfig, utterance_of
+from sdpn.extraction.views import AugmentedViews, utterance_of
 from tests.features.conftest import run_here
 from tests.kills import killed_at_every_change, tree
 

@@ -10,14 +10,17 @@ VARIANTS = [
     ("ecapa", {}),
     ("ecapa", {"padding": "reflect"}),
     ("ecapa", {"pooling": "statistics"}),
+    ("ecapa", {"input_norm": "level", "input_mean_share": 0.3}),
+    ("ecapa", {"input_norm": "mean"}),
     ("resnet34", {}),
     ("resnet34", {"pooling": "attentive"}),
+    ("resnet34", {"input_norm": "level"}),
     ("xvector", {}),
     ("xvector", {"padding": "reflect", "pooling": "attentive"}),
 ]
 
 
-@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join([variant[0], *variant[1].values()]))
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join([variant[0], *map(str, variant[1].values())]))
 def network(request):
     """A small one in evaluation mode, whose batch norms have seen something."""
     name, settings = request.param
@@ -83,6 +86,7 @@ def test_sizes_are_the_usual_ones(name, settings, millions):
         ("ecapa", {"pooling": "statistic"}, "pooling is 'statistic'; allowed: attentive, statistics"),
         ("xvector", {"padding": "zeroes"}, "padding is 'zeroes'; allowed: zeros, reflect"),
         ("resnet34", {"padding": "reflect"}, "padding of ResNet34 is 'reflect'; allowed: zeros"),
+        ("xvector", {"input_norm": "sliding"}, "input_norm is 'sliding'; allowed: instance, mean, level, none"),
         ("ecapa-tdnn", {}, "network is 'ecapa-tdnn'; allowed: ecapa, resnet34, xvector"),
     ],
 )

@@ -47,6 +47,7 @@ def test_the_embedding_is_that_of_the_network_written_in_plain_torch(save, tmp_p
         "global_context": global_context,
         "pooling": "attentive",
         "padding": "reflect",
+        "input_norm": "instance",
     }
 
 

@@ -1,7 +1,9 @@
+import re
 import subprocess
 
 import pytest
 
+from sdpn.recipe.options import ALL
 from tests.recipe.conftest import ROOT
 
 
@@ -12,14 +14,14 @@ def run(*options):
 def test_help_names_every_option():
     done = run("--help")
     assert done.returncode == 0
-    names = (
-        "stage stop-stage corpus corpus-dir trials data-dir exp-dir config feats-type nj ngpu seed backends score-norm"
-        " baselines calibration noise-dir music-dir rir-dir dev-speakers voxceleb1 voxceleb2 voxceleb-trials"
-        " cnceleb1 cnceleb2 train eval augment enroll-map allow-pipes eval-share unlabelled"
-        " musan rirs download min-duration max-skipped trim-silence"
-    )
-    for name in names.split():
-        assert f"--{name} " in done.stdout
+    assert [name for name in ALL if f"  --{name}" not in done.stdout] == []
+
+
+def test_help_names_every_stage_of_the_script():
+    stages = dict(re.findall(r'^if stage (\d+) "(.*)"', (ROOT / "run.sh").read_text(), re.MULTILINE))
+    assert [*stages] == [str(number) for number in range(len(stages))]
+    said = run("--help").stdout
+    assert [sentence for sentence in stages.values() if sentence not in said] == []
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,17 @@ def test_help_names_every_option():
         (["--corpus", "kaldi"], "--corpus kaldi needs --train"),
         (["--labelled", "--unlabelled"], "--labelled and --unlabelled contradict each other"),
         (["download"], "did you mean --download?"),
-        (["--max-skipped", "2"], "'max_skipped' is 2.0; expected a number at least 0 and at most 1"),
+        (["--max-skipped", "2"], "--max-skipped is '2'; expected a number at least 0 and at most 1"),
+        (["--epochs", "3"], "did you mean --train.epochs?"),
+        (["--stop-stge", "3"], "did you mean --stop-stage?"),
+        (["--train.epoch", "3"], "did you mean --train.epochs?"),
+        (["--fbnk.vad", "energy"], "settings begin with --cuts."),
+        (["--train.lr", "fast"], "--train.lr is 'fast'; expected a number above 0"),
+        (["--augment.noise-snr", "3"], "--augment.noise-snr needs a value"),
+        (["--train.compile=maybe"], "allowed: true, false"),
+        (["--fbank-config", "none.yaml"], "--fbank-config is 'none.yaml', which is not a file"),
+        (["--train.clip-norm", "1", "--train.warmup-epochs", "999"], "warmup_epochs is 999"),
+        (["--fbank.sampling-rate", "8000"], "make them equal"),
         (["--corpus", "folder", "--corpus-dir", "/no/where"], "which is not a folder"),
         (["--exp-dir", "setup.py/exp"], "--exp-dir is 'setup.py/exp', which may not be written"),
         (["--config", "none.yaml"], "--config is 'none.yaml', which is not a file"),

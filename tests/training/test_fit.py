@@ -89,6 +89,18 @@ def test_the_model_is_the_teachers_encoder(undisturbed):
         assert torch.equal(tensor, state["trainer"]["teacher"][f"encoder.{name}"])
 
 
+def test_a_network_that_removes_the_level_alone_knows_the_training_set(tiny, crops, tmp_path):
+    config = tiny(input_norm="level", epochs=1)
+    views = crops(config)
+    fit(config, views, tmp_path, CPU)
+    utterances = [views.index.read(row).astype(float) for row in range(len(views.index))]
+    frames = np.concatenate([one - one.mean() for one in utterances])
+    for model in (tmp_path / "model", tmp_path / "systems" / "untrained" / "model"):
+        norm = read_model(model)[0].input_norm
+        np.testing.assert_allclose(norm.mean, frames.mean(axis=0), atol=1e-4)
+        np.testing.assert_allclose(norm.deviation, frames.std(axis=0), atol=1e-4)
+
+
 def test_the_model_may_be_the_mean_of_the_last_teachers(undisturbed, tiny, crops, tmp_path):
     config = tiny(average_checkpoints=2)
     fit(config, crops(config), tmp_path, CPU)
