@@ -18,8 +18,7 @@ from sdpn.audio.files import AudioFile, Listing
 from sdpn.audio.headers import probe
 from sdpn.console import say
 from sdpn.corpus.stage0 import GivenTrials
-from sdpn.errors import SdpnError
-from sdpn.reasons import Reason
+from sdpn.errors import Reason, SdpnError
 from sdpn.skipped import Skipped
 from sdpn.tables import read_names
 from sdpn.trials.lists import (

@@ -21,7 +21,7 @@ from sdpn.augment.far import add_far
 from sdpn.cluster.pool import run_jobs
 from sdpn.console import run, say
 from sdpn.corpus.clips import find_clips
-from sdpn.corpus.folder import Scan, Understood, read_genders, scan_speech, set_folders, understand
+from sdpn.corpus.folder import Scan, read_genders, scan, set_folders, understand
 from sdpn.corpus.options import absolute
 from sdpn.corpus.stage0 import GivenTrials, prepare, split_speakers, trials_of
 from sdpn.corpus.writer import CACHE, Prepared
@@ -43,56 +43,56 @@ def main(data: Path, nj: int, **given: Any) -> None:
         refuse_without_ffmpeg(listing)
     genders = read_genders(corpus_dir / "spk2gender")
     trials = GivenTrials.read(options)
-    understood = {name: understand_set(name, listing, options, trials) for name, listing in speech.items()}
-    say(f"  {understood['train'].sentence}")
+    labelled = {name: is_labelled(name, listing, options, trials) for name, listing in speech.items()}
     inputs = {
         "files": digest([[name, fingerprint(listing.files)] for name, listing in speech.items()]),
         "genders": digest(genders),
         "trials": trials.fingerprint,
     }
-    find = partial(find_speech, data, options, speech, understood, genders, trials, run_all)
+    find = partial(find_speech, data, options, speech, labelled, genders, trials, run_all)
     prepare(data, "folder", options, inputs, find_clips(options, run_all), find, run_all, add_far)
 
 
-def understand_set(name: str, listing: Listing, options: dict[str, Any], given: GivenTrials) -> Understood:
-    """Say whether a set is labelled: an evaluation set must be, or have the trials that are given.
+def is_labelled(name: str, listing: Listing, options: dict[str, Any], given: GivenTrials) -> bool:
+    """Return whether a set is labelled: an evaluation set must be, or have the trials that are given.
 
     Raises:
         SdpnError: recordings of an evaluation set lie directly in it, and no trials are given.
     """
     if name == "train":
-        return understand(listing, options["labelled"])
+        labelled, sentence = understand(listing, options["labelled"])
+        say(f"  {sentence}")
+        return labelled
     direct = [file.name for file in listing.files if "/" not in file.name]
     if direct and not given.trials:
         raise SdpnError(
             f"{listing.folder}: {len(direct)} recordings lie directly in it, e.g. {direct[0]}, but who speaks must be "
             f"known where it is evaluated: put them into {listing.folder}/SPEAKER/, or give --trials"
         )
-    return understand(listing, not direct)
+    return not direct
 
 
 def find_speech(
     data: Path,
     options: dict[str, Any],
     speech: dict[str, Listing],
-    understood: dict[str, Understood],
+    labelled: dict[str, bool],
     genders: dict[str, str],
     given: GivenTrials,
     run_all: Callable,
 ) -> Prepared:
     """Read all headers, and make sets and trials."""
     scans = {
-        name: scan_speech(listing, genders, run_all, data / CACHE / name, understood[name].labelled)
-        for name, listing in speech.items()
+        name: scan(listing, run_all, data / CACHE / name, labelled[name], genders) for name, listing in speech.items()
     }
-    for scan in scans.values():
-        if not scan.utterances:
+    for found in scans.values():
+        if not found.utterances:
             raise SdpnError(
-                f"{scan.folder}: none of {len(scan.skipped)} files can be used (the first: {scan.skipped[0]})"
+                f"{found.folder}: none of {len(found.skipped)} files can be used (the first: {found.skipped[0]})"
             )
     sets = make_sets(scans, options, given)
     ids = {name: scans.get(name, scans["train"]).ids for name in sets if name != "train"}
-    skipped = {name: scan.skipped for name, scan in scans.items()}
+    skipped = {name: found.skipped for name, found in scans.items()}
     trials = trials_of(given, ids, sets, data, options["seed"], skipped)
     return Prepared(sets, trials, {}, skipped)
 
@@ -104,7 +104,7 @@ def make_sets(scans: dict[str, Scan], options: dict[str, Any], given: GivenTrial
     labels there is none.
     """
     where = options["corpus_dir"]
-    speech = {name: scan.utterances for name, scan in scans.items()}
+    speech = {name: found.utterances for name, found in scans.items()}
     if list(speech) == ["train"]:
         ids = scans["train"].ids if given.trials else {}
         speech = split_speakers(speech["train"], ids, given, options, where, scans["train"].skipped)

@@ -14,8 +14,7 @@ from pathlib import Path
 from sdpn.audio.files import AudioFile, Listing
 from sdpn.audio.headers import probe
 from sdpn.console import say
-from sdpn.errors import SdpnError
-from sdpn.reasons import Reason
+from sdpn.errors import Reason, SdpnError
 from sdpn.skipped import Skipped
 from sdpn.tables import lines_of
 from sdpn.trials.lists import Trials, read_trials, refuse_one_kind

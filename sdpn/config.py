@@ -22,6 +22,8 @@ from sdpn.errors import SdpnError, refuse_unknown
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+_MOST_VALUES = 100_000  # in a file
+
 T = TypeVar("T", bound="DataclassInstance")
 
 
@@ -66,7 +68,7 @@ def read_tree(path: str | Path) -> dict[str, Any]:
     import yaml  # here, so that this module can be imported before the environment is built
 
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        tree = parse_yaml(Path(path).read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise SdpnError(f"{path}: there is no such configuration file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -74,6 +76,32 @@ def read_tree(path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise SdpnError(f"{path}: expected `key: value` lines")
     return dict(tree)
+
+
+def parse_yaml(text: str) -> Any:
+    """Read YAML of plain data.
+
+    Raises:
+        yaml.YAMLError: it is not valid; or it is nested too deeply, or its aliases make more of it than any
+            configuration has: a few lines can stand for billions of values.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(text)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    found, unseen = 0, [tree]
+    while unseen:
+        node = unseen.pop()
+        found += 1
+        if found > _MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {_MOST_VALUES} values")
+        if isinstance(node, dict):
+            unseen += node.values()
+        elif isinstance(node, (list, tuple, set)):
+            unseen += node
+    return tree
 
 
 def refuse_unknown_choices(config: Any) -> None:

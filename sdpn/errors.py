@@ -1,8 +1,23 @@
-"""The exception types for what a user can cause and mend."""
+"""The exception types for what a user can cause and mend, and the typed reason for which something is left out."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from sdpn.reasons import Reason
+
+class Reason(NamedTuple):
+    """Why a file, an utterance or a row is left out.
+
+    Attributes:
+        kind: what happened, in a few words that are the same for every case of it, e.g. "cut off". Counts go by it.
+        detail: what is particular to this case, e.g. "the header gives 3.00 s, 1.52 s are there"; may be empty.
+    """
+
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """Return kind and detail as one line, `kind: detail`."""
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
 
 
 class SdpnError(Exception):
@@ -13,6 +28,10 @@ class SdpnError(Exception):
     """
 
     status = 1
+
+
+class UnwritableError(SdpnError):
+    """A file cannot be written: whatever comes next cannot be, either."""
 
 
 class UnusableError(SdpnError):

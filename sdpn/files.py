@@ -1,7 +1,6 @@
 """Files that are either whole or not there: temporary names, renames, locks and digests."""
 
 import errno
-import fcntl
 import gzip
 import hashlib
 import io
@@ -11,12 +10,17 @@ import re
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnwritableError
+from sdpn.locks import held, partial_name, remove_partial
+
+if TYPE_CHECKING:
+    import h5py
+    import numpy as np
 
 _SENTENCES = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again",
@@ -28,6 +32,8 @@ _SENTENCES = {
     errno.EISDIR: "a folder is where a file should be: choose another name or remove it",
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EFBIG: "the file size limit is reached: raise it (ulimit -f) and run the same command again",
+    errno.EIO: "the disk reports an error of its own (EIO): look at it, and run the same command again",
+    errno.ESTALE: "the file server has lost the file (ESTALE): run the same command again",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) and run the same command again",
 }
 
@@ -35,9 +41,10 @@ _SENTENCES = {
 def sentence(error: OSError) -> str | None:
     """One sentence for an operating system's refusal that a user can mend; None for any other error."""
     number = error.errno
-    if number is None:  # HDF5 hides the number in its message
+    if number is None:  # HDF5 hides the number in its message, and NumPy's tofile knows none
         found = re.search(r"errno = (\d+)", str(error))
-        number = int(found[1]) if found else None
+        short = re.fullmatch(r"\d+ requested and \d+ written", str(error))
+        number = int(found[1]) if found else errno.ENOSPC if short else None
     if number not in _SENTENCES:
         return None
     return _SENTENCES[number]
@@ -49,27 +56,14 @@ class Stamp(NamedTuple):
     size: int
     mtime_ns: int
 
-    @staticmethod
-    def of(path: str | Path) -> "Stamp":
-        """That of the file that is there now.
-
-        Raises:
-            OSError: there is none, or it may not be looked at.
-        """
-        return Stamp.of_status(os.stat(path))
-
-    @staticmethod
-    def of_status(status: os.stat_result) -> "Stamp":
-        """That of a file whose status is known."""
-        return Stamp(status.st_size, status.st_mtime_ns)
-
 
 def file_stamp(path: str | Path) -> Stamp | None:
     """The stamp of a file; None where there is none, or it may not be looked at."""
     try:
-        return Stamp.of(path)
+        status = os.stat(path)
     except OSError:
         return None
+    return Stamp(status.st_size, status.st_mtime_ns)
 
 
 @contextmanager
@@ -80,11 +74,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     disk. The temporary name keeps the suffixes, because some writers choose their format by them.
 
     Raises:
-        SdpnError: the disk is full, or the folder may not be written.
+        UnwritableError: the disk is full, or the folder may not be written.
     """
     path = Path(path)
-    stem, dot, suffixes = path.name.partition(".")
-    temporary = path.with_name(f".{stem}.partial-{os.getpid()}{dot}{suffixes}")
+    temporary = partial_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -95,7 +88,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         reason = sentence(error)
         if reason is None:
             raise
-        raise SdpnError(f"cannot write {path}: {reason}") from error
+        raise UnwritableError(f"cannot write {path}: {reason}") from error
     finally:
         with suppress(OSError):  # where it could not even be made: the user knows nothing of this name
             temporary.unlink()
@@ -127,6 +120,66 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+RECORD_DIGEST = "digest of the rest"
+"""The key of a record under which its own digest stands."""
+
+
+def write_record(path: str | Path, record: dict[str, Any]) -> None:
+    """Write `record` as indented JSON to `path` atomically, with a digest of itself that `read_record` verifies."""
+    write_json(path, {**record, RECORD_DIGEST: digest(record)})
+
+
+def read_record(path: str | Path, keys: Collection[str]) -> dict[str, Any]:
+    """Read what `write_record` wrote.
+
+    Args:
+        keys: of the record, all of them.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged. A record without a digest, as earlier versions wrote them, is taken at its word.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    own = record.pop(RECORD_DIGEST, None) if isinstance(record, dict) else None
+    if not isinstance(record, dict) or record.keys() != set(keys) or own not in (None, digest(record)):
+        raise ValueError("not what was written")
+    return record
+
+
+def write_array(path: str | Path, array: "np.ndarray") -> None:
+    """Write `array` as a .npy file to `path` atomically.
+
+    By way of memory: NumPy does not say why a file could not be written.
+    """
+    import numpy as np
+
+    packed = io.BytesIO()
+    np.save(packed, array)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(packed.getbuffer())
+
+
+@contextmanager
+def hdf5_writer(path: str | Path, **options: Any) -> Iterator["h5py.File"]:
+    """Yield an HDF5 file to be filled; it is at `path`, whole, when the block has ended.
+
+    It is made in memory: on a full disk HDF5 fails as late as it closes the file, and may take the process with it.
+
+    Args:
+        options: of h5py.File.
+    """
+    import h5py
+
+    packed = io.BytesIO()
+    with h5py.File(packed, "w", **options) as opened:
+        yield opened
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(packed.getbuffer())
 
 
 @contextmanager
@@ -169,23 +222,9 @@ def read_jsonl_gz(path: str | Path, remedy: str) -> Iterator[dict[str, Any]]:
         raise SdpnError(f"{path} is damaged: remove it and {remedy}") from None
 
 
-def remove_partial(directory: str | Path) -> None:
-    """Remove the temporary files that a killed run left in `directory` and below it; call it while holding `exclusive`.
-
-    Folders below that are locked on their own, and may be in use, are left alone.
-    """
-    for folder, below, files in os.walk(directory):
-        if ".lock" in files and Path(folder) != Path(directory):
-            below.clear()
-            continue
-        for name in files:
-            if name.startswith(".") and ".partial-" in name:
-                Path(folder, name).unlink(missing_ok=True)
-
-
 @contextmanager
 def exclusive(directory: str | Path, work: str = "") -> Iterator[None]:
-    """Hold `directory` for this process alone; the lock goes with the process, also when it is killed.
+    """Hold `directory` for this process alone; the lock goes with the process, also when it is killed: see `held`.
 
     Args:
         directory: the folder, made where it is missing; what a killed run left in it is removed.
@@ -196,19 +235,16 @@ def exclusive(directory: str | Path, work: str = "") -> Iterator[None]:
         SdpnError: another process holds it, or the folder may not be written.
     """
     directory = Path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / f".{work}{'.' if work else ''}lock", "w")  # noqa: SIM115  (held over the yield below)
-    except OSError as error:
-        reason = sentence(error)
-        if reason is None:
-            raise
-        raise SdpnError(f"cannot write into {directory}: {reason}") from error
-    with lock:
+    lock = directory / f".{work}{'.' if work else ''}lock"
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SdpnError(f"another run is writing into {directory}: wait for it or stop it first") from None
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(lock))
+        except OSError as error:
+            reason = sentence(error)
+            if reason is None:
+                raise
+            raise UnwritableError(f"cannot write into {directory}: {reason}") from error
         if not work:
             remove_partial(directory)
         yield

@@ -23,22 +23,23 @@ Example::
         print(reason)  # "fbank.num_mel_bins was 80, is 40; data/noise.txt changed"
         fbank.begin()  # killed from here on, it counts as not done
         write_features(path)
-        fbank.finish([path], utterances=7)
+        fbank.finish([path], utterances=7)  # with a digest of what is in the file
     fbank.report()  # {"utterances": 7}
 """
 
 import dataclasses
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sdpn.files import digest, file_digest, write_json
+from sdpn.errors import SdpnError
+from sdpn.files import digest, file_digest, file_stamp, read_record, write_record
 
 _DIGEST = re.compile("[0-9a-f]{32}")
+_PARTS = ("fingerprint", "outputs", "report")
 _MOST_REASONS = 3  # that are named; of the others their number
 _MOST_CHARACTERS = 60  # of a value that is shown
 
@@ -95,9 +96,10 @@ class Work:
         for output, written in record["outputs"].items():
             path = Path(self.directory) / output
             size, content = written if isinstance(written, list) else (written, None)
-            if not path.exists():
+            stamp = file_stamp(path)
+            if stamp is None:
                 return f"{output} is missing"
-            if path.stat().st_size != size:
+            if stamp.size != size:
                 return f"{output} has another size"
             if content is not None and file_digest(path) != content:
                 return f"{output} has been changed"
@@ -108,26 +110,32 @@ class Work:
         """Return whether it was never finished before (rather than finished and gone stale)."""
         return self._record() is None
 
+    def was_made_so(self) -> bool:
+        """Return whether it was finished with these inputs, whatever has become of its outputs."""
+        record = self._record()
+        return record is not None and record["fingerprint"] == self.fingerprint
+
     def begin(self) -> None:
         """Look at the inputs, and forget an earlier completion, before the outputs are touched."""
         _ = self.fingerprint  # what changes later, while the work is done, is not in it
         self.done_file.unlink(missing_ok=True)
 
-    def finish(self, outputs: list[Path], digests: bool = False, **report: Any) -> None:
-        """Record that the outputs are whole.
+    def finish(self, outputs: list[Path], checked: Collection[Path] = (), **report: Any) -> None:
+        """Record that the outputs are whole: their sizes and digests, so that any change of them is noticed.
 
         Args:
             outputs: files in or below `directory`.
-            digests: whether their content is recorded, too, so that one that is changed later is noticed, not only one
-                that is cut off.
+            checked: large ones among them that carry checksums of their own, which are verified when they are read: of
+                these the size alone is recorded.
             report: small things to be kept with the record. What it lists as `again` was left out and may be had
                 another time, so the work is then stale.
         """
         written = {}
         for path in map(Path, outputs):
             size = path.stat().st_size
-            written[str(path.relative_to(self.directory))] = [size, file_digest(path)] if digests else size
-        write_json(self.done_file, {"fingerprint": self.fingerprint, "outputs": written, "report": report})
+            written[str(path.relative_to(self.directory))] = size if path in checked else [size, file_digest(path)]
+        record = {"fingerprint": self.fingerprint, "outputs": written, "report": report}
+        write_record(self.done_file, record)
 
     def report(self) -> dict[str, Any]:
         """Return what `finish` was told beside the outputs; empty if the work is not done."""
@@ -139,6 +147,20 @@ class Work:
         record = self._record()
         outputs = record["outputs"].items() if record else ()
         return {output: written[1] for output, written in outputs if isinstance(written, list)}
+
+    def refuse_changed(self, path: Path, remedy: str) -> None:
+        """Make sure that one of its outputs is what `finish` recorded; one that is gone, or has no digest, is let pass.
+
+        Args:
+            path: the output.
+            remedy: what makes it anew, for the sentence, e.g. "run stage 5 again".
+
+        Raises:
+            SdpnError: it is not.
+        """
+        written = self.output_digests().get(str(Path(path).relative_to(self.directory)))
+        if written is not None and path.exists() and file_digest(path) != written:
+            raise SdpnError(f"{path} is not what was written: {remedy}")
 
     @cached_property
     def _leaves(self) -> dict[str, Any]:
@@ -158,12 +180,12 @@ class Work:
         return f"{name} {was}, {f'is {_shown(new)}' if key in now else 'does not count any more'}"
 
     def _record(self) -> dict[str, Any] | None:
+        """What `finish` wrote; None where there is nothing, or it is damaged."""
         try:
-            record = json.loads(self.done_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError, RecursionError):  # or damaged
+            record = read_record(self.done_file, _PARTS)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
-        parts = [record.get(part) for part in ("fingerprint", "outputs", "report")] if isinstance(record, dict) else []
-        return record if parts and all(isinstance(part, dict) for part in parts) else None
+        return record if all(isinstance(part, dict) for part in record.values()) else None
 
 
 def _flatten(value: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from sdpn.errors import SdpnError
-from sdpn.reasons import Reason, count_by_kind
+from sdpn.errors import Reason, SdpnError
 from sdpn.tables import read_columns, write_columns
 
 
@@ -33,7 +32,7 @@ def read_skipped(path: Path) -> list[Skipped]:
 
 def count_reasons(skipped: Iterable[Skipped]) -> Counter[str]:
     """Count by the kind of the reason."""
-    return count_by_kind(one.reason for one in skipped)
+    return Counter(one.reason.kind for one in skipped)
 
 
 def refuse_many_skipped(name: str, counts: Counter[str], total: int, most: float, listing: Path) -> None:

@@ -13,7 +13,9 @@
 * A file that is missing, or without a row, is refused, unless the caller says that it may be missing.
 """
 
+import os
 import re
+import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -275,6 +277,8 @@ def _raw_lines(path: str | Path, what: str) -> Iterator[bytes]:
     """The lines of a file behind its byte order mark."""
     try:
         with open(path, "rb") as opened:
+            if stat.S_ISCHR(os.fstat(opened.fileno()).st_mode) and not opened.isatty():  # /dev/zero has no end
+                raise SdpnError(f"{path}: there is no such {what}: it is a device")
             first = opened.readline()
             if first.startswith(_UTF_16):
                 raise SdpnError(f"{path}: not a text file in UTF-8, but in UTF-16: save it as UTF-8")

@@ -15,7 +15,7 @@ from operator import attrgetter
 from sys import intern
 from typing import Any
 
-from sdpn.reasons import Reason
+from sdpn.errors import Reason
 
 OVERSHOOT = 0.5
 """s by which a part may end behind its recording, which then is its end, as in Kaldi's extract-segments."""

@@ -27,6 +27,8 @@ from sdpn.console import run, say
 from sdpn.corpus.layout import Corpus
 from sdpn.features.index import open_features
 from sdpn.finetune.config import FineTuneConfig, RoundConfig
+from sdpn.recipe.corpora import kind_of
+from sdpn.recipe.program import program, round_config, settings, shared
 from sdpn.training.leaving import leave_on_signals
 
 if TYPE_CHECKING:
@@ -35,29 +37,27 @@ if TYPE_CHECKING:
     from sdpn.training.ranks import Ranks
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.argument("round_dir", metavar="ROUND", type=click.Path(path_type=Path))
-@click.option("--config", "config_file", default="conf/finetune/toy.yaml", show_default=True, help="settings (YAML)")
-@click.option("--augment-config", default="conf/augment.yaml", show_default=True, help="how views are augmented (YAML)")
+@program(__doc__, "data", "round")
+@round_config
+@click.option("--augment-config", default="conf/augment.yaml", help="how views are augmented (YAML)")
 @click.option(
     "--init",
     metavar="MODEL",
     type=click.Path(path_type=Path),
     help="experiment or model folder to begin with  [default: the experiment that the labels are of]",
 )
-@click.option("--ngpu", default=0, show_default=True, type=click.IntRange(0), help="GPUs; 0: the CPU")
+@shared("ngpu")
 @click.option(
     "--dev-trials",
     metavar="LIST",
-    help="a trial list of DATA, or a file; its EER is shown after each epoch, to look at, no more",
+    help="a trial list of DATA, or a file; its EER is shown after each epoch and decides nothing",
 )
-@config.options(FineTuneConfig)
-@config.options(ViewConfig)
+@settings(FineTuneConfig)
+@settings(ViewConfig)
 def main(
     data: Path,
-    round_dir: Path,
-    config_file: str,
+    round: Path,
+    config_file: str | None,
     augment_config: str,
     init: Path | None,
     ngpu: int,
@@ -66,9 +66,10 @@ def main(
 ) -> int:
     leave_on_signals()
     given = config.given(FineTuneConfig, overrides)
-    settings = config.read(config_file, RoundConfig, given).part(FineTuneConfig)
+    corpus = Corpus.read(data)
+    chosen = config.read(config_file or kind_of(corpus.name).finetune, RoundConfig, given).part(FineTuneConfig)
     augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
-    index = open_features(data / Corpus.read(data).train)
+    index = open_features(data / corpus.train)
     from sdpn.augment.banks import open_banks, warn_of_other_settings
     from sdpn.augment.sampling import make_sampler
     from sdpn.finetune.fit import check_fit, fine_tune
@@ -80,11 +81,11 @@ def main(
     from sdpn.training.warm_start import read_start
 
     banks = open_banks(data, index, augment.augment)
-    labels = read_labels(round_dir, index.ids)
+    labels = read_labels(round, index.ids)
     start = read_start(labels.experiment if init is None else init, index)
 
     def act(device: "torch.device", ranks: "Ranks") -> int:
-        fitted = fitting(settings, given, labels.count, ranks)
+        fitted = fitting(chosen, given, labels.count, ranks)
         if ranks.first:
             warn_of_other_settings(data, augment_config, augment)
         inputs = {"features": index.fingerprint, "banks": banks.fingerprint, "labels": labels.digest}
@@ -111,8 +112,8 @@ def main(
             f"epochs: {fitted.epochs} and {fitted.large_margin_epochs} with a large margin, batches of "
             f"{fitted.batch_size}, with {computing_with(device, ranks.count)}"
         )
-        tune = partial(fine_tune, fitted, start, labels, crops(), round_dir, device, ranks)
-        return sit(round_dir, resolved, ranks, prepare, lambda: tune(examine), announcement)
+        tune = partial(fine_tune, fitted, start, labels, crops(), round, device, ranks)
+        return sit(round, resolved, ranks, prepare, lambda: tune(examine), announcement)
 
     return on_devices(ngpu, act)
 

@@ -5,7 +5,7 @@
 
 reads data/<set>/cuts.jsonl.gz and writes data/<set>/{feats.scp,feats.*.ark} (or feats.*.h5), the index over them
 and cuts_feats.jsonl.gz. What is done already and has not changed is kept. With --ngpu 1 a GPU computes while --nj
-threads decode. --verify reads every feature against its checksum first, and makes damaged files again. Sets of a Kaldi
+threads decode. --verify reads every feature against its checksum, and makes damaged files again. Sets of a Kaldi
 data directory that came with a feats.scp keep those features: conf/fbank.yaml must say what they are.
 """
 
@@ -64,11 +64,14 @@ def main(
         warn(f"{', '.join(made)}: no features came with it, as with {others}: those by {config_file} must be alike")
     with exclusive(data, "fbank"), timed(f"fbank of {len(sets)} sets cached in {data}"):
         for name in sets:
-            if verifying and (data / name / "index" / "index.json").exists():
+            given = data / name / corpus.given_features[name] if name in corpus.given_features else None
+            make = partial(make_set, data / name, chosen, partial(run_jobs, nj=nj), ngpu, nj, given, allowed)
+            make()
+            if verifying:
                 damaged = verify(data / name)
                 say(f"  {data / name}: {damaged or 'no'} damaged utterances")
-            given = data / name / corpus.given_features[name] if name in corpus.given_features else None
-            make_set(data / name, chosen, partial(run_jobs, nj=nj), ngpu, nj, given, allowed)
+                if damaged:
+                    make()
 
 
 if __name__ == "__main__":

@@ -18,26 +18,29 @@ from sdpn import config
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.finetune.config import LabelConfig, RoundConfig
+from sdpn.recipe.corpora import kind_of
+from sdpn.recipe.program import program, round_config, settings, shared
 
 
-@click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.argument("exp", type=click.Path(path_type=Path))
-@click.argument("round_dir", metavar="ROUND", type=click.Path(path_type=Path))
-@click.option("--config", "config_file", default="conf/finetune/toy.yaml", show_default=True, help="settings (YAML)")
+@program(__doc__, "data", "exp", "round")
+@round_config
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=Path), help="a utt2spk in place of clusters")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of clusters and drawn members")
-@config.options(LabelConfig)
-def main(data: Path, exp: Path, round_dir: Path, config_file: str, labels: Path | None, seed: int, **overrides) -> None:
-    settings = config.read(config_file, RoundConfig, config.given(LabelConfig, overrides)).part(LabelConfig)
-    train = data / Corpus.read(data).train
+@shared("seed")
+@settings(LabelConfig)
+def main(
+    data: Path, exp: Path, round: Path, config_file: str | None, labels: Path | None, seed: int, **overrides
+) -> None:
+    corpus = Corpus.read(data)
+    config_file = config_file or kind_of(corpus.name).finetune
+    chosen = config.read(config_file, RoundConfig, config.given(LabelConfig, overrides)).part(LabelConfig)
+    train = data / corpus.train
     from sdpn.finetune.stage7 import cluster_labels, given_labels
 
-    with timed(f"labels in {round_dir}/labels"):
+    with timed(f"labels in {round}/labels"):
         if labels is None:
-            lines = cluster_labels(train, exp, round_dir, settings, seed)
+            lines = cluster_labels(train, exp, round, chosen, seed)
         else:
-            lines = given_labels(train, exp, labels, round_dir)
+            lines = given_labels(train, exp, labels, round)
     for line in lines:
         say(f"  {line}")
 

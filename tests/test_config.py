@@ -113,3 +113,21 @@ def test_a_key_of_a_training_that_is_left_away_has_the_paper_s_value():
 def test_a_configuration_made_by_hand_knows_no_other_choices_either(make, sentence):
     with pytest.raises(SdpnError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "a0: &a0 [1, 1]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)),
+            "aliases",
+        ),
+        ("a: &a [*a]", "aliases"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+    ],
+)
+def test_yaml_that_stands_for_more_than_it_says_is_a_sentence(tmp_path, text, sentence):
+    path = tmp_path / "bomb.yaml"
+    path.write_text(text)
+    with pytest.raises(SdpnError, match=rf"bomb\.yaml: not valid YAML: .*{sentence}"):
+        config.read_tree(path)

@@ -12,10 +12,11 @@ import torch
 
 import sdpn
 from sdpn.backend.chain import Chain
-from sdpn.backend.chain_file import load_chain, save_chain
+from sdpn.backend.chain_file import CONTENT, load_chain, save_chain
 from sdpn.errors import SdpnError
 from sdpn.extraction.embedder import Embedder
 from sdpn.extraction.sets import model_digest
+from sdpn.models.folder import CHECKSUMS
 from sdpn.recognizer import PLAIN, Recognizer
 from tests.voices import CALIBRATION, RATE, voice, write_experiment, write_small_model, write_voice
 
@@ -80,6 +81,7 @@ def test_a_back_end_of_another_network_is_refused(tmp_path):
     exp = write_experiment(tmp_path / "exp")
     weights = torch.load(exp / "model" / "weights.pt", weights_only=True)
     torch.save({name: 2 * tensor for name, tensor in weights.items()}, exp / "model" / "weights.pt")
+    (exp / "model" / CHECKSUMS).unlink()
     with pytest.raises(SdpnError, match="was fitted on x-vectors of another network: run stages 5 and 6 again"):
         sdpn.load(exp)
     assert sdpn.load(exp, PLAIN).backend == PLAIN
@@ -154,6 +156,7 @@ def test_a_calibration_of_another_fit_of_the_back_end_is_none_and_the_reason_is_
     if of_file is None:
         with h5py.File(exp / "backends" / "sdpn" / "cosine.h5", "r+") as opened:
             del opened.attrs["digest"]
+            del opened.attrs[CONTENT]
     assert sdpn.load(exp).calibration is None
     said = capsys.readouterr().err
     assert said.startswith(f"warning: {exp}/backends/sdpn/cosine.h5 may not be the back-end of {exp}/results/")
@@ -164,6 +167,7 @@ def test_a_back_end_that_cannot_score_the_models_x_vectors_is_a_sentence(tmp_pat
     exp = write_experiment(tmp_path / "exp")
     with h5py.File(exp / "backends" / "sdpn" / "cosine.h5", "r+") as opened:
         del opened["0 mean-subtract"]["mean_"]
+        del opened.attrs[CONTENT]
     with pytest.raises(SdpnError, match=r"cosine\.h5 is damaged: remove it and run stage 6 again"):
         sdpn.load(exp)
     (exp / "backends" / "sdpn" / "cosine.h5").write_bytes(b"nothing")

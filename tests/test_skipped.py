@@ -1,7 +1,6 @@
 import pytest
 
-from sdpn.errors import SdpnError
-from sdpn.reasons import Reason
+from sdpn.errors import Reason, SdpnError
 from sdpn.skipped import Skipped, count_reasons, read_skipped, refuse_many_skipped, write_skipped
 
 OWN = [

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from lhotse import MonoCut, Recording, SupervisionSegment
 
-from sdpn.reasons import Reason
+from sdpn.errors import Reason
 from sdpn.utterance import Utterance, utterance_of
 
 

@@ -80,7 +80,7 @@ def record(samples: np.ndarray, rate: int, tract: float, channel: Channel, rng: 
     """
     voice = _resampled(_trim(samples.astype(np.float64) / 32768), RATE / (rate * tract))
     heard = oaconvolve(voice, channel.response)[_DELAY : _DELAY + len(voice)]
-    noise = coloured_noise(len(heard), channel.colour, rng)
+    noise = coloured_noise(len(heard), rng, channel.colour)
     if channel.hum:
         phase = 2 * np.pi * channel.hum * np.arange(len(heard)) / RATE
         noise = noise + sum(np.sin(k * phase + k) / k for k in (1, 2, 3, 5))

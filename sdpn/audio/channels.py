@@ -11,8 +11,7 @@ import numpy as np
 
 from sdpn.audio.headers import read_header
 from sdpn.audio.read import read_blocks, resample
-from sdpn.errors import UnusableError
-from sdpn.reasons import Reason
+from sdpn.errors import Reason, UnusableError
 
 MEAN = "mean"
 _DIFFERENT = 1e-4  # share of the energy (-40 dB): compression alone makes channels differ by less
@@ -66,7 +65,7 @@ class OneChannel:
             if seen != samples:
                 raise UnusableError("cut off", f"{seen} samples where its header says {samples}")
 
-        return resample(own(), rate, self._wanted_rate)
+        return own() if rate == self._wanted_rate else resample(own(), rate, self._wanted_rate)
 
     def _pick(self, block: np.ndarray) -> np.ndarray:
         if self._channel == MEAN:

@@ -1,4 +1,4 @@
-"""Kinds of what is wrong with audio; see `sdpn.reasons.Reason`."""
+"""Kinds of what is wrong with audio; see `sdpn.errors.Reason`."""
 
 CUT_OFF = "cut off"
 NOT_AUDIO = "not readable as audio"

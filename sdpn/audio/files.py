@@ -1,22 +1,31 @@
-"""Audio files below a folder: which there are."""
+"""Audio files below a folder: which there are, by their names, or where these tell nothing by how they begin."""
 
 import hashlib
 import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from sdpn.audio.decoders import ffmpeg
-from sdpn.audio.names import is_audio
 from sdpn.console import say
-from sdpn.errors import SdpnError
+from sdpn.errors import Reason, SdpnError
 from sdpn.files import Stamp
-from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed
+
+# What libsndfile reads
+_NAMES = ("wav", "wave", "flac", "opus", "ogg", "oga", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64")
+EXTENSIONS = frozenset(f".{name}" for name in (*_NAMES, "sph", "nist", "voc", "avr", "htk", "mp2", "mpga", "bwf"))
+EXTENSIONS |= ffmpeg.EXTENSIONS
+# How audio begins that may be called anything (.wv1, .ulaw, .spx1, ...); video is none, nor what two bytes would tell
+_BEGINNINGS = (b"RIFX", b"fLaC", b"OggS", b".snd", b"caff", b"NIST_1A", b"Creative Voice", b"#!AMR", b"wvpk", b"TTA1")
+# Lists and labels that lie among the audio of any corpus: they are not opened
+_LISTS = ("txt", "json", "jsonl", "csv", "tsv", "xml", "lab", "trn", "ctm", "textgrid", "wrd", "phn", "stm", "rttm")
+_OTHERS = ("md", "html", "pdf", "jpg", "png", "gz", "zip", "py", "sh", "log", "yaml")
+_TEXTS = frozenset(f".{name}" for name in (*_LISTS, *_OTHERS))
 
 _LOSSLESS = (".flac", ".wav", ".wave", ".sph", ".aiff", ".aif", ".w64", ".rf64", ".caf", ".au")
 _FOLDERS_PER_JOB = 32
@@ -53,7 +62,7 @@ class Listing:
 
     Attributes:
         folder: the folder.
-        files: files with an extension of `names.EXTENSIONS`, and others that begin as audio does, sorted by name.
+        files: files with an extension of `EXTENSIONS`, and others that begin as audio does, sorted by name.
         skipped: folders and files that cannot be used.
         others: how many files have each other extension.
         passed_over: how many audio files `where` took away.
@@ -77,29 +86,10 @@ class Listing:
             return f"other files only ({most})"
         return "it is empty"
 
-    def one_of_each(self) -> tuple["Listing", list[AudioFile]]:
-        """The same with one file of those that differ in their extension alone, and those that are left out.
-
-        Conversion scripts leave x.wav beside x.m4a: both are one recording. The lossless one is taken, or the one that
-        libsndfile reads.
-        """
-        kept: dict[str, AudioFile] = {}
-        for file in self.files:
-            stem = os.path.splitext(file.raw)[0]
-            other = kept.setdefault(stem, file)
-            if other is not file and _preference(file) < _preference(other):
-                kept[stem] = file
-        if len(kept) == len(self.files):
-            return self, []
-        chosen = {file.raw for file in kept.values()}
-        files = [file for file in self.files if file.raw in chosen]
-        copies = [file for file in self.files if file.raw not in chosen]
-        return Listing(self.folder, files, self.skipped, self.others, self.passed_over), copies
-
     def where(self, wanted: Callable[[AudioFile], bool]) -> "Listing":
         """The same with those files alone that are wanted."""
         files = [file for file in self.files if wanted(file)]
-        return Listing(self.folder, files, self.skipped, self.others, len(self.files) - len(files))
+        return replace(self, files=files, passed_over=len(self.files) - len(files))
 
 
 def serially(function: Callable, jobs: Iterable[tuple]) -> Iterator:
@@ -115,13 +105,25 @@ def _preference(file: AudioFile) -> tuple[int, int, str]:
 
 
 def list_recordings(folder: str | Path, run: Callable[..., Iterable] = serially) -> Listing:
-    """List the recordings of a corpus: `list_audio` with one file of each, and a word on what is not taken.
+    """List the recordings of a corpus: as `list_audio` does, with one file of those that differ in the extension alone.
+
+    Conversion scripts leave x.wav beside x.m4a: both are one recording. The lossless one is taken, or the one that
+    libsndfile reads. What is not taken is said.
 
     Raises:
         SdpnError: see `list_audio`.
     """
-    listing, copies = list_audio(folder, run).one_of_each()
-    if copies:
+    listing = list_audio(folder, run)
+    kept: dict[str, AudioFile] = {}
+    for file in listing.files:
+        stem = os.path.splitext(file.raw)[0]
+        other = kept.setdefault(stem, file)
+        if other is not file and _preference(file) < _preference(other):
+            kept[stem] = file
+    if len(kept) < len(listing.files):
+        chosen = {file.raw for file in kept.values()}
+        copies = [file for file in listing.files if file.raw not in chosen]
+        listing = replace(listing, files=[file for file in listing.files if file.raw in chosen])
         forms = sorted({os.path.splitext(file.raw)[1] for file in copies})
         say(
             f"  {folder}: {len(copies)} files are another form of a file beside them, e.g. {copies[0].name}: they are "
@@ -140,14 +142,11 @@ class _Folder(NamedTuple):
     identity: tuple
     files: list[tuple[str, Stamp]]
     skipped: list[Skipped]
-    others: dict[str, int]
+    others: Counter
 
 
-class _Pending(NamedTuple):
-    """A folder still to be looked into: its name below the listed one, and who it and those above it are."""
-
-    name: str
-    above: tuple[tuple[int, int], ...]
+_Pending = tuple[str, tuple[tuple[int, int], ...]]
+"""A folder still to be looked into: its name below the listed one, and who it and those above it are."""
 
 
 def list_audio(folder: str | Path, run: Callable[..., Iterable] = serially) -> Listing:
@@ -165,9 +164,9 @@ def list_audio(folder: str | Path, run: Callable[..., Iterable] = serially) -> L
     if not os.path.isdir(root):
         raise SdpnError(f"{folder}: there is no such folder")
     found: list[_Folder] = []
-    pending = [_Pending("", ())]
+    pending: list[_Pending] = [("", ())]
     while pending and len(pending) < _FOLDERS_PER_JOB:  # the upper levels here, until there is enough to share out
-        below = [_look_into(root, one) for one in pending]
+        below = [_look_into(root, *one) for one in pending]
         found += [here for here, _ in below if here is not None]
         pending = [one for _, more in below for one in more]
     jobs = [(root, pending[i : i + _FOLDERS_PER_JOB]) for i in range(0, len(pending), _FOLDERS_PER_JOB)]
@@ -192,63 +191,68 @@ def _walk(root: str, pending: Sequence[_Pending]) -> list[_Folder]:
     """Everything below the folders `pending`."""
     found, pending = [], list(pending)
     while pending:
-        here, below = _look_into(root, pending.pop())
+        here, below = _look_into(root, *pending.pop())
         pending += below
         if here is not None:
             found.append(here)
     return found
 
 
-def _look_into(root: str, folder: _Pending) -> tuple[_Folder | None, list[_Pending]]:
+def _look_into(root: str, name: str, above: tuple[tuple[int, int], ...]) -> tuple[_Folder | None, list[_Pending]]:
     """What lies in one folder, and the folders below it; nothing where it is one of those above it."""
-    path = os.path.join(root, folder.name) if folder.name else root
-    files: list[tuple[str, Stamp]] = []
-    skipped: list[Skipped] = []
-    others: Counter = Counter()
+    path = os.path.join(root, name) if name else root
+    found = _Folder(name, ("closed", path), [], [], Counter())
     below: list[str] = []
     try:
         status = os.stat(path)
         identity = (status.st_dev, status.st_ino)
-        if identity in folder.above:  # a link that leads back up
+        if identity in above:  # a link that leads back up
             return None, []
         with os.scandir(path) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 extension = os.path.splitext(entry.name)[1].lower()
-                if _is_folder(entry):
-                    below.append(os.path.join(folder.name, entry.name))
-                elif is_audio(extension, entry.path):
-                    seen = _look_at(entry)
-                    skipped.append(seen) if isinstance(seen, Skipped) else files.append(seen)
+                try:
+                    is_folder = entry.is_dir()
+                except OSError:  # a link to itself
+                    is_folder = False
+                if is_folder:
+                    below.append(os.path.join(name, entry.name))
+                    continue
+                if extension not in EXTENSIONS and (extension in _TEXTS or not _begins_as_audio(entry.path)):
+                    found.others[extension or "none"] += 1
+                    continue
+                try:
+                    entry.path.encode()
+                    status = entry.stat()
+                except UnicodeEncodeError:
+                    found.skipped.append(Skipped(_readable(entry.path), Reason("its name is not UTF-8")))
+                    continue
+                except OSError as error:
+                    found.skipped.append(Skipped(entry.path, Reason(error.strerror.lower())))
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    found.files.append((entry.name, Stamp(status.st_size, status.st_mtime_ns)))
                 else:
-                    others[extension or "none"] += 1
+                    found.skipped.append(Skipped(entry.path, Reason("not a regular file")))
     except OSError as error:
-        return _Folder(
-            folder.name, ("closed", path), [], [Skipped(_readable(path), Reason(error.strerror.lower()))], {}
-        ), []
-    above = (*folder.above, identity)
-    return _Folder(folder.name, identity, files, skipped, others), [_Pending(name, above) for name in below]
+        closed = Skipped(_readable(path), Reason(error.strerror.lower()))
+        return _Folder(name, ("closed", path), [], [closed], Counter()), []
+    return found._replace(identity=identity), [(one, (*above, identity)) for one in below]
 
 
-def _is_folder(entry: os.DirEntry) -> bool:
+def _begins_as_audio(path: str) -> bool:
+    """Whether a file whose name tells nothing is audio."""
     try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as opened:
+            start = opened.read(20)
+    except OSError:
         return False
-
-
-def _look_at(entry: os.DirEntry) -> tuple[str, Stamp] | Skipped:
-    try:
-        entry.path.encode()
-        found = entry.stat()
-    except UnicodeEncodeError:
-        return Skipped(_readable(entry.path), Reason("its name is not UTF-8"))
-    except OSError as error:
-        return Skipped(entry.path, Reason(error.strerror.lower()))
-    if not stat.S_ISREG(found.st_mode):
-        return Skipped(entry.path, Reason("not a regular file"))
-    return entry.name, Stamp.of_status(found)
+    chunk = start[:4] in (b"RIFF", b"RF64") and start[8:12] == b"WAVE"
+    return chunk or (start[:4] == b"FORM" and start[8:11] == b"AIF") or start.startswith(_BEGINNINGS)
 
 
 def _readable(path: str) -> str:

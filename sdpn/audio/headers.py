@@ -1,26 +1,23 @@
 """What there is in audio files: sampling rate, length, channels; looked up once for each file."""
 
-import json
 import os
 import stat
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import soundfile
 
 from sdpn.audio import faults, read, route
-from sdpn.audio.decoders import adts, chunks, container, decoding, ffmpeg, flac, mp4, mpeg, ogg, parts, rare
+from sdpn.audio.decoders import adts, chunks, container, ffmpeg, flac, mp4, mpeg, ogg, parts
 from sdpn.audio.files import AudioFile, fingerprint
 from sdpn.audio.read import UNTOLD, Header, measure, open_plain, sum_of_parts
-from sdpn.audio.route import Route, find_route
+from sdpn.audio.route import START, Route, find_route
 from sdpn.console import Progress
-from sdpn.errors import UnusableError
-from sdpn.files import digest, file_digest, write_text
-from sdpn.reasons import Reason
+from sdpn.errors import Reason, UnusableError
+from sdpn.files import digest, file_digest, read_record, write_record
 
 _FILES_PER_JOB = 2000
 # Hz: slower than any telephone, faster than any microphone is no recording of speech
@@ -68,31 +65,25 @@ def probe(
 
 
 def _probe_shard(number: int, files: list[AudioFile], kept: Path | None) -> tuple[int, list]:
-    stamp = fingerprint(files)
-    if kept is not None:
-        try:
-            known = json.loads(kept.read_text(encoding="utf-8"))
-            if (known["files"], known["reader"]) == (stamp, _reader()):
-                return number, known["headers"]
-        except (FileNotFoundError, ValueError, KeyError):
-            pass
+    if kept is None:
+        return number, [read_header(file.path) for file in files]
+    inputs = {"files": fingerprint(files), "reader": _reader()}
+    try:
+        known = read_record(kept, (*inputs, "headers"))
+        if {name: known[name] for name in inputs} == inputs:
+            return number, known["headers"]
+    except (FileNotFoundError, ValueError):
+        pass
     headers = [read_header(file.path) for file in files]
-    if kept is not None:
-        record = {"files": stamp, "reader": _reader(), "headers": headers}
-        write_text(kept, json.dumps(record, ensure_ascii=False))
+    write_record(kept, {**inputs, "headers": headers})
     return number, headers
-
-
-@lru_cache
-def _code() -> str:
-    own = (adts, chunks, container, decoding, ffmpeg, flac, mp4, mpeg, ogg, parts, rare, read, route)
-    files = (__file__, *(module.__file__ for module in own))
-    return digest([file_digest(file) for file in files], soundfile.__libsndfile_version__)
 
 
 def _reader() -> list:
     """What headers depend on beside the files: this code, libsndfile, and whether there is ffmpeg."""
-    return [_code(), ffmpeg.available()]
+    own = (adts, chunks, container, ffmpeg, flac, mp4, mpeg, ogg, parts, read, route)
+    code = [file_digest(file) for file in (__file__, *(module.__file__ for module in own))]
+    return [digest(code, soundfile.__libsndfile_version__), ffmpeg.available()]
 
 
 def from_json(found: Sequence) -> Header | Reason:
@@ -110,10 +101,10 @@ def read_header(path: str | Path) -> Header | Reason:
         if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
             return Reason(faults.NOT_REGULAR)  # a pipe that nobody writes into is waited for until then
         with open(path, "rb") as opened:  # libsndfile's word for a file that may not be opened is "System error"
-            chunks.refuse_faulty(opened, path)
-            opened.seek(0)
-            route = find_route(opened)
-        return _checked(path, _header(path, route))
+            start = opened.read(START)
+            chunks.refuse_faulty(opened, start, path)
+            route = find_route(opened, start)
+        return _header(path, route)
     except UnusableError as error:
         return error.reason
     except UnicodeEncodeError:
@@ -124,18 +115,28 @@ def read_header(path: str | Path) -> Header | Reason:
         return Reason(faults.NOT_AUDIO, error.error_string.rstrip("."))
 
 
-def _header(path: str | Path, route: Route) -> Header:
+def _header(path: str | Path, route: Route) -> Header | Reason:
+    """What the file says, or what is found by reading it, unless that cannot be."""
     if route.by_ffmpeg:
-        return Header(*ffmpeg.read_header(path))
-    if route.parts:
-        return sum_of_parts(path, route)
-    sound = open_plain(path)
-    if sound is None:
-        return _by_ffmpeg(path)
-    with sound:
-        if sound.frames < UNTOLD:
-            return Header(sound.samplerate, sound.frames, sound.channels)
-    return measure(path)
+        header = Header(*ffmpeg.read_header(path))
+    elif route.parts:
+        header = sum_of_parts(path, route)
+    elif (sound := open_plain(path)) is None:
+        header = _by_ffmpeg(path)
+    else:
+        with sound:
+            header = Header(sound.samplerate, sound.frames, sound.channels)
+        if header.num_samples >= UNTOLD:
+            header = measure(path)
+    sampling_rate, num_samples, num_channels = header
+    if num_samples <= 0 or num_channels <= 0:
+        return Reason(faults.NO_SAMPLES)
+    if not _RATES[0] <= sampling_rate <= _RATES[1]:
+        return Reason("the header gives an impossible sampling rate", f"{sampling_rate} Hz")
+    seconds, size = num_samples / sampling_rate, os.path.getsize(path)
+    if seconds > 60 + size / _FEWEST_BYTES:
+        return Reason("the header gives an impossible length", f"{seconds:.0f} s in {size} bytes")
+    return header
 
 
 def _by_ffmpeg(path: str | Path) -> Header:
@@ -146,15 +147,3 @@ def _by_ffmpeg(path: str | Path) -> Header:
         if error.reason.kind == faults.NOT_AUDIO and "Invalid data" in error.reason.detail:
             soundfile.info(path)
         raise
-
-
-def _checked(path: str | Path, header: Header) -> Header | Reason:
-    sampling_rate, num_samples, num_channels = header
-    if num_samples <= 0 or num_channels <= 0:
-        return Reason(faults.NO_SAMPLES)
-    if not _RATES[0] <= sampling_rate <= _RATES[1]:
-        return Reason("the header gives an impossible sampling rate", f"{sampling_rate} Hz")
-    seconds, size = num_samples / sampling_rate, os.path.getsize(path)
-    if seconds > 60 + size / _FEWEST_BYTES:
-        return Reason("the header gives an impossible length", f"{seconds:.0f} s in {size} bytes")
-    return header

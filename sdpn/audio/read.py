@@ -13,10 +13,10 @@ import soundfile
 
 from sdpn.audio import faults, pipes
 from sdpn.audio.decoders import chunks, ffmpeg, flac
-from sdpn.audio.decoders.decoding import Decoding
-from sdpn.audio.route import Route, find_route, route_of
+from sdpn.audio.decoders.parts import Decoding
+from sdpn.audio.route import PLAIN, START, Route, find_route, route_of
 from sdpn.errors import UnusableError
-from sdpn.files import Stamp
+from sdpn.files import file_stamp
 
 _BLOCK_SECONDS = 30
 _SOUGHT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "OPUS", "ALAC")
@@ -77,32 +77,8 @@ def read_blocks(
         raise UnusableError(faults.UNREADABLE, f"{source}: {reason}") from None
 
 
-def read_channel(
-    source: str | Path,
-    is_command: bool,
-    rate: int,
-    first: int,
-    last: int,
-    channel: int,
-    length: int | None = None,
-) -> Iterator[np.ndarray]:
-    """The same of one channel, counted from 0: blocks of (n_samples,).
-
-    Raises:
-        UnusableError: see `read_blocks`; or it has fewer channels.
-    """
-    for block in read_blocks(source, is_command, rate, first, last, length):
-        if channel >= block.shape[1]:
-            has = f"{_name(source, is_command)} has {block.shape[1]} channels where the manifest says more"
-            raise UnusableError("its recording lacks the channel", f"{has}: run stage 0 again")
-        yield np.ascontiguousarray(block[:, channel])
-
-
 def resample(blocks: Iterator[np.ndarray], rate: int, wanted_rate: int) -> Iterator[np.ndarray]:
     """Blocks of (n_samples,) at another rate (Hz); how they are cut changes nothing of it."""
-    if rate == wanted_rate:
-        yield from blocks
-        return
     import soxr
 
     resampler = soxr.ResampleStream(rate, wanted_rate, 1, dtype="float32", quality="HQ")
@@ -141,9 +117,9 @@ def _audio_of(command: str) -> bytes:
 def _for_libsndfile(content: bytes, command: str) -> bytes:
     """The same audio, as a WAV file where ffmpeg alone reads it."""
     opened = io.BytesIO(content)
-    chunks.refuse_faulty(opened)
-    opened.seek(0)
-    if not find_route(opened).by_ffmpeg:
+    start = opened.read(START)
+    chunks.refuse_faulty(opened, start)
+    if not find_route(opened, start).by_ffmpeg:
         try:
             with soundfile.SoundFile(io.BytesIO(content)) as sound:
                 if sound.frames:
@@ -174,7 +150,7 @@ def _read_file(path: str, first: int, last: int, length: int | None) -> Iterator
     """The sampling rate, again and again, and blocks of samples [first, last) of a file."""
     route = route_of(path)
     is_part = first > 0 or last < (UNTOLD if length is None else length)
-    if route.is_plain and (sound := open_plain(path)) is not None:
+    if route == PLAIN and (sound := open_plain(path)) is not None:
         with sound:
             if not is_part or sound.subtype.startswith(_SOUGHT):
                 yield from _read_sound(sound, first, last)
@@ -225,7 +201,7 @@ def open_plain(path: str | Path) -> soundfile.SoundFile | None:
 
 def _read_content(content: bytes, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
     """The same of what stands in memory."""
-    route = find_route(io.BytesIO(content))
+    route = find_route(io.BytesIO(content), content[:START])
     if not route.parts:
         with soundfile.SoundFile(io.BytesIO(content)) as sound:
             if sound.subtype.startswith(_SOUGHT):
@@ -273,7 +249,7 @@ def _read_sound(sound: soundfile.SoundFile, first: int, last: int) -> Iterator[t
 
 def _decode(path: str, first: int, last: int, length: int | None) -> Iterator[tuple[int, np.ndarray]]:
     """The same of what is decoded from the start on: nobody knows how much before a sample a decoder must have seen."""
-    key = (path, Stamp.of(path))
+    key = (path, file_stamp(path))
     decoding = getattr(_decoded, "last", None)
     _decoded.last = None  # until this part is through: somebody else may ask for the file meanwhile
     if decoding is None or decoding.key != key or decoding.at > first:

@@ -15,9 +15,9 @@ from sdpn.audio import faults
 from sdpn.audio.decoders import adts, chunks, mp4, mpeg, ogg
 from sdpn.audio.decoders.parts import Part
 from sdpn.errors import UnusableError
-from sdpn.files import Stamp
+from sdpn.files import Stamp, file_stamp
 
-_START = 64
+START = 64
 _MPEG_IN_WAV = (0x50, 0x55)  # format tags, of which libsndfile guesses the length
 
 
@@ -32,13 +32,9 @@ class Route(NamedTuple):
     by_ffmpeg: bool = False
     parts: tuple[Part, ...] = ()
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether libsndfile reads the file as it is, and so does every program that is built on it."""
-        return not self.by_ffmpeg and not self.parts
-
 
 PLAIN, FFMPEG = Route(), Route(by_ffmpeg=True)
+"""The file as it is, by libsndfile and by every program that is built on it; by ffmpeg."""
 
 
 def route_of(path: str | Path) -> Route:
@@ -48,39 +44,37 @@ def route_of(path: str | Path) -> Route:
         UnusableError: there is none, it is empty, cut off, or joined of what does not fit together.
     """
     try:
-        return _route_of(str(path), Stamp.of(path))
+        return _route_of(str(path), file_stamp(path))
     except OSError as error:
         raise UnusableError(faults.UNREADABLE, f"{path}: {error.strerror.lower()}") from None
 
 
 @lru_cache(maxsize=64)  # the parts of a recording are read one after another
-def _route_of(path: str, stamp: Stamp) -> Route:
+def _route_of(path: str, stamp: Stamp | None) -> Route:
     with open(path, "rb") as opened:
-        return find_route(opened)
+        return find_route(opened, opened.read(START))
 
 
-def find_route(opened: BinaryIO) -> Route:
-    """The same of an opened file, or of bytes as one."""
-    start = opened.read(_START)
+def find_route(opened: BinaryIO, start: bytes) -> Route:
+    """The same of an opened file, or of bytes as one; `start` are its first `START` bytes."""
     if not start:
         raise UnusableError("the file is empty")
-    if mp4.is_mp4(start) or adts.begins(start):
+    if start[4:8] in mp4.FIRST_BOXES or adts.begins(start):
         return FFMPEG
-    if ogg.begins(start):
-        return _route(ogg.parts_of(opened))
     if start[:4] == b"RIFF" and start[12:16] == b"fmt " and int.from_bytes(start[20:22], "little") in _MPEG_IN_WAV:
         return FFMPEG
     if start[:4] in (b"RIFF", b"RF64"):
-        untold = chunks.header_for_untold(opened)
+        untold = chunks.header_for_untold(opened, start)
         return Route(parts=(Part(untold[1], opened.seek(0, os.SEEK_END), untold[0]),)) if untold else PLAIN
-    if start[:4] == b"fLaC" and start[4] & 127 == 0 and not (start[21] & 15 or any(start[22:26])):
-        return FFMPEG  # from a pipe: libsndfile cannot seek in what has no length
-    if mpeg.begins(start):
-        return _route(_parts_of_mpeg(opened, start))
-    return PLAIN
-
-
-def _route(parts: tuple[Part, ...] | None) -> Route:
+    if start[:4] == b"fLaC":  # what comes from a pipe has no length, and libsndfile cannot seek in it
+        untold = len(start) > 26 and start[4] & 127 == 0 and not (start[21] & 15 or any(start[22:26]))
+        return FFMPEG if untold else PLAIN
+    if start[:4] == b"OggS":
+        parts = ogg.parts_of(opened)
+    elif start[:3] == b"ID3" or mpeg.parse_frame(start[:4]):
+        parts = _parts_of_mpeg(opened, start)
+    else:
+        return PLAIN
     return FFMPEG if parts is None else Route(parts=parts)
 
 

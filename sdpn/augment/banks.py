@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from sdpn.augment.config import AugmentConfig, BankConfig
+from sdpn.config import parse_yaml
 from sdpn.console import warn
 from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex
@@ -142,7 +142,7 @@ def warn_of_other_settings(data_dir: str | Path, config_file: str | Path, config
     if config.augment == "off" or not made:
         return
     asked = json.loads(json.dumps(config.part(BankConfig)))  # as the report has it: lists, no tuples
-    named = yaml.safe_load(Path(config_file).read_text(encoding="utf-8")) or {}
+    named = parse_yaml(Path(config_file).read_text(encoding="utf-8")) or {}
     changed = [name for name in asked if name in named and name in made and asked[name] != made[name]]
     differences = [f"{name} was {made[name]!r}, is {asked[name]!r}" for name in changed if name != "augment"]
     if differences:

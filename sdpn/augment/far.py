@@ -17,11 +17,10 @@ import numpy as np
 from sdpn.audio.write import write_flac
 from sdpn.console import Progress, say
 from sdpn.corpus.writer import Prepared
-from sdpn.errors import SdpnError, reason_of
+from sdpn.errors import Reason, SdpnError, reason_of
 from sdpn.features.audio import load_samples
 from sdpn.features.index_files import utterance_key
 from sdpn.files import digest
-from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped
 from sdpn.trials.lists import TrialSet

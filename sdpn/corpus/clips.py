@@ -15,7 +15,7 @@ from typing import Any
 from sdpn.audio.files import Listing, fingerprint, list_audio, refuse_without_ffmpeg
 from sdpn.console import say
 from sdpn.corpus import synthetic
-from sdpn.corpus.folder import scan_clips
+from sdpn.corpus.folder import scan
 from sdpn.errors import SdpnError
 from sdpn.files import digest
 from sdpn.skipped import Skipped
@@ -120,9 +120,9 @@ def make_clips(
     clips: dict[str, list[Utterance]] = {}
     skipped: dict[str, list[Skipped]] = {}
     for number, source in enumerate(sources):
-        scan = scan_clips(source.listing, run, cache / f"{number}-{source.kind}", source.prefix)
-        clips.setdefault(source.kind, []).extend(scan.utterances)
-        skipped.setdefault(source.kind, []).extend(scan.skipped)
+        found = scan(source.listing, run, cache / f"{number}-{source.kind}", prefix=source.prefix)
+        clips.setdefault(source.kind, []).extend(found.utterances)
+        skipped.setdefault(source.kind, []).extend(found.skipped)
     lacking = [kind for kind in synthetic.KINDS if kind not in clips]
     if lacking:
         say(f"  synthetic clips serve as {', '.join(lacking)}: no folder was given for them")

@@ -16,9 +16,8 @@ from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import read_set, read_speakers
 from sdpn.corpus.writer import refuse_shared_speakers
-from sdpn.errors import SdpnError
+from sdpn.errors import Reason, SdpnError
 from sdpn.files import exclusive, jsonl_gz_writer, write_text
-from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, read_skipped, refuse_many_skipped, write_skipped
 from sdpn.utterance import Utterance
@@ -82,6 +81,8 @@ def make_cuts(
         raise SdpnError(f"{folder}/recordings.jsonl.gz is missing: run stage 0 first")
     if has_features:
         config = replace(config, max_duration=math.inf)
+    if role not in ("train", "eval"):  # silence in a noise is part of it
+        config = replace(config, trim_silence=False)
     with exclusive(folder):
         work = Work(folder, "cuts", _inputs(folder, role, config))
         reason = work.stale_reason()
@@ -100,12 +101,16 @@ def make_cuts(
                 tally.seconds += cut.duration
                 tally.longest = max(tally.longest, cut.duration)
             # The cuts are complete, but not under their name: what was there is touched only if these may replace it
-            listing = _write_what_was_skipped(folder, skipped)
+            listing = folder / "skipped.tsv"
+            listing.unlink(missing_ok=True)
+            if skipped:
+                write_skipped(listing, skipped)
             tally.skipped = count_reasons(skipped)
             _refuse_unusable(folder, tally, config)
             work.begin()
         tally.speakers = len({speaker for _, speaker in labels})
-        work.finish([folder / "cuts.jsonl.gz", *listing, *_write_labels(folder, role, labels)], **vars(tally))
+        outputs = [folder / "cuts.jsonl.gz", *([listing] if skipped else []), *_write_labels(folder, role, labels)]
+        work.finish(outputs, **vars(tally))
         return name, reason, tally
 
 
@@ -123,19 +128,15 @@ def refuse_to_trim_given(corpus: Corpus, config: CutsConfig) -> None:
         )
 
 
-def _is_trimmed(role: str, config: CutsConfig) -> bool:
-    return role in ("train", "eval") and config.trim_silence
-
-
 def _inputs(folder: Path, role: str, config: CutsConfig) -> dict[str, Any]:
     """What the cuts of a set are made from, for `Work.inputs`."""
     files = ["recordings.jsonl.gz", "supervisions.jsonl.gz", "skipped_files.tsv"]
-    files += ["speech.json"] if _is_trimmed(role, config) else []
+    files += ["speech.json"] if config.trim_silence else []
     limits = {"train": _LIMITS, "clips": ("max_duration",)}.get(role, ())
     settings = {
         key: value
         for key, value in to_dict(config).items()
-        if (_is_trimmed(role, config) or not key.startswith("vad_")) and (key in limits or key not in _LIMITS)
+        if (config.trim_silence or not key.startswith("vad_")) and (key in limits or key not in _LIMITS)
     }
     return {
         **{name.split(".")[0]: folder / name for name in files},
@@ -149,12 +150,11 @@ def _cut_all(
     folder: Path, role: str, config: CutsConfig, tally: Tally, skipped: list[Skipped]
 ) -> Iterator[tuple[str, list[Utterance]]]:
     """The id of every utterance of a set, sorted, and its cuts; who has none joins `skipped`, the others `tally`."""
-    spans = _read_spans(folder) if _is_trimmed(role, config) else {}
+    spans = _read_spans(folder) if config.trim_silence else {}
     for utterance in read_set(folder):
-        used = _used_part(utterance, spans.get(utterance.id))
-        reason = used if isinstance(used, Reason) else _unusable(used, role, config)
-        if reason:
-            skipped.append(Skipped(utterance.id, reason))
+        used = _used_part(utterance, spans.get(utterance.id), role, config)
+        if isinstance(used, Reason):
+            skipped.append(Skipped(utterance.id, used))
             continue
         cuts = cut_out(used, role, config)
         tally.utterances += 1
@@ -166,23 +166,25 @@ def _cut_all(
         yield utterance.id, cuts
 
 
-def _used_part(utterance: Utterance, span: tuple[float, float] | Reason | None) -> Utterance | Reason:
-    """The part of an utterance that is used: within its recording and, where `span` is given, its speech alone."""
+def _used_part(
+    utterance: Utterance, span: tuple[float, float] | Reason | None, role: str, config: CutsConfig
+) -> Utterance | Reason:
+    """The part of an utterance that is used: within its recording and, where `span` is given, its speech alone.
+
+    Or why it is left out.
+    """
     if isinstance(span, Reason):
         return span
     part = utterance.within_recording()
-    if isinstance(part, Reason) or span is None:
+    if isinstance(part, Reason):
         return part
-    return part.changed(start=part.start + span[0], duration=min(span[1], part.duration) - span[0])
-
-
-def _unusable(part: Utterance, role: str, config: CutsConfig) -> Reason | None:
-    """Why an utterance is left out; None where it stays."""
+    if span is not None:
+        part = part.changed(start=part.start + span[0], duration=min(span[1], part.duration) - span[0])
     if part.duration < SHORTEST and role != "rir":
         return Reason("shorter than one frame")
     if role == "train" and part.duration < config.min_duration:
         return Reason(f"shorter than {config.min_duration:g} s")
-    return None
+    return part
 
 
 def cut_out(utterance: Utterance, role: str, config: CutsConfig) -> list[Utterance]:
@@ -237,16 +239,6 @@ def _in_order(utterances: Iterable[tuple[str, list[Utterance]]], folder: Path) -
         for cut in cuts:
             count += 1
             heappush(waiting, (cut.id.encode(), count, cut))
-
-
-def _write_what_was_skipped(folder: Path, skipped: list[Skipped]) -> list[Path]:
-    """List what was left out; return the file, or nothing where all is used."""
-    listing = folder / "skipped.tsv"
-    listing.unlink(missing_ok=True)
-    if not skipped:
-        return []
-    write_skipped(listing, skipped)
-    return [listing]
 
 
 def _refuse_unusable(folder: Path, tally: Tally, config: CutsConfig) -> None:

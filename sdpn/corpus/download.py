@@ -58,7 +58,7 @@ def read_catalogue(path: Path) -> list[Download]:
     """
     path = Path(path)
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows = config.parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise SdpnError(f"{path}: not a readable list of downloads: {' '.join(str(error).split())}") from None
     return [config.read(None, Download, row) for row in rows]

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,7 @@ import numpy as np
 from sdpn.audio.files import Listing
 from sdpn.audio.headers import probe
 from sdpn.console import say
-from sdpn.errors import SdpnError
-from sdpn.reasons import Reason
+from sdpn.errors import Reason, SdpnError
 from sdpn.skipped import Skipped
 from sdpn.tables import composed, lines_of
 from sdpn.trials.names import some
@@ -80,21 +79,8 @@ def set_folders(corpus_dir: Path) -> dict[str, Path]:
     return sets
 
 
-@dataclass(frozen=True)
-class Understood:
-    """What a tree of recordings was taken for.
-
-    Attributes:
-        labelled: whether the folders directly below it are speakers.
-        sentence: what was seen, for the user to agree or not.
-    """
-
-    labelled: bool
-    sentence: str
-
-
-def understand(listing: Listing, labelled: bool | None = None) -> Understood:
-    """Decide whether the folders directly below a tree are speakers, and say why.
+def understand(listing: Listing, labelled: bool | None = None) -> tuple[bool, str]:
+    """Decide whether the folders directly below a tree are speakers, and give the sentence that says why.
 
     They are where every recording lies at speaker/utterance or speaker/session/utterance, of two speakers at least,
     unless all of these folders are called as dates are. Any other tree has no speakers.
@@ -106,16 +92,16 @@ def understand(listing: Listing, labelled: bool | None = None) -> Understood:
         SdpnError: the user says that folders are speakers where there are none.
     """
     names = [file.name for file in listing.files]
-    folders = {_first(name) for name in names if "/" in name}
+    folders = {name.partition("/")[0] for name in names if "/" in name}
     direct = [name for name in names if "/" not in name]
     deep = [name for name in names if name.count("/") > 2]
     where, count = listing.folder, f"{len(folders)} folder{'s' if len(folders) != 1 else ''} directly below"
     if labelled and not folders:
         raise SdpnError(f"{where}: --labelled says that folders are speakers, but all recordings lie directly in it")
     if labelled:
-        return Understood(True, f"{where}: {count} taken for speakers, as --labelled says")
+        return True, f"{where}: {count} taken for speakers, as --labelled says"
     if labelled is False:
-        return Understood(False, f"{where}: {len(names)} recordings without speaker labels, as --unlabelled says")
+        return False, f"{where}: {len(names)} recordings without speaker labels, as --unlabelled says"
     if direct:
         why = f"{len(direct)} of {len(names)} recordings lie directly in it"
     elif deep:
@@ -125,15 +111,20 @@ def understand(listing: Listing, labelled: bool | None = None) -> Understood:
     elif all(_DATE.fullmatch(name) for name in folders):
         why = f"{count} are called as dates are, as {min(folders)}"
     else:
-        return Understood(True, f"{where}: {count} taken for speakers; --unlabelled says they are none")
+        return True, f"{where}: {count} taken for speakers; --unlabelled says they are none"
     hint = ""
     if folders:
         hint = f"; --labelled says that the {count} {'are speakers' if len(folders) > 1 else 'is a speaker'}"
-    return Understood(False, f"{where}: taken for {len(names)} recordings without speaker labels, since {why}{hint}")
+    return False, f"{where}: taken for {len(names)} recordings without speaker labels, since {why}{hint}"
 
 
-def scan_speech(
-    listing: Listing, genders: dict[str, str], run: Callable, cache: Path | None = None, labelled: bool = True
+def scan(
+    listing: Listing,
+    run: Callable,
+    cache: Path | None = None,
+    labelled: bool = False,
+    genders: Mapping[str, str] | None = None,
+    prefix: str = "",
 ) -> Scan:
     """Name the listed files by their paths, and read their headers; see `headers.probe` for `run` and `cache`.
 
@@ -142,65 +133,50 @@ def scan_speech(
 
     Args:
         labelled: the first level names the speaker, the second one the session; deeper levels belong to the
-            utterance's name. Otherwise utterances have no labels.
+            utterance's name. Otherwise utterances, or clips, have no labels.
+        genders: of speakers, where they are known.
+        prefix: begins the ids where there are no labels.
     """
     skipped = list(listing.skipped)
-    files = listing.files
+    files = {file.name: file for file in listing.files}
+    speakers: dict[str, str] = {}
     if labelled:
         nobody = Reason("it lies in no speaker's folder")
-        skipped += [Skipped(file.path, nobody) for file in files if "/" not in file.name]
-        files = [file for file in files if "/" in file.name]
-        speakers = _distinct((_first(file.name) for file in files), _as_id)
-        ids = _distinct((file.name for file in files), lambda name: f"{speakers[_first(name)]}-{_as_id(_rest(name))}")
-    else:
-        ids = _distinct((file.name for file in files), lambda name: _as_id(os.path.splitext(name)[0]))
+        skipped += [Skipped(file.path, nobody) for name, file in files.items() if "/" not in name]
+        files = {name: file for name, file in files.items() if "/" in name}
+        speakers = _distinct({folder: _as_id(folder) for folder in {name.partition("/")[0] for name in files}})
+    wanted = {}
+    for name in files:
+        folder, _, rest = name.partition("/") if labelled else ("", "", name)
+        wanted[name] = (f"{speakers[folder]}-" if labelled else prefix) + _as_id(os.path.splitext(rest)[0])
+    ids = _distinct(wanted)
     utterances = []
-    for file, header in zip(files, probe(files, run, f"headers below {listing.folder}", cache), strict=True):
+    headers = probe(list(files.values()), run, f"headers below {listing.folder}", cache)
+    for (name, file), header in zip(files.items(), headers, strict=True):
         if isinstance(header, Reason):
             skipped.append(Skipped(file.path, header))
             continue
-        utterance = Utterance(ids[file.name], file.path, *header)
+        utterance = Utterance(ids[name], file.path, *header)
         if labelled:
-            speaker, *levels = file.name.split("/")
-            session = f"{speakers[speaker]}-{_as_id(levels[0])}" if len(levels) > 1 else None
-            utterance = utterance.changed(speaker=speakers[speaker], session=session, gender=genders.get(speaker))
+            folder, *levels = name.split("/")
+            utterance.speaker, utterance.gender = speakers[folder], (genders or {}).get(folder)
+            utterance.session = f"{speakers[folder]}-{_as_id(levels[0])}" if len(levels) > 1 else None
         utterances.append(utterance)
     return Scan(listing.folder, utterances, skipped)
-
-
-def scan_clips(listing: Listing, run: Callable, cache: Path | None = None, prefix: str = "") -> Scan:
-    """Name noises, music or impulse responses by their paths, and read their headers; there are no labels."""
-    ids = _distinct((file.name for file in listing.files), lambda name: prefix + _as_id(os.path.splitext(name)[0]))
-    utterances, skipped = [], list(listing.skipped)
-    headers = probe(listing.files, run, f"headers below {listing.folder}", cache)
-    for file, header in zip(listing.files, headers, strict=True):
-        if isinstance(header, Reason):
-            skipped.append(Skipped(file.path, header))
-        else:
-            utterances.append(Utterance(ids[file.name], file.path, *header))
-    return Scan(listing.folder, utterances, skipped)
-
-
-def _first(name: str) -> str:
-    return name.split("/", 1)[0]
-
-
-def _rest(name: str) -> str:
-    return os.path.splitext(name.split("/", 1)[1])[0]
 
 
 def _as_id(name: str) -> str:
     return re.sub(r"\s+", "_", name).replace("/", "-")
 
 
-def _distinct(originals: Iterable[str], form: Callable[[str], str]) -> dict[str, str]:
-    """A name of the given form for each of `originals`; a name that is taken gets `~2`, `~3`, ..."""
+def _distinct(wanted: Mapping[str, str]) -> dict[str, str]:
+    """A name of its own for everything that wants one; of those who want the same, all but the first get `~2`, ..."""
     names: dict[str, str] = {}
     taken = set()
-    for original in sorted(set(originals), key=str.encode):
-        name, number = form(original), 2
+    for original in sorted(wanted, key=str.encode):
+        name, number = wanted[original], 2
         while name in taken:
-            name, number = f"{form(original)}~{number}", number + 1
+            name, number = f"{wanted[original]}~{number}", number + 1
         taken.add(name)
         names[original] = name
     return names

@@ -15,10 +15,9 @@ from pathlib import Path
 from sdpn.audio.headers import Header
 from sdpn.console import say
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
-from sdpn.errors import SdpnError
+from sdpn.errors import Reason, SdpnError
 from sdpn.feats_scp import read_feats_scp
 from sdpn.files import digest
-from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.tables import composed, read_groups, read_map, read_table
 from sdpn.trials.names import some

@@ -161,7 +161,7 @@ def _rxfilename(recording: dict[str, Any], channel: int) -> str:
     if source["type"] == "command":
         return f"{path} | ffmpeg -v error -i -{_form(filters, rate)}" if several or resampled else f"{path} |"
     route = route_of(path) if os.path.isfile(path) else PLAIN  # it may lie on the machine that Kaldi runs on
-    if route.is_plain and not several and not resampled and path.lower().endswith(".wav") and _is_pcm16(path):
+    if route == PLAIN and not several and not resampled and path.lower().endswith(".wav") and _is_pcm16(path):
         return path
     if len(route.parts) > 1:
         raise SdpnError(

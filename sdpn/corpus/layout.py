@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sdpn.console import warn
 from sdpn.errors import SdpnError
-from sdpn.files import write_json
+from sdpn.files import RECORD_DIGEST, digest, write_record
+from sdpn.shards import Work
 
 COMBINED = "combined"
 """The name of a corpus that consists of others, see `sdpn.augment.combine`."""
@@ -53,7 +55,7 @@ class Corpus:
     def write(self, data_dir: str | Path) -> Path:
         """Write `data_dir/corpus.json`, the last act of stage 0; return its path."""
         path = Path(data_dir) / "corpus.json"
-        write_json(path, dataclasses.asdict(self))
+        write_record(path, dataclasses.asdict(self))
         return path
 
     @staticmethod
@@ -67,9 +69,14 @@ class Corpus:
         if not path.exists():
             raise SdpnError(f"{path} is missing: run stage 0 first")
         try:
-            return Corpus(**json.loads(path.read_text(encoding="utf-8-sig")))
-        except (ValueError, TypeError):
-            raise SdpnError(f"{path} is damaged: remove it and run stage 0 again") from None
+            record = json.loads(path.read_text(encoding="utf-8-sig"))
+            written = record.pop(RECORD_DIGEST, None)  # earlier versions wrote none
+            corpus = Corpus(**record)
+        except (ValueError, TypeError, AttributeError):
+            raise SdpnError(f"{path} is damaged: run stage 0 again with --corpus and its options") from None
+        if written not in (None, digest(record)):
+            warn(f"{path} is not what stage 0 has written: unless you have changed it yourself, run stage 0 again")
+        return corpus
 
     @staticmethod
     def refuse_another(data_dir: str | Path, name: str, options: dict[str, Any]) -> None:
@@ -78,9 +85,16 @@ class Corpus:
         Raises:
             SdpnError: it holds another one; what differs is named.
         """
-        if not (Path(data_dir) / "corpus.json").exists():
+        path = Path(data_dir) / "corpus.json"
+        if not path.exists():
             return
-        held = Corpus.read(data_dir)
+        try:
+            held = Corpus.read(data_dir)
+        except SdpnError:
+            made, asked = Work.finished(Path(data_dir), name), Work(Path(data_dir), name, {"options": options})
+            if made and asked.fingerprint.items() <= made.fingerprint.items():
+                return  # it is this one, whose corpus.json is damaged
+            raise
         if held.name != name:
             differs = f"the corpus '{held.name}'"
         elif changed := [

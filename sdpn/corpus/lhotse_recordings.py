@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdpn.audio.headers import Header
 from sdpn.corpus.sources import Source
-from sdpn.reasons import Reason
+from sdpn.errors import Reason
 from sdpn.utterance import sources_in
 
 if TYPE_CHECKING:

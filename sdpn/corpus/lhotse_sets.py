@@ -12,9 +12,8 @@ from sdpn.audio.route import PLAIN, route_of
 from sdpn.corpus.lhotse_manifests import Listed, read_pairs
 from sdpn.corpus.lhotse_recordings import Recorded, refusal_of_lhotse
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
-from sdpn.errors import SdpnError
+from sdpn.errors import Reason, SdpnError
 from sdpn.files import digest
-from sdpn.reasons import Reason
 from sdpn.skipped import Skipped
 from sdpn.utterance import Utterance, round_half_up
 

@@ -1,15 +1,17 @@
 """Lhotse manifests of a set: what stage 0 writes, the same bytes whenever it is asked for the same."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sdpn.errors import SdpnError
-from sdpn.files import read_jsonl_gz, write_jsonl_gz
+from sdpn.files import jsonl_gz_writer, read_jsonl_gz, write_jsonl_gz
 from sdpn.utterance import Utterance, in_order
 
 _REMEDY = "run stage 0 again"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def refuse_equal_ids(utterances: Iterable[Utterance], where: str) -> None:
@@ -33,6 +35,29 @@ def refuse_equal_ids(utterances: Iterable[Utterance], where: str) -> None:
         )
 
 
+def refuse_control_characters(utterances: Iterable[Utterance], where: str) -> None:
+    """Make sure that no id, label or path holds a line end or another control character.
+
+    Tables of Kaldi's have a line for each: what stands behind a line feed would be one of its own, a command even.
+
+    Raises:
+        SdpnError: one does; the sentence counts them and names the first.
+    """
+    found = [text for utterance in utterances for text in _names_of(utterance) if not text.isprintable()]
+    found = [text for text in found if _CONTROL.search(text)]
+    if found:
+        raise SdpnError(
+            f"{where}: {len(found)} names hold a line end or another control character, the first {found[0][:80]!r}: "
+            "give these files, utterances or speakers other names"
+        )
+
+
+def _names_of(utterance: Utterance) -> Iterator[str]:
+    yield from {utterance.id, utterance.recording_id}
+    yield from (label for label in (utterance.speaker, utterance.session) if isinstance(label, str))
+    yield from (source for source in utterance.sources() if isinstance(source, str))
+
+
 def summary(utterances: Iterable[Utterance]) -> str:
     """E.g. "200 speakers, 1800 utterances, 1.58 h"; no speakers where there are no labels."""
     utterances = list(utterances)
@@ -53,24 +78,21 @@ def write_set(set_dir: str | Path, utterances: Iterable[Utterance], speech: bool
     utterances = in_order(utterances)
     recordings = Path(set_dir) / "recordings.jsonl.gz"
     supervisions = Path(set_dir) / "supervisions.jsonl.gz"
-    write_jsonl_gz(recordings, _recordings(utterances))
+    whole = utterances
+    if any(utterance.recording is not None for utterance in utterances):  # every recording once
+        by_id = {utterance.recording_id: utterance for utterance in utterances}
+        whole = [by_id[id] for id in sorted(by_id, key=str.encode)]
+    with jsonl_gz_writer(recordings) as write:
+        for utterance in whole:
+            entry = utterance.recording_entry()
+            for source in entry["sources"]:
+                if source["type"] == "file":
+                    source["source"] = os.path.abspath(source["source"])
+            write(entry)
     if not speech:
         return [recordings]
     write_jsonl_gz(supervisions, (utterance.supervision_entry() for utterance in utterances))
     return [recordings, supervisions]
-
-
-def _recordings(utterances: list[Utterance]) -> Iterator[dict[str, Any]]:
-    """Every recording once, sorted by id: the utterances are where each is a whole recording."""
-    if any(utterance.recording is not None for utterance in utterances):
-        by_id = {utterance.recording_id: utterance for utterance in utterances}
-        utterances = [by_id[id] for id in sorted(by_id, key=str.encode)]
-    for utterance in utterances:
-        entry = utterance.recording_entry()
-        for source in entry["sources"]:
-            if source["type"] == "file":
-                source["source"] = os.path.abspath(source["source"])
-        yield entry
 
 
 def read_set(set_dir: Path) -> Iterator[Utterance]:

@@ -14,9 +14,8 @@ from sdpn.audio.files import AudioFile
 from sdpn.audio.headers import Header, from_json, probe
 from sdpn.audio.read import measure
 from sdpn.console import Progress
-from sdpn.errors import SdpnError, UnusableError
+from sdpn.errors import Reason, SdpnError, UnusableError
 from sdpn.files import Stamp, digest, write_text
-from sdpn.reasons import Reason
 
 _COMMANDS_PER_JOB = 50
 
@@ -105,7 +104,7 @@ def _file(path: str) -> AudioFile | None:
         return None
     if not stat.S_ISREG(status.st_mode):  # whoever opens a named pipe waits for ever
         return None
-    return AudioFile("", path, Stamp.of_status(status))
+    return AudioFile("", path, Stamp(status.st_size, status.st_mtime_ns))
 
 
 def _run_some(commands: Sequence[tuple[str, str]], cache: Path) -> dict[str, Sequence]:

@@ -52,14 +52,14 @@ def prepare(
 
     def make() -> list[Path]:
         prepared = find()
-        if options["dev_speakers"]:
-            prepared = _with_dev(prepared, options)
         made, skipped, audio = make_clips(clips, data, options["seed"], run, data / CACHE)
         prepared = replace(
             prepared, clips=made, skipped={**prepared.skipped, **skipped}, max_skipped=options["max_skipped"]
         )
-        prepared, far = add_far(prepared, data, options["seed"], run)
-        return [*audio, *far, *write_corpus(data, name, kept, prepared)]
+        if options["dev_speakers"]:
+            prepared, far = add_far(_with_dev(prepared, options), data, options["seed"], run)
+            audio += far
+        return [*audio, *write_corpus(data, name, kept, prepared)]
 
     kept = distinguishing(options)
     prepare_once(data, name, kept, {**inputs, **fingerprint_clips(clips)}, make)
@@ -237,10 +237,9 @@ def trials_of(
     for name, known in ids.items():
         if not speech[name]:
             continue
-        trials, unknown = name_by_id(given.trials, known, given.models)
-        models, lacking = name_models(given.models, known, Trials.of(given.trials).enrolled)
-        found = bool(given.names & known.keys())
-        if given.trials and found:
+        if given.trials and given.names & known.keys():
+            trials, unknown = name_by_id(given.trials, known, given.models)
+            models, lacking = name_models(given.models, known, Trials.of(given.trials).enrolled)
             unknown = sorted({*unknown, *lacking})
             listing, left_out = data / "trials" / f"{name}.missing.txt", skipped or {}
             left_out = left_out.get(

@@ -18,12 +18,16 @@ _COUNTS = {"noise": 48, "music": 24, "rir": 40}
 _SECONDS = {"noise": 6, "music": 8}
 
 
-def coloured_noise(count: int, exponent: float, rng: np.random.Generator) -> np.ndarray:
+def coloured_noise(count: int, rng: np.random.Generator, exponent: float | None = None) -> np.ndarray:
     """`count` samples of Gaussian noise whose power falls as 1 / f**exponent: 0 white, 1 pink, 2 brown.
+
+    Args:
+        exponent: any between white and brown where it is None.
 
     Returns:
         (count,) float64 with a root mean square of 1.
     """
+    exponent = rng.uniform(0, 2) if exponent is None else exponent
     from scipy.fft import next_fast_len  # SciPy takes seconds to import: only those pay who make noise
 
     length = next_fast_len(count, real=True)
@@ -39,7 +43,7 @@ def hum(count: int, rng: np.random.Generator) -> np.ndarray:
     """Mains or machine hum: a low fundamental, falling harmonics, a little pink noise; (count,) float64."""
     fundamental = rng.choice([50.0, 60.0, rng.uniform(40, 160)])
     times = np.arange(count) / RATE
-    total = 0.1 * coloured_noise(count, 1.0, rng)
+    total = 0.1 * coloured_noise(count, rng, 1.0)
     for harmonic in range(1, 25):
         strength = rng.uniform(0.2, 1.0) / harmonic ** rng.uniform(0.5, 1.2)
         total += strength * np.sin(2 * np.pi * (harmonic * fundamental * times + rng.random()))
@@ -53,19 +57,14 @@ def clatter(count: int, rng: np.random.Generator) -> np.ndarray:
     hits = (rng.random(count) < rng.uniform(2, 12) / RATE) * rng.exponential(1.0, count)
     angle, radius = 2 * np.pi * rng.uniform(300, 5000) / RATE, rng.uniform(0.98, 0.998)
     ringing = lfilter([1.0], [1.0, -2 * radius * np.cos(angle), radius**2], hits)
-    return ringing / (np.abs(ringing).max() + 1e-9) + 0.02 * coloured_noise(count, 1.0, rng)
+    return ringing / (np.abs(ringing).max() + 1e-9) + 0.02 * coloured_noise(count, rng, 1.0)
 
 
 def wind(count: int, rng: np.random.Generator) -> np.ndarray:
     """Coloured noise that swells and fades, as wind, waves and passing cars do; (count,) float64."""
     points = rng.uniform(0.05, 1.0, max(3, count // (RATE // 2)))
     swell = np.interp(np.linspace(0, len(points) - 1, count), np.arange(len(points)), points)
-    return swell * coloured_noise(count, rng.uniform(0.5, 2.0), rng)
-
-
-def steady(count: int, rng: np.random.Generator) -> np.ndarray:
-    """White to brown noise of constant loudness; (count,) float64."""
-    return coloured_noise(count, rng.uniform(0, 2), rng)
+    return swell * coloured_noise(count, rng, rng.uniform(0.5, 2.0))
 
 
 def music(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -122,9 +121,6 @@ def room_response(rng: np.random.Generator) -> np.ndarray:
     return response[max(0, direct - 40) :][: int(0.6 * RATE)]
 
 
-_NOISES: tuple[Callable, ...] = (steady, wind, hum, clatter)
-
-
 def fingerprint() -> str:
     """What the clips depend on beside the seed: this code and the libraries it calls."""
     return digest(file_digest(__file__), installed("numpy", "scipy", "soundfile", "pyroomacoustics"))
@@ -163,7 +159,8 @@ def write_clip(folder: Path, kind: str, number: int, seed: int) -> tuple[str, Ut
     elif kind == "music":
         samples = music(_SECONDS[kind] * RATE, rng)
     else:
-        samples = _NOISES[number % len(_NOISES)](_SECONDS[kind] * RATE, rng)
+        noise = (coloured_noise, wind, hum, clatter)[number % 4]
+        samples = noise(_SECONDS[kind] * RATE, rng)
     name = f"{kind}-{number + 1:03d}"
     path = folder / f"{name}.flac"
     write_flac(path, 0.9 * samples / np.abs(samples).max(), RATE)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ from sdpn.config import to_dict
 from sdpn.console import Progress
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.manifests import read_set
-from sdpn.errors import SdpnError
+from sdpn.errors import Reason, SdpnError
 from sdpn.files import digest, exclusive, file_stamp, write_text
-from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.utterance import Utterance
 
@@ -85,7 +85,7 @@ def find_speech(folder: Path, config: CutsConfig, run: Callable[..., Iterable]) 
         total = {id: span for number in sorted(spans) for id, span in spans[number].items()}
         text = json.dumps({"spans": total}, ensure_ascii=False)
         path = folder / "speech.json"
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not path.exists() or path.read_bytes() != text.encode():
             write_text(path, text)
 
 
@@ -100,8 +100,11 @@ def _find_some(
         "format of the spans": _FORMAT,
     }
     work, kept = Work(cache, str(number), inputs), cache / f"{number}.json"
-    before = Work.finished(cache, str(number))
-    spans = json.loads(kept.read_text(encoding="utf-8")) if before and before.fingerprint == work.fingerprint else {}
+    spans = {}
+    if work.was_made_so():
+        with suppress(SdpnError, FileNotFoundError):  # what is not whole is found again
+            work.refuse_changed(kept, "it is found again")
+            spans = json.loads(kept.read_text(encoding="utf-8"))
     if work.stale_reason() is None:
         return number, spans
     work.begin()

@@ -8,12 +8,14 @@ from typing import Any
 from sdpn.console import say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import (
+    refuse_control_characters,
     refuse_equal_ids,
     summary,
     write_set,
 )
 from sdpn.errors import SdpnError
-from sdpn.files import exclusive, remove_partial, write_text
+from sdpn.files import exclusive, write_text
+from sdpn.locks import remove_partial
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, refuse_many_skipped, write_skipped
 from sdpn.trials.lists import TrialSet
@@ -92,6 +94,7 @@ def write_corpus(data: Path, name: str, options: dict[str, Any], prepared: Prepa
     for set_name, utterances in sets.items():
         written += _write_what_was_skipped(data / set_name, utterances, prepared)
         refuse_equal_ids(utterances, set_name)
+        refuse_control_characters(utterances, set_name)
     refuse_shared_speakers(
         {name: {utterance.speaker for utterance in own} for name, own in prepared.speech.items()}, data
     )

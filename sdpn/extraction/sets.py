@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdpn.config import build
+from sdpn.config import build, parse_yaml
 from sdpn.console import Progress, say
 from sdpn.errors import SdpnError
 from sdpn.extraction.baselines import FBANK_STATISTICS
@@ -16,7 +16,7 @@ from sdpn.extraction.store import FORMS, XVectors, read_xvectors, write_xvectors
 from sdpn.extraction.views import AugmentedViews, view_names
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex, open_features
-from sdpn.files import atomic_path, digest, exclusive
+from sdpn.files import digest, exclusive, write_array
 from sdpn.models.digest import model_digest
 from sdpn.shards import Work
 
@@ -117,7 +117,7 @@ def extract_set(
             say(f"  {directory}: the x-vectors that are there are written as {system.form}")
             found = read_xvectors(directory)
             whole.begin()
-            whole.finish(write_xvectors(directory, found, system.form), digests=True)
+            whole.finish(write_xvectors(directory, found, system.form))
             _remove_shards(directory)
             return True
         if not whole.is_new():
@@ -128,7 +128,7 @@ def extract_set(
         with Progress(str(directory), sum(len(shard.utterances) for shard in todo), "utterances") as progress:
             for count in run(make_shard, [(shard,) for shard in todo]):
                 progress.advance(count)
-        whole.finish(write_xvectors(directory, _joined(index, shards, views), system.form), digests=True)
+        whole.finish(write_xvectors(directory, _joined(index, shards, views), system.form))
         _remove_shards(directory)
     return True
 
@@ -158,8 +158,7 @@ def make_shard(shard: Shard) -> int:
 
             parts = shard.views.rendered(index, shard.utterances)
             vectors = np.concatenate([extract(Held(list(part)), range(len(part))) for part in parts])
-    with atomic_path(shard.path) as temporary:
-        np.save(temporary, vectors)
+    write_array(shard.path, vectors)
     shard.work.finish([shard.path])
     return len(shard.utterances)
 
@@ -214,10 +213,10 @@ def _check_features(index: FeatureIndex, model: Path) -> None:
     if not path.exists():
         raise SdpnError(f"{model} holds no model: run stage 4 first")
     try:
-        features = yaml.safe_load(path.read_text(encoding="utf-8"))["features"]
+        features = parse_yaml(path.read_text(encoding="utf-8"))["features"]
         expected = build(FbankConfig, dict(features), str(path)).spectral()
     except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        raise SdpnError(f"{path} is damaged: remove {model} and run stage 4 again") from None
+        raise SdpnError(f"{path} is damaged: run stage 4 again") from None
     found = index.config.spectral()
     wrong = [
         f"{name} {found[name]} where it was {expected[name]}" for name in expected if expected[name] != found[name]

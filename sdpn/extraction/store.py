@@ -8,7 +8,7 @@ import kaldiio
 import numpy as np
 
 from sdpn.errors import SdpnError, refuse_unknown
-from sdpn.files import atomic_path, write_text
+from sdpn.files import atomic_path, hdf5_writer, write_text
 from sdpn.tables import composed, read_map
 from sdpn.trials.names import some
 
@@ -77,15 +77,11 @@ def write_frames(path: Path, xvectors: XVectors) -> Path:
 
 def write_hdf5(path: Path, xvectors: XVectors) -> list[Path]:
     """Write the datasets `ids`, `vectors` (n, D) and `num_frames`; return the path."""
-    with atomic_path(path) as temporary:
-        try:
-            with h5py.File(temporary, "w") as opened:
-                text = h5py.string_dtype()
-                opened.create_dataset("ids", data=np.array(xvectors.ids, dtype=object), dtype=text, track_times=False)
-                opened.create_dataset("vectors", data=xvectors.vectors, track_times=False)
-                opened.create_dataset("num_frames", data=xvectors.num_frames, track_times=False)
-        except RuntimeError as error:  # so HDF5 calls what it finds out about the disk as late as it closes the file
-            raise OSError(str(error)) from error
+    with hdf5_writer(path) as opened:
+        text = h5py.string_dtype()
+        opened.create_dataset("ids", data=np.array(xvectors.ids, dtype=object), dtype=text, track_times=False)
+        opened.create_dataset("vectors", data=xvectors.vectors, track_times=False)
+        opened.create_dataset("num_frames", data=xvectors.num_frames, track_times=False)
     return [path]
 
 
@@ -107,7 +103,7 @@ def read_xvectors(directory: str | Path) -> XVectors:
         raise SdpnError(f"{directory / SCP} is missing: run stage 5 first")
     try:
         return _read_hdf5(directory / HDF5) if hdf5 else _read_ark(directory)
-    except (OSError, EOFError, KeyError, ValueError, AssertionError, SdpnError):
+    except Exception:  # a damaged file fails in many ways: HDF5's, kaldiio's, NumPy's
         names = HDF5 if hdf5 else f"{ARK} or {FRAMES}"
         raise SdpnError(f"{directory}: {names} is damaged: run stage 5 again") from None
 

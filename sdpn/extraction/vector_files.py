@@ -187,6 +187,8 @@ def _open_ark(path: str | Path) -> IO[bytes] | gzip.GzipFile:
     if Path(path).is_fifo():
         content = Path(path).read_bytes()
         return io.BytesIO(gzip.decompress(content) if content.startswith(_GZIP) else content)
+    if Path(path).exists() and not Path(path).is_file():  # /dev/zero has no end
+        raise ValueError(f"{path} is no regular file")
     with open(path, "rb") as opened:
         packed = opened.read(len(_GZIP)) == _GZIP
     return gzip.open(path) if packed else open(path, "rb")
@@ -198,7 +200,15 @@ def _read_array(opened: IO[bytes] | gzip.GzipFile) -> np.ndarray:
     if start == b"PKL":
         raise ValueError("there is more in it than arrays of numbers")
     opened.seek(-len(start), os.SEEK_CUR)
-    return read_kaldi(opened)
+    try:
+        found = read_kaldi(opened)
+    except (OSError, EOFError, MemoryError, zlib.error):
+        raise
+    except Exception:  # kaldiio fails in many ways at what is no ark of Kaldi's
+        found = None
+    if not isinstance(found, np.ndarray):  # or it takes it for sound
+        raise ValueError("there is no vector of Kaldi's where one should be")
+    return found
 
 
 def _hdf5(path: Path) -> Iterator[tuple[str, np.ndarray]]:

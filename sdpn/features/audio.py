@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sdpn.audio import faults, pipes
-from sdpn.audio.read import read_channel, resample
+from sdpn.audio.read import read_blocks, resample
 from sdpn.errors import UnusableError
 from sdpn.utterance import Utterance, round_half_up, utterance_of
 
@@ -35,10 +35,10 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
     if utterance.duration <= 0:
         raise UnusableError("the audio is empty")
     rate = utterance.source_rate or utterance.sampling_rate
-    if utterance.kind == "lhotse":
-        blocks = _through_lhotse(utterance)
-    else:
-        blocks = resample(_read(utterance, rate), rate, utterance.sampling_rate)
+    own = utterance.kind != "lhotse"
+    blocks = _read(utterance, rate) if own else _through_lhotse(utterance)
+    if own and rate != utterance.sampling_rate:
+        blocks = resample(blocks, rate, utterance.sampling_rate)
     wanted = utterance.num_samples
     count = 0
     for block in blocks:
@@ -46,7 +46,7 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
         count += len(block)
         if len(block):
             yield block
-    if 0 < wanted - count <= 2 and utterance.kind != "lhotse" and rate != utterance.sampling_rate:
+    if 0 < wanted - count <= 2 and own and rate != utterance.sampling_rate:
         yield np.zeros(wanted - count, dtype=np.float32)  # ... or one behind
     elif count != wanted:
         raise UnusableError(
@@ -55,13 +55,17 @@ def stream_samples(cut: Any) -> Iterator[np.ndarray]:
 
 
 def _read(utterance: Utterance, rate: int) -> Iterator[np.ndarray]:
-    """The utterance's channel, at the rate (Hz) of its source."""
-    channel = utterance.channel or 0
+    """(n_samples,) blocks of the utterance's channel, at the rate (Hz) of its source."""
+    channel, source, is_command = utterance.channel or 0, utterance.source, utterance.kind == "command"
     if not 0 <= channel < utterance.num_channels:
         raise UnusableError("its recording lacks the channel", str(utterance.channel))
-    first = round_half_up(utterance.start * rate)
-    last, length = first + round_half_up(utterance.duration * rate), round_half_up(utterance.recording_seconds * rate)
-    return read_channel(utterance.source, utterance.kind == "command", rate, first, last, channel, length)
+    first, length = (round_half_up(seconds * rate) for seconds in (utterance.start, utterance.recording_seconds))
+    last = first + round_half_up(utterance.duration * rate)
+    for block in read_blocks(source, is_command, rate, first, last, length):
+        if channel >= block.shape[1]:
+            has = f"{source[:100]} has {block.shape[1]} channels where the manifest says more"
+            raise UnusableError("its recording lacks the channel", f"{has}: run stage 0 again")
+        yield np.ascontiguousarray(block[:, channel])
 
 
 def _through_lhotse(utterance: Utterance) -> Iterator[np.ndarray]:

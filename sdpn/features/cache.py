@@ -11,7 +11,7 @@ from typing import Any
 
 from sdpn.audio.decoders import ffmpeg
 from sdpn.console import Progress, say, warn
-from sdpn.errors import SdpnError
+from sdpn.errors import Reason, SdpnError
 from sdpn.features.ark import HEADER_BYTES
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
@@ -20,7 +20,6 @@ from sdpn.features.shard import Item, Load, Shard, make_shard
 from sdpn.features.storage import KIND_OF, Extent
 from sdpn.features.writers import SUFFIXES
 from sdpn.files import atomic_path, digest, exclusive, file_stamp, stamps_digest, write_text
-from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped, count_reasons, write_skipped
 
@@ -103,10 +102,11 @@ def fill(
         with Progress(str(directory), sum(len(shard.items) for shard, _ in todo), "utterances") as progress:
             for count in run(make or make_shard, [(shard,) for shard, _ in todo]):
                 progress.advance(count)
+        files = [shard.path for shard in shards]
         outputs, again = _finish(directory, shards)
         if items.audio is None:
             outputs.append(_write_sources(directory, sources))
-        whole.finish(outputs, shards=len(shards), again=again)
+        whole.finish([*files, *outputs], checked=files, shards=len(shards), again=again)
     return True
 
 
@@ -117,7 +117,7 @@ def verify(directory: Path) -> int:
         The number of damaged utterances; each is named, and the shards that hold them count as not done from now on.
     """
     with exclusive(directory):
-        index = FeatureIndex.open(directory)
+        index = FeatureIndex.open(directory)  # it is whole: `fill` has seen to that
         damaged = list(index.damaged())
         for utterance, reason in damaged:
             warn(reason)
@@ -211,7 +211,7 @@ def _finish(directory: Path, shards: list[Shard]) -> tuple[list[Path], list[str]
     """Write index, feats.scp and the lists of what is amiss; remove files of earlier plans.
 
     Returns:
-        the files that make up the cache, and the ids of what may be had another time.
+        the files of the cache beside the shards', and the ids of what may be had another time.
     """
     config = shards[0].config
     entries: list[tuple[str, int, Extent]] = []
@@ -227,7 +227,7 @@ def _finish(directory: Path, shards: list[Shard]) -> tuple[list[Path], list[str]
     if not entries:
         raise SdpnError(f"{directory}: none of the {len(skipped)} utterances is usable (the first, {skipped[0]})")
     files = [StoredFile(shard.path.name, KIND_OF[config.compress]) for shard in shards]
-    outputs = [*(shard.path for shard in shards), *write_index(directory, files, entries, config)]
+    outputs = write_index(directory, files, entries, config)
     if config.feats_type == "ark":
         lines = [
             f"{name} {directory / files[file].name}:{extent.offset - HEADER_BYTES[extent.kind]}\n"
@@ -237,13 +237,12 @@ def _finish(directory: Path, shards: list[Shard]) -> tuple[list[Path], list[str]
         outputs.append(directory / "feats.scp")
     else:
         (directory / "feats.scp").unlink(missing_ok=True)
-    list_items(
-        directory / "skipped_fbank.txt", skipped, f"{directory}: {{}} utterances left out, listed with the reason"
-    )
-    list_items(directory / "notes_fbank.txt", notes, f"{directory}: {{}} utterances kept but to be looked at, listed")
-    kept = {file.name for file in files} | {"feats.scp"}
+    left_out, kept = "utterances left out, listed with the reason", "utterances kept but to be looked at, listed"
+    outputs += list_items(directory / "skipped_fbank.txt", skipped, f"{directory}: {{}} {left_out}")
+    outputs += list_items(directory / "notes_fbank.txt", notes, f"{directory}: {{}} {kept}")
+    own = {file.name for file in files} | {"feats.scp"}
     for old in directory.glob("feats.*"):
-        if old.name not in kept:
+        if old.name not in own:
             old.unlink()
     for old in (directory / "done").glob("feats.*"):
         if old.stem not in {shard.work.name for shard in shards}:
@@ -259,11 +258,16 @@ def _finish(directory: Path, shards: list[Shard]) -> tuple[list[Path], list[str]
     return outputs, again
 
 
-def list_items(path: Path, rows: list[Skipped], warning: str) -> None:
-    """Write what `read_skipped` reads, and warn with how many there are of each kind; no file where there are none."""
+def list_items(path: Path, rows: list[Skipped], warning: str) -> list[Path]:
+    """Write what `read_skipped` reads, and warn with how many there are of each kind; no file where there are none.
+
+    Returns:
+        the file, where there is one.
+    """
     path.unlink(missing_ok=True)
     if not rows:
-        return
+        return []
     write_skipped(path, sorted(rows))
     kinds = count_reasons(rows).most_common(3)
     warn(f"{warning.format(len(rows))} in {path} ({'; '.join(f'{count} {kind}' for kind, count in kinds)})")
+    return [path]

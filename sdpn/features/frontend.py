@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from sdpn.audio.vad import speech_frames
-from sdpn.errors import UnusableError
+from sdpn.errors import Reason, UnusableError
 from sdpn.features.cmvn import sliding_mean, utterance_statistics
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank, Frames, floor_of
 from sdpn.features.storage import Matrix
-from sdpn.reasons import Reason
 
 _FRAMES_IN_MEMORY = 120_000  # 20 minutes; what is longer goes through a file
 _FRAMES_AT_ONCE = 8192

@@ -1,7 +1,6 @@
 """One memory-mapped index over the cached features of a set, the same for arks and HDF5."""
 
 import bisect
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
-from sdpn.features.index_files import COLUMNS, FORMAT, StoredFile, crc_of
+from sdpn.features.index_files import COLUMNS, FORMAT, HEADER, StoredFile, crc_of
 from sdpn.features.storage import KINDS, Extent, decode_columns, dequantize, stored_size
-from sdpn.files import file_digest
+from sdpn.files import file_digest, read_record
 from sdpn.shards import Work
 
 
@@ -88,13 +87,13 @@ class FeatureIndex:
         if not path.exists():
             raise SdpnError(f"{directory} has no cached features: run {made_by} first")
         try:
-            header = json.loads(path.read_text(encoding="utf-8"))
-            whole = header.get("format") == FORMAT and crc_of(directory / "index" / "table.bin") == header["table_crc"]
+            header = read_record(path, HEADER)
+            whole = header["format"] == FORMAT and crc_of(directory / "index" / "table.bin") == header["table_crc"]
             if whole:
                 return FeatureIndex(directory, header)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
-        raise SdpnError(f"{directory}/index is damaged or of another version: remove it and run {made_by} again")
+        raise SdpnError(f"{directory}/index is damaged or of another version: run {made_by} again")
 
     @property
     def ids(self) -> list[str]:
@@ -106,7 +105,7 @@ class FeatureIndex:
         if self._ids is None:
             path = self.directory / "index" / "ids.txt"
             if not path.exists() or crc_of(path) != self._ids_crc:
-                raise SdpnError(f"{path} is missing or damaged: remove {path.parent} and run its stage again")
+                raise SdpnError(f"{path} is missing or damaged: run its stage again")
             self._ids = path.read_text(encoding="utf-8").split("\n")[:-1]
         return self._ids
 

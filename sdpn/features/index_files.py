@@ -9,10 +9,22 @@ import numpy as np
 
 from sdpn.features.config import FbankConfig
 from sdpn.features.storage import Extent
-from sdpn.files import atomic_path, digest, file_digest, write_json, write_text
+from sdpn.files import atomic_path, digest, file_digest, write_record, write_text
 
 FORMAT = 4
 """Of the index; one of another format is made anew by its stage."""
+
+HEADER = (
+    "format",
+    "num_utterances",
+    "num_bins",
+    "files",
+    "fingerprint",
+    "table_crc",
+    "ids_crc",
+    "config",
+)
+"""What index.json says."""
 
 COLUMNS = {
     "offset": "<i8",  # byte at which the utterance's first row begins
@@ -114,5 +126,5 @@ def write_table(
         "ids_crc": crc_of(folder / "ids.txt"),
         "config": vars(config),
     }
-    write_json(folder / "index.json", header)
+    write_record(folder / "index.json", header)
     return [folder / name for name in ("table.bin", "ids.txt", "index.json")]

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from sdpn.console import Progress, say
-from sdpn.errors import SdpnError, UnusableError
+from sdpn.errors import Reason, SdpnError, UnusableError
 from sdpn.feats_scp import MatrixPart, read_feats_scp
 from sdpn.features.cache import list_items
 from sdpn.features.config import FbankConfig
@@ -19,7 +19,6 @@ from sdpn.features.index_files import FORMAT, StoredFile, write_index
 from sdpn.features.kaldi_matrices import Found, MatrixFile
 from sdpn.features.storage import Extent
 from sdpn.files import atomic_path, digest, exclusive, stamps_digest
-from sdpn.reasons import Reason
 from sdpn.shards import Work
 from sdpn.skipped import Skipped
 
@@ -82,14 +81,14 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
         if not entries:
             name, reason = next(iter(skipped.items()))
             raise SdpnError(f"{scp}: none of the {len(skipped)} utterances is usable (the first, {name}: {reason})")
-        list_items(
+        listed = list_items(
             directory / "skipped_fbank.txt",
             [Skipped(name, reason) for name, reason in skipped.items()],
             f"{directory}: {{}} utterances left out, listed with the reason",
         )
+        copied = [directory / COPIES] if (directory / COPIES).exists() else []
         outputs = write_index(directory, files, entries, config, work.identity)
-        copies = directory / COPIES
-        work.finish([*outputs, copies] if copies.exists() else outputs)
+        work.finish([*outputs, *listed, *copied], checked=copied)
     say(f"  {directory}: {len(entries)} utterances in {len(files)} arks that were there already, by {scp}")
     return True
 

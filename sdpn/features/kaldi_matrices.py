@@ -56,6 +56,8 @@ class MatrixFile:
     def __init__(self, path: str):
         try:
             self._size = os.path.getsize(path)
+            if not os.path.isfile(path) and not os.path.isdir(path):  # /dev/zero has no end
+                raise UnusableError("no regular file", path)
             self._file: IO[bytes] = open(path, "rb")  # noqa: SIM115  (closed in __exit__)
         except OSError as error:
             raise UnusableError(error.strerror.lower(), path) from None

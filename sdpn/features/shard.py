@@ -14,7 +14,7 @@ from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import Features, features_of
 from sdpn.features.storage import KIND_OF, Extent
 from sdpn.features.writers import WRITERS
-from sdpn.files import atomic_path
+from sdpn.files import atomic_path, write_array
 from sdpn.shards import Work
 
 EXTENT_COLUMNS = np.dtype(
@@ -104,9 +104,8 @@ def write_shard(
             rows.append((number, *(getattr(extent, name) for name in EXTENT_COLUMNS.names[1:])))
             if result.notes:
                 notes[item.id] = result.notes
-    with atomic_path(shard.table) as temporary, open(temporary, "wb") as opened:
-        np.save(opened, np.array(rows, dtype=EXTENT_COLUMNS))
-    shard.work.finish([shard.path, shard.table], skipped=skipped, notes=notes, again=again)
+    write_array(shard.table, np.array(rows, dtype=EXTENT_COLUMNS))
+    shard.work.finish([shard.path, shard.table], checked=[shard.path], skipped=skipped, notes=notes, again=again)
     return len(shard.items)
 
 

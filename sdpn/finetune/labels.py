@@ -79,6 +79,7 @@ def read_labels(folder: Path, ids: list[str]) -> Labels:
     made, path = Work.finished(directory, LABELS), directory / UTT2SPK
     if made is None or not path.exists():
         raise SdpnError(f"{path} is missing or unfinished: run stage 7 first")
+    made.refuse_changed(path, "run stage 7 again")
     classes, _ = classes_of(path, ids)
     return Labels(classes, file_digest(path), made.report())
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,6 @@ def cluster_labels(train: Path, exp: Path, round_dir: Path, settings: LabelConfi
             path = write_labels(work.directory / UTT2SPK, found.ids, selection.classes, names)
             work.finish(
                 [path],
-                digests=True,
                 source=CLUSTERS,
                 experiment=str(exp),
                 classes=selection.n_classes,
@@ -72,8 +72,8 @@ def given_labels(train: Path, exp: Path, labels: Path, round_dir: Path) -> list[
             work.begin()
             path = write_labels(work.directory / UTT2SPK, ids, classes, names)
             line = f"{kept} of {len(ids)} training utterances in {len(names)} classes, the labels of {labels}"
-            counts = {"classes": len(names), "kept": kept}
-            work.finish([path], digests=True, source=GIVEN, experiment=str(exp), lines=[line], **counts)
+            counts: dict[str, Any] = {"classes": len(names), "kept": kept}
+            work.finish([path], source=GIVEN, experiment=str(exp), lines=[line], **counts)
     return _lines(work)
 
 

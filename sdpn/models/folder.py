@@ -1,5 +1,6 @@
 """A model folder: an encoder's weights and, beside them, what is needed to use it."""
 
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -9,11 +10,14 @@ import torch
 import yaml
 from torch import nn
 
-from sdpn.config import build
+from sdpn.config import build, parse_yaml
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.files import atomic_path, write_text
 from sdpn.models.registry import build_encoder
+
+CHECKSUMS = "SHA256SUMS"
+"""The file of a model folder by which it checks itself; `sha256sum -c` reads it, too."""
 
 MORE_THAN_PLAIN = "which is more than tensors, numbers and text, and could run any code"
 
@@ -35,7 +39,7 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
 def write_model(
     directory: str | Path, encoder: nn.Module, network: dict[str, Any], features: dict[str, Any]
 ) -> list[Path]:
-    """Write `weights.pt`, a plain state_dict, and `config.yaml`; return their paths.
+    """Write `weights.pt`, a plain state_dict, `config.yaml`, and the checksums of both; return their paths.
 
     Args:
         network: the arguments of `build_encoder`.
@@ -45,7 +49,35 @@ def write_model(
     weights, config = directory / "weights.pt", directory / "config.yaml"
     save_tensors(weights, {name: tensor.cpu() for name, tensor in encoder.state_dict().items()})
     write_text(config, yaml.safe_dump({"network": network, "features": features}, sort_keys=False))
-    return [weights, config]
+    checksums = directory / CHECKSUMS
+    write_text(checksums, "".join(f"{_sha256(path)}  {path.name}\n" for path in (weights, config)))
+    return [weights, config, checksums]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def refuse_damaged(directory: Path) -> None:
+    """Make sure that weights and configuration are what was written; a folder without checksums is let pass.
+
+    Raises:
+        SdpnError: they are not.
+    """
+    checksums = directory / CHECKSUMS
+    if not checksums.exists():  # as earlier versions wrote it, or other people
+        return
+    found = {f"{_sha256(directory / name)}  {name}" for name in ("weights.pt", "config.yaml")}
+    try:
+        expected = set(checksums.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        expected = set()
+    if changed := sorted(line.split("  ")[1] for line in found - expected):
+        raise SdpnError(
+            f"{directory} is damaged: {' and '.join(changed)} is not what {CHECKSUMS} says: run stage 4 again, which "
+            f"writes it anew from the last checkpoint (remove {CHECKSUMS} if you have changed it yourself)"
+        )
 
 
 def find_model(path: str | Path) -> Path:
@@ -74,13 +106,14 @@ def read_model(directory: str | Path, device: torch.device | str = "cpu") -> tup
     Nothing in the folder is executed: the weights are read as tensors only.
 
     Raises:
-        SdpnError: the folder holds no model, or one that cannot be read.
+        SdpnError: the folder holds no model, a damaged one, or one that cannot be read.
     """
     directory = Path(directory)
     if not _holds_model(directory):
         raise SdpnError(f"{directory} holds no model: run stage 4 first")
+    refuse_damaged(directory)
     try:
-        config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+        config = parse_yaml((directory / "config.yaml").read_text(encoding="utf-8"))
         encoder = build_encoder(**config["network"])
         encoder.load_state_dict(torch.load(directory / "weights.pt", map_location="cpu", weights_only=True))
     except PermissionError as error:

@@ -38,6 +38,7 @@ def compare_experiments(folders: list[Path], out: Path) -> tuple[str, list[str],
         for row in found:
             lists.setdefault(row.trials, set()).add(row.trials_digest)
         points = folder / "results" / "map.json"
+        Work(points.parent, "map", {}).refuse_changed(points, f"run stage 6 on {folder} again")
         drawn = json.loads(points.read_text(encoding="utf-8")) if points.exists() else None
         experiments[name] = (folder, drawn, settings)
     rows = [  # other trials by the same name are another list

@@ -56,7 +56,9 @@ class Page:
             links=links,
             body=body,
             plotly=get_plotlyjs(),
-            figures=json.dumps([json.loads(plot) for plot in self.plots]).replace("</", "<\\/"),
+            figures=json.dumps([json.loads(plot) for plot in self.plots]).replace(
+                "<", "\\u003c"
+            ),  # none may end or open a script
         )
 
 

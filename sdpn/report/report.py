@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from sdpn.backend.config import BackendConfig
-from sdpn.config import to_dict
-from sdpn.files import digest, remove_partial
+from sdpn.config import parse_yaml, to_dict
+from sdpn.files import digest
+from sdpn.locks import remove_partial
 from sdpn.report import page as html
 from sdpn.report import plots
 from sdpn.report.pairs import compare_pairs
@@ -55,19 +56,9 @@ def write_results(
     """
     settings_text = {**to_dict(settings), "seed": seed, "data": str(data)}
     folder = exp_dir / "results"
-    inputs = {
-        "corpus": name,
-        "experiment": str(exp_dir),
-        "settings": settings_text,
-        "rows": digest([row.to_dict() for row in rows]),
-        "map": digest(points),
-        "training curves": digest(training_curves(exp_dir)),  # the log itself holds times
-        "training settings": exp_dir / "config.yaml",
-        "environment": environment(),
-        "program": {path.name: path for path in sorted(Path(__file__).parent.iterdir()) if path.is_file()},
-    }
     remove_partial(folder)
-    work = Work(folder, "results", inputs)
+    rows_digest = digest([row.to_dict() for row in rows])
+    work = results_work(exp_dir, {"corpus": name, "settings": settings_text, "rows": rows_digest}, points)
     if work.stale_reason() is None:  # most of a rerun that does nothing would go into the comparisons and the page
         tree = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         return tree["comparisons"], [folder / name for name in work.output_digests()]
@@ -82,8 +73,26 @@ def write_results(
         }
 
     written = write_dated(exp_dir, texts)
-    work.finish(written, digests=True)
+    work.finish(written)
     return pairs, written
+
+
+def results_work(exp_dir: Path, shown: dict[str, Any], points: dict | None) -> Work:
+    """The results of an experiment as a piece of work.
+
+    Args:
+        shown: what the page shows beside the embedding map `points` and the course of the training.
+    """
+    inputs = {
+        **shown,
+        "experiment": str(exp_dir),
+        "map": digest(points),
+        "training curves": digest(training_curves(exp_dir)),  # the log itself holds times
+        "training settings": exp_dir / "config.yaml",
+        "environment": environment(),
+        "program": {path.name: path for path in sorted(Path(__file__).parent.iterdir()) if path.is_file()},
+    }
+    return Work(exp_dir / "results", "results", inputs)
 
 
 def report(
@@ -190,10 +199,10 @@ def training_curves(folder: Path) -> dict[str, tuple[list[float], list[float]]]:
     """Steps and values of every figure in the training log that is no clock; empty where there is no log."""
     path = folder / "train.jsonl"
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             figures = json.loads(line)
-        except json.JSONDecodeError:  # cut off by a kill
+        except ValueError:  # cut off by a kill, or damaged
             continue
         if not isinstance(figures, dict) or not isinstance(figures.get("step"), int):
             continue
@@ -372,7 +381,7 @@ def again(folder: Path, settings: dict[str, Any]) -> list[str]:
     options = [word for key, value in asked.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     if not (folder / "config.yaml").exists():
         return [". ./path.sh", shlex.join(["steps/score.py", *options, data, str(folder)])]
-    training = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    training = parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
     new = f"{folder}-again"
     words = ["--stage", "4", "--stop-stage", "5", "--config", str(folder / "config.yaml")]
     words += ["--seed", str(training.get("seed", 1))]

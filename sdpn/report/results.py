@@ -11,7 +11,8 @@ from typing import Any
 
 from sdpn.backend.chain import Chain
 from sdpn.evaluation.intervals import FEWEST_SPEAKERS
-from sdpn.files import digest, remove_partial, write_text
+from sdpn.files import digest, write_text
+from sdpn.locks import remove_partial
 from sdpn.report.rows import Origin, ResultRow, read_origin
 from sdpn.scoring.rows import Row
 from sdpn.shards import Work

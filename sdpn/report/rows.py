@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdpn.errors import SdpnError
+from sdpn.shards import Work
 
 RESULTS = Path("results", "results.json")  # of an experiment
 _FIGURE = re.compile(r"(eer_percent|min_cllr|min_dcf|cllr|act_dcf)(_|$)")
@@ -169,6 +170,7 @@ def read_rows(exp_dir: Path) -> tuple[list[ResultRow], dict[str, Any]]:
         SdpnError: its results are damaged, or of a later version of this package.
     """
     path = exp_dir / RESULTS
+    Work(path.parent, "results", {}).refuse_changed(path, f"run stage 6 on {exp_dir} again")
     try:
         tree = json.loads(path.read_text(encoding="utf-8-sig"))
         return [ResultRow.from_dict(row, exp_dir) for row in tree["rows"]], tree.get("settings", {})

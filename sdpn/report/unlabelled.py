@@ -5,8 +5,9 @@ from typing import Any
 
 from sdpn.backend.config import ORACLE, BackendConfig
 from sdpn.config import to_dict
+from sdpn.files import digest
 from sdpn.report import page as html
-from sdpn.report.report import report
+from sdpn.report.report import report, results_work
 from sdpn.report.results import as_json, write_dated
 from sdpn.report.rows import Origin, ResultRow
 from sdpn.scoring.unlabelled import Known
@@ -51,6 +52,10 @@ def write_unlabelled(
         )
         for title, (head, *body), lines in tables
     ]
+    work = results_work(exp_dir, {"corpus": name, "settings": settings_text, "tables": digest(tables)}, points)
+    if work.stale_reason() is None:
+        return plain_lines(tables), [exp_dir / "results" / file for file in work.output_digests()]
+    work.begin()
     of_page = {"": (exp_dir, points, settings_text)}
     further = {"without_labels": stored(known)}
 
@@ -61,7 +66,9 @@ def write_unlabelled(
             "report.html": report(f"Results: {name}", [origin], [], [], of_page, WHAT_LABELS_ADD, sections),
         }
 
-    return plain_lines(tables), write_dated(exp_dir, texts)
+    written = write_dated(exp_dir, texts)
+    work.finish(written)
+    return plain_lines(tables), written
 
 
 def rows_of(known: Known) -> list[ResultRow]:

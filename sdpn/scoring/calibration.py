@@ -11,7 +11,7 @@ from sdpn.backend.calibration import Calibration
 from sdpn.console import warn
 from sdpn.errors import SdpnError
 from sdpn.evaluation.metrics import eer
-from sdpn.files import atomic_path
+from sdpn.files import write_array
 from sdpn.scoring.calibration_trials import pseudo_trials
 from sdpn.scoring.fitting import Backend, Clusters, CohortSample, versions_of
 from sdpn.scoring.quality import quality_features
@@ -71,8 +71,7 @@ class Taught:
         taught = np.empty((2, 0)) if failure else np.stack((self.scores.by_norm[norm], self.is_target * 1.0))
         work.begin()
         path = Path(work.directory) / FILE
-        with atomic_path(path) as temporary:
-            np.save(temporary, taught)
+        write_array(path, taught)
         scores, labels = taught
         error = float(eer(scores[labels > 0], scores[labels <= 0])) if 0 < labels.sum() < len(labels) else None
         work.finish([path], failure=failure, eer=error, targets=int(labels.sum()))

@@ -17,7 +17,7 @@ from sdpn.backend.vectors import class_means
 from sdpn.console import say, timed, warn
 from sdpn.errors import SdpnError
 from sdpn.evaluation.partition import agreement
-from sdpn.files import atomic_path
+from sdpn.files import write_array
 from sdpn.scoring.sources import VectorSet
 from sdpn.scoring.training_vectors import OracleLabels, TrainingSet, TrainingVectors, clusterable
 from sdpn.scoring.trial_scores import Cohort
@@ -82,8 +82,7 @@ class Clusters:
             with timed("pseudo-speakers found"):
                 speakers.fit(clusterable(self.train.read(), self.statistics))
             self.work.begin()
-            with atomic_path(self.path) as temporary:
-                np.save(temporary, speakers.labels_)
+            write_array(self.path, speakers.labels_)
             self.work.finish([self.path], note=speakers.note_, oracle=self._agreement(speakers.labels_))
         say(f"  {self.work.report()['note']}")
         return np.load(self.path)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from sdpn import config
 from sdpn.backend.chain import Chain
@@ -95,7 +94,7 @@ def _say_what_is_of_the_recipe(text: str) -> None:
     if not _is_yaml(text):
         return
     settings = config.read(text, ChainConfig)
-    stated = yaml.safe_load(Path(text).read_text(encoding="utf-8-sig"))
+    stated = config.parse_yaml(Path(text).read_text(encoding="utf-8-sig"))
     followed = {"fit_on": "clean", "classes": "clusters", "cohort_of": "clean"}
     asked = {name: getattr(settings, name) for name in followed if name in stated}
     differ = ", ".join(f"{name} {value}" for name, value in asked.items() if value != followed[name])

@@ -12,7 +12,7 @@ from sdpn.scoring.calibration import Calibrator
 from sdpn.scoring.fitting import Backend, Clusters, CohortSample, Utterances
 from sdpn.scoring.rows import Row
 from sdpn.scoring.sources import Trials, TrialsOfFile, VectorSet
-from sdpn.scoring.systems import System, refuse_mixed_models, systems_of
+from sdpn.scoring.systems import System, refuse_mixed_models, refuse_other_features, systems_of
 from sdpn.scoring.training_vectors import OracleLabels, TrainingSet
 from sdpn.scoring.trial_lists import TrialLists
 
@@ -61,7 +61,9 @@ class Plan:
             )
         for system in self.systems:
             of_views = [f"{self.corpus.train}/{VIEWS}"] if self.training(system).views else []
-            refuse_mixed_models(system, [self.corpus.train, *of_views, *dict.fromkeys(self.corpus.trials.values())])
+            sets = [self.corpus.train, *dict.fromkeys(self.corpus.trials.values())]
+            refuse_mixed_models(system, [*sets, *of_views])
+            refuse_other_features(system, sets, self.data_dir)
         return [row for name in lists for system in self.systems for row in self._rows_of(name, system)]
 
     def release(self, system: System) -> None:

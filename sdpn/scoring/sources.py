@@ -49,9 +49,9 @@ class VectorSet:
             SdpnError: they cannot be computed with, see `read_checked`; or are not what stage 5 has written.
         """
         if self._found is None:
-            path, written = vectors_file(self.directory), self._made_as
-            if path.name in written and file_digest(path) != written[path.name]:
-                raise SdpnError(f"{path} is not what stage 5 has written: remove it and run stage 5 again")
+            made = Work(self.directory, "xvectors", {})
+            for name in self._made_as:
+                made.refuse_changed(self.directory / name, "run stage 5 again")
             found = read_checked(self.directory)
             if self.train and found.vectors.shape[1] != (dimension := self.train.read().vectors.shape[1]):
                 raise SdpnError(

@@ -1,5 +1,6 @@
 """Stage 6: score every trial list with every system, back-end and normalization, and compute their figures."""
 
+import io
 import json
 from itertools import groupby
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 
 from sdpn.backend.calibration import Calibration
 from sdpn.console import say, timed, warn
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnwritableError
 from sdpn.evaluation.figures import Wanted, evaluate
-from sdpn.files import atomic_path, remove_partial, write_text
+from sdpn.files import atomic_path, write_text
+from sdpn.locks import remove_partial
 from sdpn.scoring.calibration import ADAPTIVE, PLAIN, Taught, doubt_of
 from sdpn.scoring.fitting import Backend, versions_of
 from sdpn.scoring.plan import Plan
@@ -92,6 +94,8 @@ def _score_system(system: System, rows: list[Row], plan: Plan) -> list[str]:
     for backend, own in stale.items():
         try:
             sentences = _score_backend(backend, own)
+        except UnwritableError:
+            raise
         except SdpnError as error:
             sentences = [str(error)]
             for row in own:
@@ -103,6 +107,8 @@ def _score_system(system: System, rows: list[Row], plan: Plan) -> list[str]:
         if row.parts and row.to_score:
             try:
                 _fuse(row)
+            except UnwritableError:
+                raise
             except SdpnError as error:
                 row.failure = str(error)
                 failures.append(f"{system.name}, {row.backend_name}: {error}")
@@ -192,7 +198,7 @@ def _write(row: Row, trials: TrialList, scores: np.ndarray, how_made: dict[str, 
     row.score_file.begin()
     remove_partial(row.folder)
     write_scores(row.scores_path, trials, scores)
-    row.score_file.finish([row.scores_path], digests=True, **how_made)
+    row.score_file.finish([row.scores_path], **how_made)
     row.to_score = False
 
 
@@ -225,15 +231,17 @@ def compute_figures(row: Row, wanted: Wanted) -> Work:
     plots, replicates = row.folder / "figures.json", row.folder / "bootstrap.npz"
     work.begin()
     write_text(plots, json.dumps(found.plots) + "\n")
+    draws = found.replicates
+    packed = io.BytesIO()  # by way of memory: NumPy does not say why a file could not be written
+    np.savez(
+        packed,
+        names=draws.names,
+        speakers=draws.speakers.astype(np.float32),
+        pairs=draws.pairs.astype(np.float32),
+        n_speakers=draws.n_speakers,
+    )
     with atomic_path(replicates) as temporary:
-        draws = found.replicates
-        np.savez(
-            temporary,
-            names=draws.names,
-            speakers=draws.speakers.astype(np.float32),
-            pairs=draws.pairs.astype(np.float32),
-            n_speakers=draws.n_speakers,
-        )
+        temporary.write_bytes(packed.getbuffer())
     work.finish(
         [plots, replicates],
         targets=trials.n_targets,

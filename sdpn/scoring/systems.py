@@ -8,6 +8,7 @@ from sdpn.backend.config import BackendConfig, ChainConfig
 from sdpn.errors import SdpnError
 from sdpn.extraction.baselines import FBANK_STATISTICS
 from sdpn.extraction.sets import SIDE_BY_SIDE
+from sdpn.features.index import open_features
 from sdpn.shards import Work
 
 # Systems of the table beside the trained network: whose vectors they score. `fbank-stats` is the mean and deviation of
@@ -68,6 +69,23 @@ def systems_of(exp_dir: Path, settings: BackendConfig, backends: dict[str, Chain
             statistics = source == FBANK_STATISTICS
             systems.append(System(name, xvectors, own, norms, baseline=True, statistics=statistics))
     return systems
+
+
+def refuse_other_features(system: System, sets: list[str], data_dir: Path) -> None:
+    """Make sure that the x-vectors are of the features that `data_dir` has now.
+
+    Raises:
+        SdpnError: they are of others; x-vectors and features of unknown origin are let pass.
+    """
+    for name in sets:
+        made, folder = Work.finished(system.xvectors / name, "xvectors"), data_dir / name
+        if made is None or "features" not in made.fingerprint or not (folder / "index" / "index.json").exists():
+            continue
+        if open_features(folder).fingerprint != made.fingerprint["features"]:
+            raise SdpnError(
+                f"the x-vectors in {system.xvectors / name} are not of the features that {folder} has now: run stage 5 "
+                "again"
+            )
 
 
 def refuse_mixed_models(system: System, sets: list[str]) -> None:

@@ -9,6 +9,7 @@ from sdpn.console import warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.files import file_digest
+from sdpn.shards import Work
 from sdpn.tables import composed, read_columns, read_map
 from sdpn.trials.arrays import TrialList
 from sdpn.trials.lists import read_enroll_map
@@ -25,12 +26,22 @@ class TrialLists:
 
     def _read(self, name: str) -> TrialList:
         """The list without the trials of utterances that stage 1 or 2 left out; how many these are is said."""
-        return self.read_file(self.data_dir / "trials" / f"{name}.txt", name, self.corpus.trials[name])
+        path = self.data_dir / "trials" / f"{name}.txt"
+        made = Work(self.data_dir, self.corpus.name, {})
+        for file in (path, path.with_suffix(".enroll.map")):
+            try:
+                made.refuse_changed(file, "unless you have changed it yourself, run stage 0 again")
+            except SdpnError as error:
+                warn(str(error))
+        return self.read_file(path, name, self.corpus.trials[name])
 
     def read_file(self, path: Path, name: str, set_name: str) -> TrialList:
         """Read the trials in any file over the utterances of a set, as those of a list are read."""
         trials = TrialList.read(path, name, read_enroll_map(path.with_suffix(".enroll.map"), optional=True))
         lists = left_out_lists(self.data_dir / set_name)
+        for listing in lists:
+            made, stage = (("index", 2), ("cuts", 1))[listing.name == "skipped.tsv"]
+            Work(listing.parent, made, {}).refuse_changed(listing, f"run stage {stage} again")
         names = {composed(name) for path in lists for name, *_ in read_columns(path)}
         left_out = names & set(trials.utterances)
         if not left_out:
@@ -56,6 +67,7 @@ class TrialLists:
     def speakers_digest(self, name: str) -> str:
         """What the speakers depend on beside the trial list."""
         path = self._utt2spk(name)
+        Work(path.parent, "cuts", {}).refuse_changed(path, "run stage 1 again")
         return file_digest(path) if path.exists() else "those whom target trials join"
 
     def _utt2spk(self, name: str) -> Path:

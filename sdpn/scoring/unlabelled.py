@@ -10,15 +10,15 @@ from sdpn.backend.calibration import Calibration
 from sdpn.backend.speaker_count import silhouette
 from sdpn.backend.transforms import LengthNorm, MeanSubtract
 from sdpn.console import warn
-from sdpn.errors import SdpnError
+from sdpn.errors import SdpnError, UnwritableError
 from sdpn.evaluation.metrics import eer
 from sdpn.extraction.sets import model_digest
 from sdpn.features.index import open_features
-from sdpn.files import remove_partial
+from sdpn.locks import remove_partial
 from sdpn.scoring.calibration import FILE
 from sdpn.scoring.fitting import Clusters, versions_of
 from sdpn.scoring.plan import Plan
-from sdpn.scoring.systems import System, refuse_mixed_models
+from sdpn.scoring.systems import System, refuse_mixed_models, refuse_other_features
 from sdpn.scoring.training_vectors import clusterable
 from sdpn.shards import Work
 
@@ -88,6 +88,7 @@ def know_without_labels(plan: Plan) -> Known:
     remove_partial(plan.exp_dir / "backends")
     for system in plan.systems:
         refuse_mixed_models(system, [train])
+        refuse_other_features(system, [train], plan.data_dir)
     models = {"sdpn": plan.exp_dir / "model", "untrained": plan.exp_dir / "systems" / "untrained" / "model"}
     probe = {
         name: _probe(name, plan.data_dir / train, path, plan.exp_dir) for name, path in models.items() if path.is_dir()
@@ -96,6 +97,8 @@ def know_without_labels(plan: Plan) -> Known:
     shape: dict[str, Any] = {}
     try:
         shape = _shape_of(plan.clusters(plan.systems[0]))
+    except UnwritableError:
+        raise
     except SdpnError as error:
         failures.append(str(error))
         warn(failures[-1])
@@ -104,6 +107,8 @@ def know_without_labels(plan: Plan) -> Known:
         for name in [] if system.baseline else system.backends:
             try:
                 backends.append(_learn(plan, system, name))
+            except UnwritableError:
+                raise
             except SdpnError as error:
                 failures.append(f"{system.name}, {name}: {error}")
                 warn(failures[-1])

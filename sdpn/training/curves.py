@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from sdpn.files import atomic_path
+from sdpn.console import say
+from sdpn.files import atomic_path, digest
+from sdpn.shards import Work
 from sdpn.training.log import read_log
 
 PANELS = {
@@ -10,7 +12,9 @@ PANELS = {
     "prototypes": ("prototypes_in_use", "assignment_perplexity"),
     "effective rank of the embeddings": ("effective_rank",),
     "distance to the nearest neighbour": ("neighbour_distance",),
-    "shares": ("agreement", "living_dimensions", "waiting_share"),
+    "shares": ("agreement", "living_dimensions", "waiting_share", "accuracy", "kept_share", "corrected_share"),
+    "share of the most frequent class": ("largest_class_share",),
+    "margin, radians": ("margin",),
     "entropy of the targets, nats": ("target_entropy",),
     "gradient norm": ("gradient_norm",),
     "learning rate": ("lr",),
@@ -21,13 +25,21 @@ _PERCENT = ("probe_eer", "dev_eer")
 
 
 def draw_curves(exp_dir: Path) -> Path | None:
-    """Draw `exp_dir`/train.jsonl as `exp_dir`/training.png; None where nothing is there.
+    """Draw `exp_dir`/train.jsonl as `exp_dir`/training.png unless that is there; None where there is nothing to draw.
 
     A panel for each of PANELS whose figures are there, over epochs.
     """
-    lines = read_log(exp_dir / "train.jsonl")
+    log = exp_dir / "train.jsonl"
+    lines = read_log(log)
     if not lines:
         return None
+    work = Work(exp_dir, "curves", {"log": log, "panels": digest(PANELS)})
+    reason = work.stale_reason()
+    if reason is None:
+        return exp_dir / "training.png"
+    if not work.is_new():
+        say(f"  {exp_dir}/training.png: {reason}: drawn again")
+    work.begin()
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -49,4 +61,5 @@ def draw_curves(exp_dir: Path) -> Path | None:
             axes.legend()
     with atomic_path(exp_dir / "training.png") as temporary:
         figure.savefig(temporary, dpi=100, format="png")
+    work.finish([exp_dir / "training.png"])
     return exp_dir / "training.png"

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from sdpn.config import parse_yaml
 from sdpn.errors import SdpnError
 from sdpn.files import write_text
 from sdpn.shards import Work
@@ -28,8 +29,9 @@ def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:
         SdpnError: another training has saved something there; the sentence says what differs.
     """
     path = exp_dir / "config.yaml"
+    # Where the finished training is this one, config.yaml is written anew if it is damaged
     begun = any((exp_dir / "checkpoints").glob("*.pt")) or (exp_dir / "model").exists()
-    if begun:
+    if begun and not training_work(exp_dir, resolved).was_made_so():
         before = _settings_of(path)
         if before is None:
             raise SdpnError(
@@ -43,13 +45,13 @@ def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:
                 f"choose another experiment folder, or remove {exp_dir} to train anew"
             )
     text = yaml.safe_dump(resolved, sort_keys=False)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or path.read_bytes() != text.encode():
         write_text(path, text)
 
 
 def _settings_of(path: Path) -> dict[str, Any] | None:
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
     return settings if isinstance(settings, dict) else None

@@ -126,11 +126,14 @@ class Interval:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The lines of a `train.jsonl`, up to one that a kill cut off; none where there is no file."""
+    """The lines of a `train.jsonl`, up to one that a kill cut off, or that is damaged; none where there is no file."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for text in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
+            line = json.loads(text)
+        except ValueError:  # JSON's, or Unicode's
             break
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            break
+        lines.append(line)
     return lines

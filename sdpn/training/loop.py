@@ -186,5 +186,8 @@ def _examine(examine: Callable[[nn.Module], dict[str, float]] | None, encoder: n
     try:
         with torch.compiler.set_stance("force_eager"):  # utterances of all lengths: it would compile for each
             return examine(encoder)
+    except SdpnError as error:  # what is only watched ends no training
+        warn(f"no figures of this epoch besides the losses: {error}")
+        return {}
     finally:
         encoder.train()

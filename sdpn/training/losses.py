@@ -13,6 +13,7 @@ from sdpn.errors import refuse_unknown
 from sdpn.training.config import DIMENSION_NORMS
 
 _TINY = 1e-8
+_CLOSE = 1e-3  # of embeddings of length 1
 
 
 def assignment_loss(log_p: Tensor, targets: Tensor) -> Tensor:
@@ -39,7 +40,10 @@ def mean_entropy_loss(log_p: Tensor) -> Tensor:
 def diversity_loss(embeddings: Tensor) -> Tensor:
     """L_DR = -mean over i of log(min over j != i of ||f(x_i) - f(x_j)||) in each view, summed over the views.
 
-    KoLeo (Sablayrolles et al. 2019, arXiv 1806.03198) on L2-normalized embeddings.
+    KoLeo (Sablayrolles et al. 2019, arXiv 1806.03198) on L2-normalized embeddings. Below a distance of 1e-3, where
+    single precision cannot tell which neighbour is nearest, the logarithm goes on as the parabola that touches it
+    there: the gradient of equal embeddings would be 1e7, in a direction that rounding chooses. So it is 0, and nowhere
+    above 1e3.
 
     Args:
         embeddings: (views, batch, dimensions).
@@ -47,7 +51,8 @@ def diversity_loss(embeddings: Tensor) -> Tensor:
     points = F.normalize(embeddings, dim=2)
     nearest = nearest_neighbours(points.detach()).unsqueeze(2).expand_as(points)
     distances = torch.linalg.vector_norm(points - points.gather(1, nearest) + _TINY, dim=2)
-    return -torch.log(distances + _TINY).mean(dim=1).sum()
+    close = math.log(_CLOSE) - 0.5 + 0.5 * (distances / _CLOSE).square()
+    return -torch.where(distances < _CLOSE, close, torch.log(distances + _TINY)).mean(dim=1).sum()
 
 
 def nearest_neighbours(points: Tensor) -> Tensor:

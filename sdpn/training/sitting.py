@@ -41,11 +41,15 @@ def sit(
             prepare()
             stack.enter_context(exclusive(exp))
             claim(exp, resolved)
-            return work.stale_reason() is not None
+            reason = work.stale_reason()
+            if reason and not work.is_new():
+                say(f"{exp}: {reason}: made again from the newest checkpoint")
+            return reason is not None
 
         ranks.check_alike(resolved)
         if not ranks.on_first(begin):
             if ranks.first:
+                draw_curves(exp)  # a kill may have come between the model and the picture
                 say(f"{exp}: trained already, {exp}/model is up to date")
             return 0
         keep_freed_memory()

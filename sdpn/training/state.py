@@ -1,6 +1,5 @@
 """The state of a training in plain words, from its files alone; also while it runs."""
 
-import fcntl
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +9,7 @@ import yaml
 
 from sdpn import config as configuration
 from sdpn.errors import SdpnError
+from sdpn.locks import is_held
 from sdpn.training.collapse import collapse
 from sdpn.training.config import TrainConfig
 from sdpn.training.log import read_log
@@ -86,7 +86,7 @@ def _settings(exp_dir: Path) -> dict[str, Any]:
     if not path.exists():
         raise SdpnError(f"{exp_dir} holds no training: {path} is missing")
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = configuration.parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         settings = None
     if not isinstance(settings, dict):
@@ -95,25 +95,13 @@ def _settings(exp_dir: Path) -> dict[str, Any]:
 
 
 def _state(exp_dir: Path, last: dict | None) -> str:
-    if _running(exp_dir):
+    if is_held(exp_dir / ".lock"):
         return "running" if last else "running, no line of train.jsonl yet"
     if (exp_dir / "done" / "train.json").exists():
         return "finished"
     if not any((exp_dir / "checkpoints").glob("step-*.pt")):
         return "not running, nothing saved yet; the command that began it begins anew"
     return "not running; the command that began it goes on from the newest checkpoint"
-
-
-def _running(exp_dir: Path) -> bool:
-    """Whether a process holds the folder; on this machine, or where the file system shares locks."""
-    try:
-        with open(exp_dir / ".lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _trend(lines: list[dict]) -> str:

@@ -9,9 +9,8 @@ from lhotse import CutSet, validate
 
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import write_set
-from sdpn.errors import SdpnError
+from sdpn.errors import Reason, SdpnError
 from sdpn.files import write_jsonl_gz
-from sdpn.reasons import Reason
 from sdpn.skipped import Skipped, write_skipped
 from sdpn.utterance import Utterance
 from tests.corpus.conftest import content, rows, times, write_audio

@@ -4,7 +4,7 @@ import pytest
 
 from sdpn.audio.files import list_audio
 from sdpn.cluster.pool import run_jobs
-from sdpn.corpus.folder import choose_speakers, hold_out, read_genders, scan_clips, scan_speech, set_folders, understand
+from sdpn.corpus.folder import choose_speakers, hold_out, read_genders, scan, set_folders, understand
 from sdpn.errors import SdpnError
 from sdpn.utterance import Utterance
 from tests.corpus.conftest import write_audio
@@ -12,14 +12,14 @@ from tests.corpus.conftest import write_audio
 HERE = partial(run_jobs, nj=1)
 
 
-def scan(folder, genders=None):
-    return scan_speech(list_audio(folder), genders or {}, HERE)
+def scan_labelled(folder, genders=None):
+    return scan(list_audio(folder), HERE, labelled=True, genders=genders)
 
 
 def test_paths_tell_speaker_session_and_utterance(tmp_path):
     for name in ("ann/1.wav", "bob/monday/1.wav", "cyd/tuesday/room/take/1.wav"):
         write_audio(tmp_path / name)
-    found = [(utterance.id, utterance.speaker, utterance.session) for utterance in scan(tmp_path).utterances]
+    found = [(utterance.id, utterance.speaker, utterance.session) for utterance in scan_labelled(tmp_path).utterances]
     assert found == [
         ("ann-1", "ann", None),
         ("bob-monday-1", "bob", "bob-monday"),
@@ -29,7 +29,7 @@ def test_paths_tell_speaker_session_and_utterance(tmp_path):
 
 def test_white_space_becomes_underscores_and_other_letters_stay(tmp_path):
     write_audio(tmp_path / "Zoë  Ångström" / "erste Aufnahme" / "Satz\t1.wav")
-    (utterance,) = scan(tmp_path).utterances
+    (utterance,) = scan_labelled(tmp_path).utterances
     assert utterance.id == "Zoë_Ångström-erste_Aufnahme-Satz_1"
     assert utterance.speaker == "Zoë_Ångström"
 
@@ -37,7 +37,7 @@ def test_white_space_becomes_underscores_and_other_letters_stay(tmp_path):
 def test_equal_ids_are_told_apart_and_speakers_stay_apart(tmp_path):
     for name in ("a b/1.wav", "a_b/1.wav", "x/1.flac", "x/1.wav", "x-y/1.wav", "x/y/1.wav"):
         write_audio(tmp_path / name)
-    utterances = scan(tmp_path).utterances
+    utterances = scan_labelled(tmp_path).utterances
     assert [(utterance.id, utterance.speaker) for utterance in utterances] == [
         ("a_b-1", "a_b"),
         ("a_b~2-1", "a_b~2"),
@@ -52,7 +52,7 @@ def test_equal_ids_are_told_apart_and_speakers_stay_apart(tmp_path):
 def test_trial_names_are_ids_and_paths_with_or_without_an_unambiguous_extension(tmp_path):
     for name in ("x/1.flac", "x/1.wav", "y/s/2.wav"):
         write_audio(tmp_path / name)
-    assert scan(tmp_path).ids == {
+    assert scan_labelled(tmp_path).ids == {
         "x/1.flac": "x-1",
         "x/1.wav": "x-1~2",
         "x-1": "x-1",
@@ -68,7 +68,7 @@ def test_unusable_files_are_listed_with_their_reasons(tmp_path):
     (tmp_path / "ann" / "2.wav").write_text("words")
     (tmp_path / "ann" / "3.flac").touch()
     write_audio(tmp_path / "nobody.wav")
-    found = scan(tmp_path)
+    found = scan_labelled(tmp_path)
     assert [utterance.source for utterance in found.utterances] == [str(good)]
     reasons = {path.rsplit("/", 1)[1]: reason for path, reason in found.skipped}
     assert reasons["nobody.wav"].kind == "it lies in no speaker's folder"
@@ -79,7 +79,7 @@ def test_unusable_files_are_listed_with_their_reasons(tmp_path):
 def test_clips_are_named_by_their_paths(tmp_path):
     for name in ("door.wav", "street/bus stop.wav"):
         write_audio(tmp_path / name)
-    assert [clip.id for clip in scan_clips(list_audio(tmp_path), HERE).utterances] == [
+    assert [clip.id for clip in scan(list_audio(tmp_path), HERE).utterances] == [
         "door",
         "street-bus_stop",
     ]
@@ -111,9 +111,9 @@ def speakers_of(tmp_path, *names: str, labelled=None) -> tuple[list, str]:
     for name in names:
         write_audio(tmp_path / name)
     listing = list_audio(tmp_path)
-    understood = understand(listing, labelled)
-    found = scan_speech(listing, {}, HERE, labelled=understood.labelled).utterances
-    return [(utterance.id, utterance.speaker) for utterance in found], understood.sentence
+    labelled, sentence = understand(listing, labelled)
+    found = scan(listing, HERE, labelled=labelled).utterances
+    return [(utterance.id, utterance.speaker) for utterance in found], sentence
 
 
 LABELLED = ("ann/1.wav", "bob/monday/1.wav")
@@ -166,7 +166,7 @@ def test_genders_are_read_in_kaldis_form(tmp_path):
     genders = read_genders(tmp_path / "spk2gender")
     assert genders == {"ann": "f", "bob": "m", "Cyd Ray": "f"}
     write_audio(tmp_path / "Cyd Ray" / "1.wav")
-    assert [utterance.gender for utterance in scan(tmp_path, genders).utterances] == ["f"]
+    assert [utterance.gender for utterance in scan_labelled(tmp_path, genders).utterances] == ["f"]
 
 
 def test_a_gender_of_another_form_is_a_sentence(tmp_path):

@@ -9,7 +9,7 @@ import soundfile
 from lhotse.kaldi import load_kaldi_data_dir
 
 from sdpn.audio.headers import read_header
-from sdpn.audio.read import UNTOLD, read_channel
+from sdpn.audio.read import read_blocks
 from sdpn.commands.export import export
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import write_set
@@ -127,7 +127,7 @@ def test_commands_give_kaldi_the_samples_that_stage_2_reads(tmp_path, make_cuts,
     source = validate(tmp_path / "out")["wav.scp"]["t"]
     if source.endswith("|"):
         source = io.BytesIO(subprocess.run(["bash", "-c", source[:-1]], capture_output=True, check=True).stdout)
-    expected = np.concatenate(list(read_channel(path, False, 16000, 0, UNTOLD, 0)))
+    expected = np.concatenate([block[:, 0] for block in read_blocks(path, rate=16000)])
     found, _ = soundfile.read(source)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=1e-4)  # 16 bits, rounded one way or the other

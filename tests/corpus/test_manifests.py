@@ -1,7 +1,9 @@
+import pytest
 from lhotse import RecordingSet, SupervisionSet
 from lhotse.qa import validate_recordings_and_supervisions
 
-from sdpn.corpus.manifests import summary, write_set
+from sdpn.corpus.manifests import refuse_control_characters, summary, write_set
+from sdpn.errors import SdpnError
 from sdpn.utterance import Utterance, in_order
 from tests.corpus.conftest import write_audio
 
@@ -44,3 +46,11 @@ def test_order_is_that_of_the_c_locale():
 
 def test_summary_counts_speakers_utterances_and_hours(tmp_path):
     assert summary(utterances(tmp_path)) == "2 speakers, 2 utterances, 0.00 h"
+
+
+@pytest.mark.parametrize("field", ["id", "source", "speaker", "session", "recording"])
+@pytest.mark.parametrize("name", ["a\nb | touch x |", "a\rb", "a\x1bb", "a\u2028b"])
+def test_a_line_end_in_any_name_is_refused(field, name):
+    odd = Utterance(**{"id": "a", "source": "a.wav", "sampling_rate": 16000, "length": 1, field: name})
+    with pytest.raises(SdpnError, match="train: 1 names hold a line end or another control character, the first '"):
+        refuse_control_characters([odd, Utterance("b é", "ö 1.wav", 16000, 1)], "train")

@@ -9,8 +9,7 @@ from sdpn.corpus.manifests import refuse_equal_ids
 from sdpn.corpus.options import named_sets
 from sdpn.corpus.stage0 import GivenTrials, generate, split_speakers, trials_of
 from sdpn.corpus.writer import Prepared, write_corpus
-from sdpn.errors import SdpnError
-from sdpn.reasons import Reason
+from sdpn.errors import Reason, SdpnError
 from sdpn.skipped import Skipped
 from sdpn.trials.lists import Trial
 from sdpn.utterance import Utterance

@@ -12,7 +12,7 @@ from tests.corpus.conftest import content
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
 def test_coloured_noise_falls_as_its_exponent_says(exponent):
-    noise = synthetic.coloured_noise(2**18, exponent, np.random.default_rng(0))
+    noise = synthetic.coloured_noise(2**18, np.random.default_rng(0), exponent)
     assert np.sqrt(np.mean(noise**2)) == pytest.approx(1)
     frequencies, power = welch(noise, 16000, nperseg=4096)
     middle = (frequencies > 100) & (frequencies < 6000)

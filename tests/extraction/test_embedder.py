@@ -15,7 +15,7 @@ from sdpn.extraction.embedder import Embedder, cut_into_windows, embed_all
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import Fbank
 from sdpn.features.storage import Matrix
-from sdpn.models.folder import read_model
+from sdpn.models.folder import CHECKSUMS, read_model
 from tests.voices import RATE, voice, write_small_model, write_voice
 
 
@@ -137,6 +137,7 @@ def test_settings_of_features_that_are_none_are_a_sentence(tmp_path):
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     config["features"]["windows"] = 3
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / CHECKSUMS).unlink()
     with pytest.raises(SdpnError, match="its features cannot be computed"):
         Embedder(tmp_path)
 

@@ -171,8 +171,10 @@ HUGE = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f8', 'fortran_order': False, 's
         (
             "x.scp",
             lambda path: path.write_text(f"a {path}:99\n"),
-            "cannot be read as scp: it is damaged, or points past",
+            "cannot be read as scp: there is no vector of Kaldi",
         ),
+        ("x.scp", lambda path: path.write_text("a /dev/zero:99\n"), "/dev/zero is no regular file"),
+        ("x.scp", lambda path: path.write_text("a /etc/passwd:3\n"), "there is no vector of Kaldi"),
         ("x.npz", lambda path: None, "there is no such file"),
         ("x.txt", lambda path: path.write_text("a 1 2"), "x-vectors are read from a folder of stage 5, .scp"),
         ("x.npz", lambda path: path.write_bytes(b"nothing"), "cannot be read as npz"),

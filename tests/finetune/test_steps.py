@@ -30,9 +30,7 @@ def experiment(data, tmp_path):
     random = np.random.default_rng(4)
     heaps = random.standard_normal((4, 8))[np.arange(20) % 4] + 0.05 * random.standard_normal((20, 8))
     found = XVectors(index.ids, heaps.astype(np.float32), np.asarray(index.frames, dtype=np.int64))
-    Work(exp / "xvectors" / "train", "xvectors", {}).finish(
-        write_xvectors(exp / "xvectors" / "train", found), digests=True
-    )
+    Work(exp / "xvectors" / "train", "xvectors", {}).finish(write_xvectors(exp / "xvectors" / "train", found))
     return exp
 
 

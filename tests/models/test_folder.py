@@ -1,10 +1,11 @@
 import pickle
+import subprocess
 
 import pytest
 import torch
 
 from sdpn.errors import SdpnError
-from sdpn.models.folder import fbank_config, find_model, read_model, write_model
+from sdpn.models.folder import CHECKSUMS, fbank_config, find_model, read_model, write_model
 from sdpn.models.registry import build_encoder
 
 NETWORK = {"network": "ecapa", "num_bins": 10, "channels": 8, "embedding_size": 4}
@@ -48,10 +49,28 @@ def test_where_no_model_is_the_sentence_names_both_places(tmp_path):
 
 
 def test_a_cut_off_file_is_a_sentence(tmp_path):
-    weights, _ = write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
+    weights, *_ = write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
     weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(SdpnError, match=r"is damaged: weights\.pt is not what SHA256SUMS says: run stage 4"):
+        read_model(tmp_path)
+    (tmp_path / CHECKSUMS).unlink()
     with pytest.raises(SdpnError, match="no readable model"):
         read_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "config.yaml", CHECKSUMS])
+def test_a_flipped_bit_is_never_taken_for_a_weight(tmp_path, name):
+    write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
+    content = bytearray((tmp_path / name).read_bytes())
+    content[len(content) // 2] ^= 4
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SdpnError, match="is damaged"):
+        read_model(tmp_path)
+
+
+def test_the_checksums_are_those_of_sha256sum(tmp_path):
+    write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
+    subprocess.run(["sha256sum", "--check", "--status", CHECKSUMS], cwd=tmp_path, check=True)
 
 
 class Mischief:
@@ -68,8 +87,9 @@ class Mischief:
 )
 def test_weights_that_ask_for_more_than_tensors_are_refused_and_not_executed(tmp_path, monkeypatch, write):
     monkeypatch.chdir(tmp_path)
-    weights, _ = write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
+    weights, _, checksums = write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
     write(weights)
+    checksums.unlink()
     with pytest.raises(
         SdpnError, match=r"it asks for \w+\.open, which is more than tensors, numbers and text"
     ) as caught:
@@ -81,8 +101,9 @@ def test_weights_that_ask_for_more_than_tensors_are_refused_and_not_executed(tmp
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.system ['touch executed']", "!!python/name:os.system"])
 def test_a_configuration_that_asks_for_more_than_plain_data_is_refused_and_not_executed(tmp_path, monkeypatch, tag):
     monkeypatch.chdir(tmp_path)
-    _, config = write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
+    _, config, checksums = write_model(tmp_path, build_encoder(**NETWORK), NETWORK, {})
     config.write_text(f"network: {tag}\n")
+    checksums.unlink()
     with pytest.raises(SdpnError, match="no readable model"):
         read_model(tmp_path)
     assert not (tmp_path / "executed").exists()

@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects
 import pytest
 from scipy.special import ndtri
 
@@ -19,6 +20,7 @@ from sdpn.evaluation.figures import Wanted, _drawn, evaluate
 from sdpn.evaluation.metrics import det_curve
 from sdpn.report import plots, report, results
 from sdpn.report.experiments import compare_experiments
+from sdpn.report.page import Page
 from sdpn.report.report import training_curves, write_results
 from sdpn.report.results import best_of, sentences
 from sdpn.report.rows import ResultRow, read_origin, read_rows
@@ -372,6 +374,7 @@ def test_other_trials_by_the_same_name_are_another_list(experiment, tmp_path):
     tree = json.loads(path.read_text())
     tree["rows"] = [{**row, "trials_digest": "other", "paired": "other"} for row in tree["rows"]]
     path.write_text(json.dumps(tree))
+    (tmp_path / "other" / "results" / "done" / "results.json").unlink()
     compare_experiments([experiment, tmp_path / "other"], tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     assert [row["trials"] for row in rows] == 3 * ["eval of exp"] + 3 * ["eval of other"]
@@ -385,7 +388,7 @@ def figures_of(exp):
     ("spoil", "sentence"),
     [
         (lambda exp: shutil.rmtree(exp / "results"), "results.json is missing: run stage 6 on .*exp first"),
-        (lambda exp: (exp / "results" / "results.json").write_text("{}"), "results.json is damaged .*: run stage 6"),
+        (lambda exp: (exp / "results" / "results.json").write_text("{}"), "is not what was written: run stage 6 on"),
         (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
         (lambda exp: figures_of(exp).begin(), "are not those of .*, as after a stage 6 that was interrupted"),
         (lambda exp: replace(figures_of(exp), inputs={"seed": 2}).finish([]), "are not those of .*results.json"),
@@ -457,3 +460,11 @@ def test_the_first_sentence_says_whether_training_beat_the_baselines():
     behind = [replace(trained, figures={"eer_percent": 9.0}), oracle, baseline]
     assert "is behind the baselines" in report.verdict(behind, [{**shown[0], "a": 0, "b": 2}])
     assert report.verdict([trained, oracle], []) == ""
+
+
+def test_a_name_that_would_open_a_script_stands_on_the_page_as_text():
+    page = Page("Results", "", [])
+    figure = plotly.graph_objects.Figure(plotly.graph_objects.Scatter(x=[1], y=[1], name="<!--<script>"))
+    page.section("map", "Map", [page.plot(figure, "<!--<script>")])
+    shown = page.html()
+    assert "<!--<script>" not in shown and r"\u003c!--\u003cscript" in shown

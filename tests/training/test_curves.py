@@ -24,3 +24,19 @@ def test_an_error_rate_says_which_one_it_is(tmp_path, monkeypatch):
     (tmp_path / "train.jsonl").write_text(json.dumps(LINE | {"probe_eer": 0.2}) + "\n")
     draw_curves(tmp_path)
     assert "equal error rate, %" in named
+
+
+def test_a_picture_that_is_there_is_not_drawn_again(tmp_path, capsys):
+    (tmp_path / "train.jsonl").write_text(json.dumps(LINE) + "\n")
+    picture = draw_curves(tmp_path)
+    before = picture.stat().st_mtime_ns
+    draw_curves(tmp_path)
+    assert picture.stat().st_mtime_ns == before
+    picture.unlink()
+    draw_curves(tmp_path)
+    assert picture.exists() and "training.png is missing" in capsys.readouterr().out
+
+
+def test_a_damaged_log_is_drawn_up_to_the_damage(tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(json.dumps(LINE).encode() + b'\n{"step": \xff')
+    assert draw_curves(tmp_path).exists()

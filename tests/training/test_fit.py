@@ -137,6 +137,15 @@ def test_the_examination_of_an_epochs_end_sees_the_teacher_at_rest_and_changes_n
     assert (tmp_path / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
 
 
+def test_figures_that_cannot_be_computed_end_no_training(undisturbed, tiny, crops, tmp_path, capsys):
+    def examine(encoder):
+        raise SdpnError("200 of 200 scores of target trials are NaN")
+
+    fit(tiny(), crops(tiny()), tmp_path, CPU, examine=examine)
+    assert "scores of target trials are NaN" in capsys.readouterr().err
+    assert (tmp_path / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
+
+
 def test_a_training_that_goes_on_compiled_says_that_its_last_bits_differ(tiny, crops, tmp_path, capsys):
     with pytest.raises(KilledError):
         fit(tiny(), crops(tiny(), before=killed_at(5)), tmp_path, CPU)

@@ -111,3 +111,13 @@ def test_gradient(loss, random):
 def test_an_unknown_norm_is_refused():
     with pytest.raises(SdpnError, match="norm is 'nuclear'; allowed: frobenius, off_diagonal"):
         dimension_loss(torch.ones(3, 2), "nuclear")
+
+
+def test_equal_embeddings_get_no_gradient_and_close_ones_a_bounded_one():
+    unequal = torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(0))
+    equal = unequal.clone()
+    equal[0, :3] = equal[0, 0]
+    for embeddings in (equal, equal + 1e-5 * unequal):
+        embeddings = embeddings.requires_grad_()
+        diversity_loss(embeddings).backward()
+        assert float(embeddings.grad.abs().max()) < 1e3

@@ -1,7 +1,7 @@
 """How many bytes of sound a container tells of, and how many are there: libsndfile takes what is there for all.
 
 Formats: WAV, RIFX, RF64 (EBU 3306), W64, AIFF, 8SVX, AU, CAF, VOC, SPHERE, AVR, HTK, Matroska, ASF, WavPack, TTA,
-AC-3, and those of `rare.py`. None of it is decoded; a few hundred bytes are read.
+AC-3, and those of `container.py`. None of it is decoded; a few hundred bytes are read.
 
 IRCAM, PAF, PVF, SD2 and XI as libsndfile writes it tell no length and have no end: half of such a file is a shorter
 recording, and nobody can know. FLAC tells its length in samples: half of it is refused when it is read.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sdpn.audio import faults
-from sdpn.audio.decoders import rare
+from sdpn.audio.decoders import container
 from sdpn.audio.decoders.container import Sound
 from sdpn.errors import UnusableError
 
@@ -27,31 +27,31 @@ _AC3_KILOBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
-def refuse_faulty(opened: BinaryIO, path: str | Path = "") -> None:
+def refuse_faulty(opened: BinaryIO, start: bytes, path: str | Path = "") -> None:
     """Make sure that an opened file is as long as its container says, and is one file.
+
+    Args:
+        start: its first 32 bytes at least, or what there is of them.
+        path: its name, by whose ending files of HTK are known.
 
     Raises:
         UnusableError: it is not.
     """
-    sound = find_sound(opened, path)
+    parser = _parser(start, path)
+    try:
+        sound = parser and parser(opened, start[:32], opened.seek(0, os.SEEK_END))
+    except (struct.error, ValueError, LookupError, ZeroDivisionError, OSError):
+        sound = None  # whoever decodes it says what is wrong
     if sound is not None and sound.fault is not None:
         raise UnusableError(*sound.fault)
     if sound is not None and not sound.told and not sound.there:
         raise UnusableError(faults.NO_SAMPLES)
-    second = second_wav(opened)
-    if second is not None:
-        raise UnusableError(faults.JOINED, f"a second WAV file begins at byte {second}: split them")
-
-
-def find_sound(opened: BinaryIO, path: str | Path) -> Sound | None:
-    """Find the sound of a file by its container's header; None where that is no container of those above."""
-    opened.seek(0)
-    start = opened.read(32)
-    parser = _parser(start, path)
-    try:
-        return parser and parser(opened, start, opened.seek(0, os.SEEK_END))
-    except (struct.error, ValueError, LookupError, ZeroDivisionError, OSError):
-        return None  # whoever decodes it says what is wrong
+    if start[:4] == b"RIFF" and start[8:12] == b"WAVE":
+        (length,) = struct.unpack("<I", start[4:8])
+        opened.seek(8 + length + length % 2)
+        head = opened.read(12)
+        if head[:4] == b"RIFF" and head[8:] == b"WAVE":  # as `cat` joins them
+            raise UnusableError(faults.JOINED, f"a second WAV file begins at byte {8 + length}: split them")
 
 
 def _parser(start: bytes, path: str | Path) -> Callable[[BinaryIO, bytes, int], Sound | None] | None:
@@ -63,7 +63,7 @@ def _parser(start: bytes, path: str | Path) -> Callable[[BinaryIO, bytes, int], 
         return _ac3
     if start[:4] in _PARSERS:
         return _PARSERS[start[:4]]
-    return _htk if os.path.splitext(path)[1].lower() == ".htk" else rare.parser_of(start)
+    return _htk if os.path.splitext(path)[1].lower() == ".htk" else container.parser_of(start)
 
 
 def _chunks(opened: BinaryIO, first: int, form: str, align: int = 2) -> Iterator[tuple[bytes, int, int]]:
@@ -101,12 +101,11 @@ def _wav(opened: BinaryIO, start: bytes, size: int) -> Sound | None:
     return Sound(end + 8, size, 0, 0) if end >= size else None
 
 
-def header_for_untold(opened: BinaryIO) -> tuple[bytes, int] | None:
+def header_for_untold(opened: BinaryIO, start: bytes) -> tuple[bytes, int] | None:
     """A header for a WAV or RF64 file that libsndfile takes for empty, since its own tells no size, and where its sound
-    begins; None for any other.
+    begins; None for any other. `start` are the first 44 bytes of the file at least.
     """
-    opened.seek(0)
-    start, form, long_length = opened.read(44), b"", None
+    form, long_length = b"", None
     if start[36:40] == b"data" and any(start[40:44]) and start[:4] == b"RIFF":  # nearly every WAV file
         return None
     if start[:4] not in (b"RIFF", b"RF64") or start[8:12] != b"WAVE":
@@ -134,18 +133,6 @@ def _is_chain(opened: BinaryIO, at: int, size: int) -> bool:
             return False
         at = offset + length + length % 2
     return size - 1 <= at <= size + 1
-
-
-def second_wav(opened: BinaryIO) -> int | None:
-    """Where a second WAV file begins behind the end of the first, as `cat` joins them; None where there is none."""
-    opened.seek(0)
-    start = opened.read(12)
-    if start[:4] != b"RIFF" or start[8:] != b"WAVE":
-        return None
-    (length,) = struct.unpack("<I", start[4:8])
-    opened.seek(8 + length + length % 2)
-    head = opened.read(12)
-    return 8 + length if head[:4] == b"RIFF" and head[8:] == b"WAVE" else None
 
 
 def _w64(opened: BinaryIO, start: bytes, size: int) -> Sound | None:

@@ -142,7 +142,7 @@ def _told(path: str | Path) -> tuple[int, int, int] | None:
     """Sampling rate, samples and channels by the header of an MP4 or ADTS file; None where it does not say them."""
     with open(path, "rb") as opened:
         start = opened.read(12)
-        if mp4.is_mp4(start):
+        if start[4:8] in mp4.FIRST_BOXES:
             track = mp4.read_track(opened, os.path.getsize(path))
             return track if track.num_samples else None
         return adts.read_header(opened, os.path.getsize(path)) if adts.begins(start) else None

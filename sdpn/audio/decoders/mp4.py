@@ -15,6 +15,9 @@ from sdpn.errors import UnusableError
 _LARGEST_MOOV = 64 << 20
 # Apple's note on samples before, behind, and of the sound, in files without an edit list
 _ITUNES = re.compile(rb"iTunSMPB.{16,24} 00000000 ([0-9A-F]{8}) [0-9A-F]{8} ([0-9A-F]{16})", re.DOTALL)
+FIRST_BOXES = (b"ftyp", b"moov", b"wide")
+"""What stands in bytes 4 to 8 of an MP4 file, whatever its name says."""
+
 _FULL = 4  # bytes of version and flags at the start of a "full" box
 
 
@@ -31,11 +34,6 @@ class Track(NamedTuple):
     sampling_rate: int
     num_samples: int
     num_channels: int
-
-
-def is_mp4(start: bytes) -> bool:
-    """Whether a file that begins with these (at least 8) bytes is an MP4 file, whatever its name says."""
-    return start[4:8] in (b"ftyp", b"moov", b"wide")
 
 
 def read_track(opened: BinaryIO, size: int) -> Track:

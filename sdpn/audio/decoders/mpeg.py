@@ -70,11 +70,6 @@ class Stream(NamedTuple):
     table_start: int
 
 
-def begins(start: bytes) -> bool:
-    """Whether a file that begins so may be MPEG audio: by a tag, or by the first frame."""
-    return start[:3] == b"ID3" or parse_frame(start[:4]) is not None
-
-
 @lru_cache(maxsize=4096)  # a file has a handful of different ones
 def parse_frame(head: bytes) -> Frame | None:
     """What the first four bytes of a frame say; None where they begin none."""

@@ -27,11 +27,6 @@ class Link(NamedTuple):
     ended: bool
 
 
-def begins(start: bytes) -> bool:
-    """Whether a file that begins so is Ogg."""
-    return start[:4] == b"OggS"
-
-
 def find_links(opened: BinaryIO) -> list[Link]:
     """Find what is chained in an Ogg file.
 

@@ -1,8 +1,13 @@
-"""Parts of a file that are decoded as if each were a file of its own."""
+"""Parts of a file: bytes that are decoded like a file of their own, samples that come one after another."""
 
 import io
 import os
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+_NOTHING = np.zeros((0, 1), dtype=np.float32)
 
 
 class Part(NamedTuple):
@@ -53,3 +58,34 @@ class PartFile(io.RawIOBase):
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+
+class Decoding:
+    """A file that is being decoded from its start on.
+
+    Attributes:
+        key: which file, as it is.
+        at: the first sample that can still be had.
+    """
+
+    def __init__(self, key: tuple, blocks: Iterator[tuple[int, np.ndarray]]):
+        self.key, self.at = key, 0
+        self._blocks, self._rate, self._block = blocks, 0, _NOTHING
+
+    def read(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Samples [first, last), in parts; fewer where the file ends."""
+        while first < last:
+            part = self._block[first - self.at : last - self.at]
+            first += len(part)
+            if len(part):
+                yield self._rate, part
+                continue
+            self.at += len(self._block)
+            self._rate, self._block = next(self._blocks, (self._rate, _NOTHING))
+            if not len(self._block):
+                return
+
+    def finish(self) -> None:
+        """Decode the rest; see `ffmpeg.decode` for what it raises."""
+        for _ in self._blocks:
+            pass

@@ -14,8 +14,7 @@ from sdpn.audio.files import list_audio, refuse_without_ffmpeg
 from sdpn.audio.headers import Header
 from sdpn.audio.headers import read_header as header_or_reason
 from sdpn.audio.read import read_blocks
-from sdpn.errors import SdpnError, UnusableError
-from sdpn.reasons import Reason
+from sdpn.errors import Reason, SdpnError, UnusableError
 from tests.corpus.conftest import encode, needs_ffmpeg
 from tests.recipe.voices import voice
 

@@ -10,7 +10,7 @@ import soundfile
 from sdpn.audio.decoders import mpeg
 from sdpn.audio.headers import read_header
 from sdpn.audio.read import read_blocks
-from sdpn.audio.route import route_of
+from sdpn.audio.route import PLAIN, route_of
 from tests.audio.conftest import half, speech_like
 from tests.corpus.conftest import encode, needs_ffmpeg
 
@@ -150,7 +150,7 @@ def test_damage_between_frames_loses_no_frame_behind_it(tmp_path):
 
 
 def test_an_ordinary_mp3_is_libsndfiles_as_it_is(tmp_path):
-    assert route_of(write_mp3(tmp_path, "lame", "picture", 16000, 1, "32k")).is_plain
+    assert route_of(write_mp3(tmp_path, "lame", "picture", 16000, 1, "32k")) == PLAIN
 
 
 def test_layer_ii_is_as_long_as_what_ffmpeg_decodes(tmp_path):
