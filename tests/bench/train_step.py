@@ -152,8 +152,8 @@ def parts_of(trainer, teacher_views, student_views) -> dict[str, Callable]:
     """The parts of a step, each to be called alone, in order."""
     import torch
 
-    from sdpn.training.sinkhorn import sinkhorn
-    from sdpn.training.teacher import update_teacher
+    from sdpn.training.losses import sinkhorn
+    from sdpn.training.trainer import update_teacher
 
     config, outputs = trainer.config, {}
 
