@@ -83,7 +83,7 @@ def test_a_signal_saves_and_it_goes_on_from_there(tuned, tmp_path, capsys):
 
 
 def test_two_ranks_train_one_model(tuned, tmp_path):
-    assert [len(outputs) for outputs in in_ranks(2, lambda ranks: tuned("exp", ranks=ranks))] == [2, 0]
+    assert [len(outputs) for outputs in in_ranks(2, lambda ranks: tuned("exp", ranks=ranks))] == [3, 0]
     assert (tmp_path / "exp" / "model" / "weights.pt").exists()
 
 
