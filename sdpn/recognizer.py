@@ -14,7 +14,8 @@ from sdpn.errors import SdpnError
 from sdpn.extraction.embedder import Embedder
 from sdpn.extraction.sets import SIDE_BY_SIDE
 from sdpn.extraction.store import vectors_file
-from sdpn.models.folder import find_model, is_exported, model_digest
+from sdpn.models.digest import model_digest
+from sdpn.models.folder import find_model, is_exported
 from sdpn.models.onnx_model import Backend, OnnxModel, opened
 from sdpn.report.rows import RESULTS, ResultRow, read_rows
 from sdpn.shards import Work

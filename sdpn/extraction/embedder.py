@@ -17,7 +17,8 @@ from sdpn.extraction.extractor import Extractor, Held, windows_of
 from sdpn.features.fbank import Fbank
 from sdpn.features.frontend import features_of
 from sdpn.features.storage import Matrix
-from sdpn.models.folder import fbank_config, is_exported, model_digest, read_model
+from sdpn.models.digest import model_digest
+from sdpn.models.folder import fbank_config, is_exported, read_model
 from sdpn.models.onnx_model import OnnxModel
 
 if TYPE_CHECKING:

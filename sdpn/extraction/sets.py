@@ -17,7 +17,7 @@ from sdpn.extraction.views import AugmentedViews, view_names
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import digest, exclusive, write_array
-from sdpn.models.folder import model_digest
+from sdpn.models.digest import model_digest
 from sdpn.shards import Work
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ import sdpn
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.files import atomic_path
-from sdpn.models.folder import fbank_config, model_digest, read_model
+from sdpn.models.digest import model_digest
+from sdpn.models.folder import fbank_config, read_model
 from sdpn.models.onnx_model import Backend, properties_of
 
 TOLERANCE = 1e-4  # of the embedding's coordinates, relative to their root mean square

@@ -11,7 +11,7 @@ import yaml
 from sdpn.config import build, parse_yaml
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
-from sdpn.files import atomic_path, digest, file_digest, write_text
+from sdpn.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -171,11 +171,6 @@ def sentence_of(error: Exception) -> str:
 def is_exported(path: Path) -> bool:
     """Return whether a path names an exported model rather than a folder."""
     return path.suffix == ".onnx"
-
-
-def model_digest(model: Path) -> str:
-    """Return what changes when a model folder holds another network."""
-    return digest([file_digest(model / name) for name in ("weights.pt", "config.yaml")])
 
 
 def describe_model(directory: str | Path) -> list[str]:

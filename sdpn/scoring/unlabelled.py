@@ -14,7 +14,7 @@ from sdpn.errors import SdpnError, UnwritableError
 from sdpn.evaluation.metrics import eer
 from sdpn.features.index import open_features
 from sdpn.locks import remove_partial
-from sdpn.models.folder import model_digest
+from sdpn.models.digest import model_digest
 from sdpn.scoring.calibration import FILE
 from sdpn.scoring.fitting import Clusters, versions_of
 from sdpn.scoring.plan import Plan
