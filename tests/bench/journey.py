@@ -4,10 +4,12 @@
     tests/bench/journey.py --checkout . --corpus-dir FOLDER --config tiny.yaml
 
 The programs of the recipe run in this process, one job each. The last line is one JSON object: distinct functions and
-the files they stand in, in total and by stage; comprehensions and generator expressions count with their function.
+the files they stand in, in total and by stage; comprehensions and generator expressions count with their function. The
+body of a class counts, too, when its module is imported; `without_classes` leaves these out.
 """
 
 import importlib.util
+import inspect
 import json
 import sys
 import tempfile
@@ -18,11 +20,11 @@ import click
 
 
 class Entered:
-    """The functions of the recipe in a folder that were entered, as (file, first line, name)."""
+    """The functions of the recipe in a folder that were entered, as (file, first line, name), `classes` among them."""
 
     def __init__(self, folder: Path):
         self.folders = tuple(f"{folder}/{part}/" for part in ("sdpn", "local", "steps"))
-        self.own, self.functions = {}, set()
+        self.own, self.functions, self.classes = {}, set(), set()
 
     def __call__(self, frame, event: str, argument) -> None:
         code = frame.f_code
@@ -32,6 +34,8 @@ class Entered:
             known = self.own[code] = named and code.co_filename.startswith(self.folders)
             if known:
                 self.functions.add((code.co_filename, code.co_firstlineno, code.co_name))
+                if not code.co_flags & inspect.CO_OPTIMIZED:
+                    self.classes.add((code.co_filename, code.co_firstlineno, code.co_name))
 
 
 def run_program(path: Path, words: list[str]) -> None:
@@ -58,7 +62,7 @@ def main(checkout: Path, corpus_dir: Path, config: Path, listed: bool) -> None:
             ["steps/make_augment.py", data],
             ["steps/train_sdpn.py", "--config", str(config), "--ngpu", "0", data, exp],
         ]
-        everything, counts = set(), []
+        everything, classes, counts = set(), set(), []
         for program, *words in stages:
             entered = Entered(checkout)
             threading.setprofile(entered)
@@ -70,10 +74,12 @@ def main(checkout: Path, corpus_dir: Path, config: Path, listed: bool) -> None:
                 threading.setprofile(None)
             counts.append([len(entered.functions), len({file for file, _, _ in entered.functions})])
             everything |= entered.functions
-    files = len({file for file, _, _ in everything})
+            classes |= entered.classes
+    files, own = len({file for file, _, _ in everything}), everything - classes
+    without = [len(own), len({file for file, _, _ in own})]
     for file, line, name in sorted(everything) if listed else ():
         print(f"{file}:{line}: {name}")
-    print(json.dumps({"functions": len(everything), "files": files, "by_stage": counts}))
+    print(json.dumps({"functions": len(everything), "files": files, "by_stage": counts, "without_classes": without}))
 
 
 if __name__ == "__main__":
