@@ -35,6 +35,7 @@ from sdpn.training.config import STOPPED_BY_SIGNAL, TrainConfig
 from sdpn.training.identity import claim, training_work
 from sdpn.training.settings import read_settings
 from sdpn.training.sizes import fit_to_corpus
+from sdpn.training.threads import sleep_at_barriers
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +60,7 @@ def main(
     data: Path, exp: Path, config_file: str | None, augment_config: str, ngpu: int, dev_trials: str | None, **overrides
 ) -> int:
     leave_on_signals()
+    sleep_at_barriers()
     given = config.given(TrainConfig, overrides)
     corpus = Corpus.read(data)
     config_file = config_file or kind_of(corpus.name).config

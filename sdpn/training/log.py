@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 EXAMINED = ("probe_eer", "dev_eer")
 """Figures that lines at the end of an epoch may carry besides, see sdpn.scoring.probe."""
 
+HEALTH = (
+    "gradient_norm",
+    "prototypes_in_use",
+    "assignment_perplexity",
+    "target_entropy",
+    "neighbour_distance",
+    "effective_rank",
+    "living_dimensions",
+    "agreement",
+)
+"""Figures that tell whether training is healthy, for TensorBoard."""
+
 ADVICE = (
     "try another folder with a lower lr, a larger batch_size, a larger diversity_weight or a smaller teacher_sharpening"
 )
@@ -44,6 +56,9 @@ class TrainLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        settings = directory / "config.yaml"
+        if settings.exists():
+            self._board.add_text("settings", f"```yaml\n{settings.read_text(encoding='utf-8')}\n```", step)
         self._progress = Progress("training", total_steps, "steps", done=step, own_lines=True)
 
     def count(self) -> None:
@@ -60,15 +75,18 @@ class TrainLog:
         self._file.flush()
         for name, figure in line.items():
             if name not in ("step", "total_steps", "epoch"):
-                self._board.add_scalar(name, figure, line["step"])
+                group = "eval" if name in EXAMINED else "health" if name in HEALTH else "train"
+                self._board.add_scalar(f"{group}/{name}", figure, line["step"])
         left = timedelta(seconds=round((line["total_steps"] - line["step"]) * line["seconds_per_step"]))
-        self._progress.advance(
-            0,
+        text = (
             f"epoch {line['epoch']}/{self.epochs} step {line['step']}/{line['total_steps']}"
             f"  loss {line['loss']:.3f}  lr {line['lr']:.3g}  {summary}"
             + "".join(f"  {name.removesuffix('_eer')} EER {line[name]:.2%}" for name in EXAMINED if name in line)
-            + f"  {line['utterances_per_second']:.1f} utt/s  {left} left",
+            + f"  {line['utterances_per_second']:.1f} utt/s  {left} left"
         )
+        self._progress.advance(0, text)
+        if line["step"] * self.epochs % line["total_steps"] == 0:  # an epoch ends
+            self._progress.keep(text)
 
     def __enter__(self) -> "TrainLog":
         return self
@@ -90,6 +108,7 @@ class Interval:
     def start_clock(self, waited: float) -> None:
         """Count the time from here on, and the waiting beyond the `waited` seconds so far."""
         self._began, self._timed_steps, self._waited_before = time.perf_counter(), 0, waited
+        self._cpu_began = time.process_time()
 
     def add(self, terms: "dict[str, Tensor]") -> None:
         """Count a step and its losses."""
@@ -113,6 +132,7 @@ class Interval:
             **dict(zip(figures, values, strict=True)),
             "utterances_per_second": self._timed_steps * batch_size / seconds,
             "seconds_per_step": seconds / self._timed_steps,
+            "cpu_seconds_per_step": (time.process_time() - self._cpu_began) / self._timed_steps,
             "waiting_share": (waited - self._waited_before) / seconds,
         }
         self._sums, self._steps = {}, 0
@@ -121,7 +141,7 @@ class Interval:
 
     def restart_clock(self) -> None:
         """Leave out of the time what was done since `close`."""
-        self._began = time.perf_counter()
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
 
     def state_dict(self) -> dict:
         return {"sums": self._sums, "steps": self._steps}
