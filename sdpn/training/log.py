@@ -48,6 +48,7 @@ class TrainLog:
     def __init__(self, directory: Path, step: int, total_steps: int, epochs: int):
         self.epochs = epochs
         path = directory / "train.jsonl"
+        directory.mkdir(parents=True, exist_ok=True)
         if path.exists():
             write_text(path, "".join(json.dumps(line) + "\n" for line in read_log(path) if line["step"] <= step))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
