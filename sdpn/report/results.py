@@ -16,7 +16,7 @@ from sdpn.locks import remove_partial
 from sdpn.report.rows import Origin, ResultRow, read_origin
 from sdpn.scoring.rows import Row
 from sdpn.shards import Work
-from sdpn.training.identity import trained_on_labels
+from sdpn.training.state import trained_on_labels
 
 MOST_SENTENCES = 15  # comparisons of a trial list that results.md spells out; all stand in results.json and the report
 PACKAGES = ("sdpn", "torch", "numpy", "scipy", "scikit-learn", "numba", "lhotse", "kaldiio", "h5py", "plotly")

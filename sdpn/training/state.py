@@ -114,6 +114,11 @@ def augmentation_of(exp_dir: Path) -> dict[str, Any]:
     return settings
 
 
+def trained_on_labels(exp_dir: Path) -> bool:
+    """Whether the network in `exp_dir` was trained on speaker labels that a user gave (stage 8 with `--labels`)."""
+    return (exp_dir / "config.yaml").exists() and settings_of(exp_dir).get("learned_from") == "labels"
+
+
 def settings_of(exp_dir: Path) -> dict[str, Any]:
     """What config.yaml of an experiment says.
 
