@@ -48,6 +48,7 @@ class TrainLog:
     def __init__(self, directory: Path, step: int, total_steps: int, epochs: int):
         self.epochs = epochs
         path = directory / "train.jsonl"
+        directory.mkdir(parents=True, exist_ok=True)
         if path.exists():
             write_text(path, "".join(json.dumps(line) + "\n" for line in read_log(path) if line["step"] <= step))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
@@ -78,13 +79,15 @@ class TrainLog:
                 group = "eval" if name in EXAMINED else "health" if name in HEALTH else "train"
                 self._board.add_scalar(f"{group}/{name}", figure, line["step"])
         left = timedelta(seconds=round((line["total_steps"] - line["step"]) * line["seconds_per_step"]))
-        self._progress.advance(
-            0,
+        text = (
             f"epoch {line['epoch']}/{self.epochs} step {line['step']}/{line['total_steps']}"
             f"  loss {line['loss']:.3f}  lr {line['lr']:.3g}  {summary}"
             + "".join(f"  {name.removesuffix('_eer')} EER {line[name]:.2%}" for name in EXAMINED if name in line)
-            + f"  {line['utterances_per_second']:.1f} utt/s  {left} left",
+            + f"  {line['utterances_per_second']:.1f} utt/s  {left} left"
         )
+        self._progress.advance(0, text)
+        if line["step"] * self.epochs % line["total_steps"] == 0:  # an epoch ends
+            self._progress.keep(text)
 
     def __enter__(self) -> "TrainLog":
         return self
@@ -106,6 +109,7 @@ class Interval:
     def start_clock(self, waited: float) -> None:
         """Count the time from here on, and the waiting beyond the `waited` seconds so far."""
         self._began, self._timed_steps, self._waited_before = time.perf_counter(), 0, waited
+        self._cpu_began = time.process_time()
 
     def add(self, terms: "dict[str, Tensor]") -> None:
         """Count a step and its losses."""
@@ -129,6 +133,7 @@ class Interval:
             **dict(zip(figures, values, strict=True)),
             "utterances_per_second": self._timed_steps * batch_size / seconds,
             "seconds_per_step": seconds / self._timed_steps,
+            "cpu_seconds_per_step": (time.process_time() - self._cpu_began) / self._timed_steps,
             "waiting_share": (waited - self._waited_before) / seconds,
         }
         self._sums, self._steps = {}, 0
@@ -137,7 +142,7 @@ class Interval:
 
     def restart_clock(self) -> None:
         """Leave out of the time what was done since `close`."""
-        self._began = time.perf_counter()
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
 
     def state_dict(self) -> dict:
         return {"sums": self._sums, "steps": self._steps}

@@ -114,6 +114,18 @@ def test_a_chain_file_is_a_back_end(folder):
     np.testing.assert_allclose(read(folder / "a")[1], read(folder / "b")[1])
 
 
+def test_a_name_in_conf_is_a_back_end_unless_it_is_a_step(folder):
+    (folder / "conf" / "backend").mkdir(parents=True)
+    (folder / "conf" / "backend" / "flat.yaml").write_text("chain: mean-subtract | whiten 3 | length-norm | cosine\n")
+    (folder / "conf" / "backend" / "cosine.yaml").write_text("chain: mean-subtract | length-norm | cosine\n")
+    run("--backend", "flat", "--train", "train.npz", "--out", "a")
+    run("--backend", "mean-subtract | whiten 3 | length-norm | cosine", "--train", "train.npz", "--out", "b")
+    assert (folder / "a").read_text() == (folder / "b").read_text()
+    run("--backend", "cosine", "--out", "c")  # learns nothing
+    with pytest.raises(SdpnError, match=r"unknown step 'flit'.*cosine, flat"):
+        run("--backend", "flit")
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [("fit_on: both\ncohort_of: augmented\n", ["fit_on", "cohort_of"]), ("fit_on: clean\n", []), ("", [])],
