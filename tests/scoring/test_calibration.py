@@ -3,7 +3,7 @@ import pytest
 
 from sdpn.errors import SdpnError
 from sdpn.scoring import calibration_trials
-from sdpn.scoring.calibration_trials import pseudo_trials
+from sdpn.scoring.calibration import pseudo_trials
 
 
 def test_trials_pair_vectors_of_clusters_held_out():
