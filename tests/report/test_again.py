@@ -15,8 +15,7 @@ from sdpn.recipe.calls import words_for
 from sdpn.recipe.check import check
 from sdpn.recipe.command_line import read
 from sdpn.report.report import again
-from sdpn.training.config import TrainConfig
-from sdpn.training.settings import read_settings
+from sdpn.training.config import TrainConfig, read_settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,7 @@ from sdpn.models.input_norm import INPUT_NORMS
 from sdpn.models.pooling import POOLINGS
 from sdpn.models.registry import ENCODERS, build_encoder
 from sdpn.training import config
-from sdpn.training.config import TrainConfig
-from sdpn.training.settings import read_settings
+from sdpn.training.config import TrainConfig, read_settings
 
 CONF = Path(__file__).parents[2] / "conf" / "sdpn"
 
