@@ -9,6 +9,7 @@ step and end with status 85. `sdpn info EXP` says how far it is. What a small tr
 (prototypes, batch_size, ...) is lowered and said, unless it is given as --name value. The config.yaml of an experiment
 as --config makes it again, its augmentation included.
 
+--cmd slurm trains in a job that saves before its limit and is requeued; its settings say on how many nodes.
 Several GPUs of one machine: --ngpu N. Several machines: one task for each GPU by srun (or torchrun), each with --ngpu 1
 and the same arguments. batch_size is that of the whole step, however many GPUs share it.
 """
@@ -24,6 +25,7 @@ import click
 
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
+from sdpn.cluster.stage import Where, cluster_options, run_training
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 @training_config
 @click.option("--augment-config", default="conf/augment.yaml", help="how views are augmented (YAML)")
 @shared("ngpu")
+@cluster_options(shards=False)
 @click.option(
     "--dev-trials",
     metavar="LIST",
@@ -56,8 +59,18 @@ if TYPE_CHECKING:
 @settings(TrainConfig)
 @settings(ViewConfig)
 def main(
-    data: Path, exp: Path, config_file: str | None, augment_config: str, ngpu: int, dev_trials: str | None, **overrides
+    data: Path,
+    exp: Path,
+    config_file: str | None,
+    augment_config: str,
+    ngpu: int,
+    dev_trials: str | None,
+    where: Where,
+    **overrides,
 ) -> int:
+    if where.slurm is not None:
+        run_training(where, exp, "train_sdpn", ngpu)
+        return 0
     leave_on_signals()
     given = config.given(TrainConfig, overrides)
     corpus = Corpus.read(data)

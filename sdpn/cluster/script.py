@@ -29,7 +29,7 @@ def array_script(
         f"--cpus-per-task={cpus}",
         f"--mem={mem}",
         f"--time={settings.time}",
-        *_common(settings, name, log, gpu),
+        *_common(settings, name, log, int(gpu)),
     ]
     return "\n".join(
         [
@@ -43,11 +43,38 @@ def array_script(
     )
 
 
-def _common(settings: SlurmConfig, name: str, log: Path, gpu: bool) -> list[str]:
-    partition = (settings.gpu_partition if gpu else "") or settings.partition
-    wanted = [f"--job-name={name}", f"--output={log}", "--open-mode=append", "--requeue"]
+def training_script(
+    settings: SlurmConfig, name: str, log: Path, commands: Path, exp: Path, ranks: int, gpu: bool
+) -> str:
+    """Return the script of a training, a job that is requeued where it was stopped; see `sdpn.cluster.requeue`.
+
+    Args:
+        ranks: its processes, one for each GPU.
+        exp: the folder of the experiment.
+        name, log, commands, gpu: see `array_script`.
+    """
+    nodes = min(settings.nodes, ranks)
+    each = -(-ranks // nodes)
+    wanted = [
+        "--array=1-1",
+        f"--nodes={nodes}",
+        f"--ntasks={ranks}",
+        f"--ntasks-per-node={each}",
+        f"--cpus-per-task={settings.train_cpus}",
+        f"--mem={settings.train_mem}",
+        f"--time={settings.train_time}",
+        f"--signal=B:USR1@{settings.signal_before}",
+        *_common(settings, name, log, each if gpu else 0),
+    ]
+    words = ["python", "-m", "sdpn.cluster.requeue", str(commands), str(exp), str(ranks), str(settings.fruitless)]
+    return "\n".join([*_head(wanted), *enter(settings), f"exec {shlex.join(words)}", ""])
+
+
+def _common(settings: SlurmConfig, name: str, log: Path, gpus: int) -> list[str]:
+    partition = (settings.gpu_partition if gpus else "") or settings.partition
+    wanted = [f"--job-name={name}", f"--output={shlex.quote(str(log))}", "--open-mode=append", "--requeue"]
     wanted += [f"--partition={partition}"] if partition else []
-    wanted += shlex.split(settings.gpu) if gpu else []
+    wanted += shlex.split(settings.gpu.replace("{count}", str(gpus))) if gpus else []
     return wanted + shlex.split(settings.options)
 
 

@@ -12,18 +12,19 @@ what they are for. What `run` is decides the rest:
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import click
 
-from sdpn.cluster.arrays import Arrays, Record, Task, is_on_disk, status_of
+from sdpn.cluster.arrays import Array, Arrays, Record, Task, is_on_disk, status_of
 from sdpn.cluster.config import SlurmConfig, parse_cmd
 from sdpn.cluster.pool import run_jobs
-from sdpn.cluster.script import ROOT
+from sdpn.cluster.script import ROOT, training_script
 from sdpn.console import say
 from sdpn.errors import SdpnError
 from sdpn.recipe.program import shared
@@ -185,15 +186,54 @@ def _has_ended_well(record: Path, step: str) -> bool:
     return status is not None and status["status"] == 0
 
 
-def by_hand() -> list[str]:
-    """Return the words of this command without what a job does not receive; the program relative to the recipe."""
-    words, kept = iter(sys.argv[1:]), []
+class _Training(Arrays):
+    """A training as an array of one job."""
+
+    def __init__(self, exp: Path, ranks: int, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.exp, self.ranks = exp.absolute(), ranks
+
+    def _script(self, array: Array, count: int, commands: Path) -> str:
+        log = self.folder / "log" / f"{array.name}.%a.log"
+        return training_script(self.settings, array.name, log, commands, self.exp, self.ranks, self.gpu)
+
+
+def run_training(where: Where, exp: Path, step: str, ngpu: int) -> None:
+    """Have a training run as a job of Slurm's, to its end.
+
+    Args:
+        exp: the folder of the experiment.
+        step: the name of the program.
+        ngpu: GPUs, each with a process of its own; 0: as many processes as the settings say, on CPUs.
+
+    Raises:
+        SdpnError: it has failed; see also `Arrays.run`.
+    """
+    assert where.slurm is not None
+    refuse_cpu_build(ngpu > 0)
+    command = by_hand({"--ngpu": 1}) + (["--ngpu", "1"] if ngpu else [])
+    folder = (exp / "cluster").absolute()
+    record = folder / f"{step}.jobs.json"
+    task = Task(step, command, partial(_has_ended_well, record, step), record)
+    settings = replace(where.slurm, tries=1)  # it is requeued in place of being submitted again
+    options = {"gpu": ngpu > 0, "dry_run": where.dry_run, "detach": where.detach}
+    _Training(exp, ngpu or settings.ranks, folder, step, settings, 1, **options).run([task])
+    record.unlink(missing_ok=True)
+
+
+def by_hand(others: Mapping[str, int] = MappingProxyType({})) -> list[str]:
+    """Return the words of this command without what a job does not receive; the program relative to the recipe.
+
+    Args:
+        others: further options that are left out, with how many words stand behind them.
+    """
+    words, kept, left_out = iter(sys.argv[1:]), [], {**_OWN, **others}
     for word in words:
         name, equals, _ = word.partition("=")
-        if name not in _OWN:
+        if name not in left_out:
             kept.append(word)
         elif not equals:
-            for _ in range(_OWN[name]):
+            for _ in range(left_out[name]):
                 next(words, None)
     program = Path(sys.argv[0]).absolute()
     return [str(program.relative_to(ROOT) if program.is_relative_to(ROOT) else program), *kept]

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -21,7 +22,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={root}/munge.socket,cred_expire=3
+AuthInfo=socket={root}/munge.socket,cred_expire=5
 CredType=cred/munge
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmctldPort={port}
@@ -60,17 +61,22 @@ PartitionName=work Default=YES PriorityTier=1 PreemptMode=REQUEUE
 
 
 class Cluster:
-    """The daemons of a Slurm whose files all lie below one folder; it is ended by `stop`.
+    """The daemons of a Slurm whose files all lie below one folder; `stop` ends them.
 
     Args:
         root: the folder, in reach of everybody, whose name is short: sockets lie in it.
         nodes: how many nodes this machine plays.
+
+    Attributes:
+        daemons: by name.
+        drivers: what tests have started, which submits to it.
     """
 
     def __init__(self, root: Path, nodes: int = 2):
         self.root, self.nodes = root, nodes
         self.environment = {**os.environ, "PATH": PATH, "SLURM_CONF": str(root / "slurm.conf")}
         self.daemons: dict[str, subprocess.Popen] = {}
+        self.drivers: list[subprocess.Popen] = []
         root.chmod(0o755)  # munge wants its socket in reach of everybody
         for folder in ("state", "spool"):
             (root / folder).mkdir()
@@ -184,4 +190,9 @@ def slurm(slurm_daemons: Cluster, monkeypatch) -> Iterator[Cluster]:
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")
     monkeypatch.setenv("SLURM_CONF", slurm_daemons.environment["SLURM_CONF"])
     yield slurm_daemons
+    for process in slurm_daemons.drivers:
+        if process.poll() is None:  # the test has failed
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    slurm_daemons.drivers.clear()
     slurm_daemons.clear()
