@@ -3,11 +3,10 @@
 A verb is a click command in `sdpn/commands/`, loaded when it is called for, so that `sdpn --help` loads nothing heavy.
 """
 
-import importlib
-
 import click
 
 import sdpn
+from sdpn.commands.groups import LazyGroup
 
 VERBS: dict[str, tuple[str, str]] = {
     "verify": ("sdpn.commands.verify:verify", "Say whether two recordings are one speaker's."),
@@ -23,31 +22,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("sdpn.commands.export:export", "Write what the recipe made in the forms that other tools read."),
 }
 """Verb -> where its click command stands ("module:attribute"), and its one line of help."""
-
-
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called for.
-
-    Args:
-        verbs: verb -> ("module:attribute" of its click command, one line of help).
-    """
-
-    def __init__(self, *args, verbs: dict[str, tuple[str, str]], **kwargs):
-        super().__init__(*args, **kwargs)
-        self.verbs = verbs
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.verbs)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.verbs:
-            return None
-        module, attribute = self.verbs[cmd_name][0].split(":")
-        return getattr(importlib.import_module(module), attribute)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, line) for verb, (_, line) in self.verbs.items()])
 
 
 @click.group(cls=LazyGroup, verbs=VERBS, context_settings={"help_option_names": ["-h", "--help"]})

@@ -121,6 +121,16 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def conf_folder() -> Path:
+    """Return the folder of the recipe's configuration files: that of the working directory, or else the one that came
+    with this package.
+    """
+    if (own := Path("conf")).is_dir():
+        return own
+    beside = Path(__file__).parents[1] / "conf"  # of a checkout
+    return beside if beside.is_dir() else Path(__file__).parent / "conf"  # of an installation
+
+
 def parse(cls: type, key: str, words: Sequence[str], option: str) -> Any:
     """Read the value of a setting from the words behind an option.
 

@@ -1,7 +1,9 @@
-"""How a step speaks: plain lines, a progress bar on a terminal, one sentence for an error."""
+"""How a step speaks: plain lines, a progress bar on a terminal, one sentence for an error, no long silence."""
 
 import gc
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +14,51 @@ from tqdm import tqdm
 from sdpn.errors import SdpnError
 from sdpn.files import sentence
 
+SILENCE = 25.0
+"""Seconds without a word after which a step says that it is still at work: silence looks like a hang."""
+
 
 def say(text: str) -> None:
     """Print one line at once, also into a log file."""
+    _life.spoke()
     print(text, flush=True)
 
 
 def warn(text: str) -> None:
     """Print one line of warning on standard error."""
+    _life.spoke()
     print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+class SignsOfLife:
+    """Says from a thread what goes on if nothing else has been said for `SILENCE` seconds.
+
+    The thread takes no lock but the interpreter's: processes are forked beside it, and a lock that it held at that
+    moment would never be released in them.
+    """
+
+    def __init__(self):
+        self._spoken = self._silent_since = time.monotonic()
+        self.progress: Progress | None = None
+
+    def start(self) -> None:
+        """Begin to watch, until the process ends."""
+        threading.Thread(target=self._watch, name="signs of life", daemon=True).start()
+
+    def spoke(self) -> None:
+        """Note that something was said just now."""
+        self._spoken = self._silent_since = time.monotonic()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(SILENCE / 10)
+            if time.monotonic() - self._spoken >= SILENCE:
+                self._spoken = time.monotonic()
+                text = self.progress.text() if self.progress else "still at work"
+                os.write(2, f"  {text} ({self._spoken - self._silent_since:.0f} s without news)\n".encode())
+
+
+_life = SignsOfLife()
 
 
 class Progress:
@@ -44,6 +82,7 @@ class Progress:
         self._tenth = 0
         self._start = time.monotonic()
         self._bar = None
+        _life.progress = self
         if sys.stderr.isatty():
             self._bar = tqdm(total=total, initial=done, desc=title, unit=f" {unit}", leave=False, dynamic_ncols=True)
 
@@ -51,6 +90,7 @@ class Progress:
         """Count `amount` more; `note` stands behind the figures until there is another one."""
         self.done += amount
         if self._bar is not None:
+            _life.spoke()
             if note is not None:
                 self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(amount)
@@ -60,7 +100,16 @@ class Progress:
         elif self.done * 10 // max(self.total, 1) > self._tenth:
             self._tenth = self.done * 10 // max(self.total, 1)
             seconds = time.monotonic() - self._start
-            say(f"  {self.title}: {self.done}/{self.total} {self.unit}, {seconds:.0f} s {note or ''}".rstrip())
+            say(f"  {self.text()}, {seconds:.0f} s {note or ''}".rstrip())
+
+    def keep(self, text: str) -> None:
+        """Print a line that stays, above the bar; elsewhere than on a terminal it is among the lines already."""
+        if self._bar is not None:
+            self._bar.write(f"  {text}", file=sys.stderr)
+
+    def text(self) -> str:
+        """Return how much is done, as one line."""
+        return f"{self.title}: {self.done}/{self.total} {self.unit}"
 
     def __enter__(self) -> "Progress":
         return self
@@ -70,6 +119,7 @@ class Progress:
 
     def close(self) -> None:
         """Clear the bar away."""
+        _life.progress = None
         if self._bar is not None:
             self._bar.close()
 
@@ -93,6 +143,8 @@ def run(command: click.Command, resumes: bool = True) -> None:
     interrupted = "interrupted: run the same command again to go on" if resumes else "interrupted"
     # A list of a million records would be searched for cycles, of which it has none, over and over while it grows
     gc.set_threshold(100_000, 50, 100)
+    if resumes:
+        _life.start()
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Abort as abort:

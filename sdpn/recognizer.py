@@ -193,6 +193,22 @@ def fitted_backend(model: Path, name: str) -> Path:
     return made[name]
 
 
+def training_vectors_of(model: Path, side_by_side: bool) -> Path:
+    """Return the folder of the x-vectors of the training set that lies beside a model, in its experiment.
+
+    Args:
+        side_by_side: whether they are to have the statistics of the fbank beside them.
+
+    Raises:
+        SdpnError: there are none.
+    """
+    exp, _ = backends_of(model)
+    folder = (exp / "systems" / SIDE_BY_SIDE if side_by_side else exp) / "xvectors" / "train"
+    if not vectors_file(folder).exists():
+        raise SdpnError(f"{folder} has no x-vectors for a cohort: run stage 5, or give --cohort or --train")
+    return folder
+
+
 def _unknown(exp: Path, made: dict[str, Path], name: str) -> SdpnError:
     known = f"it has {', '.join(made)}" if made else "run stage 6 to make one"
     return SdpnError(f"{exp} has no back-end '{name}': {known}")

@@ -45,11 +45,11 @@ def main(
     if (data / "corpus.json").exists():
         refuse_another_corpus(data, corpus, given)
     named = {section.name: section.file for section in SECTIONS.values()}
-    named |= {"train": kind_of(corpus).config, **dict(files)}
+    named |= {"train": kind_of(corpus).config, "finetune": kind_of(corpus).finetune, **dict(files)}
     settings = Settings(corpus, named, dict(values))
     read_settings(named["train"], settings.given("train"))
     cuts, fbank = settings.read("cuts"), settings.read("fbank")
-    settings.read("augment"), settings.read("extraction")
+    settings.read("augment"), settings.read("extraction"), settings.read("finetune")
     read_backends(named["backend"], settings.given("backend"))
     if cuts.sampling_rate != fbank.sampling_rate:
         raise SdpnError(

@@ -14,10 +14,6 @@ Several GPUs of one machine: --ngpu N. Several machines: one task for each GPU b
 and the same arguments. batch_size is that of the whole step, however many GPUs share it.
 """
 
-import os
-import signal
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +21,19 @@ import click
 
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
+from sdpn.cluster.devices import on_devices
 from sdpn.cluster.stage import Where, cluster_options, run_training
-from sdpn.console import run, say, timed, warn
+from sdpn.console import run, say, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex, open_features
-from sdpn.files import exclusive
 from sdpn.recipe.corpora import kind_of
 from sdpn.recipe.program import program, settings, shared, training_config
-from sdpn.training.config import STOPPED_BY_SIGNAL, TrainConfig
-from sdpn.training.identity import claim, training_work
+from sdpn.training.config import TrainConfig
+from sdpn.training.leaving import leave_on_signals
 from sdpn.training.settings import read_settings
 from sdpn.training.sizes import fit_to_corpus
+from sdpn.training.threads import sleep_at_barriers
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +69,7 @@ def main(
         run_training(where, exp, "train_sdpn", ngpu)
         return 0
     leave_on_signals()
+    sleep_at_barriers()
     given = config.given(TrainConfig, overrides)
     corpus = Corpus.read(data)
     config_file = config_file or kind_of(corpus.name).config
@@ -79,37 +77,21 @@ def main(
     augment = config.read(augment_config, AugmentConfig, {**as_recorded, **config.given(ViewConfig, overrides)})
     index = open_features(data / corpus.train)
     from sdpn.augment.banks import open_banks, warn_of_other_settings
-    from sdpn.training.devices import choose_device
-    from sdpn.training.ranks import CommonError, joined, place_from_environment
 
     banks = open_banks(data, index, augment.augment)
-    place = place_from_environment()
-    device = choose_device(ngpu, place.local if place else None)
-    if ngpu > 1 and place is None:
-        from sdpn.cluster.launch import launch
 
-        return launch([sys.executable, *sys.argv], ngpu)
-    with joined(place, device) as ranks:
-        try:
-            if ranks.first:
-                warn_of_other_settings(data, augment_config, augment)
-                now = {"features": index.fingerprint, "banks": banks.fingerprint}
-                other = [name for name in now if name in inputs and inputs[name] != now[name]]
-                if other:
-                    which = " and the ".join(other)
-                    warn(f"the {which} of {data} are not those of {config_file}: the result will differ")
-            settings = fitting(settings, given, index, ranks)
-            return _train(settings, augment, index, banks, (data, dev_trials), exp, device, ranks)
-        except CommonError:
-            if ranks.first:
-                raise
-            return 1
+    def act(device: "torch.device", ranks: "Ranks") -> int:
+        if ranks.first:
+            warn_of_other_settings(data, augment_config, augment)
+            now = {"features": index.fingerprint, "banks": banks.fingerprint}
+            other = [name for name in now if name in inputs and inputs[name] != now[name]]
+            if other:
+                which = " and the ".join(other)
+                warn(f"the {which} of {data} are not those of {config_file}: the result will differ")
+        fitted = fitting(settings, given, index, ranks)
+        return _train(fitted, augment, index, banks, (data, dev_trials), exp, device, ranks)
 
-
-def leave_on_signals() -> None:
-    """Until training begins there is nothing to save: leave at once with the status that asks for another start."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda *_: os._exit(STOPPED_BY_SIGNAL))
+    return on_devices(ngpu, act)
 
 
 def fitting(settings: TrainConfig, given: dict[str, Any], index: FeatureIndex, ranks: "Ranks") -> TrainConfig:
@@ -141,64 +123,38 @@ def _train(
     from sdpn.augment.sampling import make_sampler
     from sdpn.augment.views import foreign_cross_term
     from sdpn.scoring.probe import examination
-    from sdpn.training.curves import draw_curves
     from sdpn.training.devices import computing_with
     from sdpn.training.fit import check_fit, fit
-    from sdpn.training.memory import keep_freed_memory
+    from sdpn.training.sitting import sit
 
     resolved = {
         **config.to_dict(settings),
-        "augment": {name: list(v) if isinstance(v, tuple) else v for name, v in augment.part(ViewConfig).items()},
+        "augment": augment.recorded(),
         "inputs": {"features": index.fingerprint, "banks": banks.fingerprint},
     }
-    work, examine = training_work(exp, resolved), None
+    examine = None
     crops = ("teacher_views", "teacher_frames", "student_views", "student_frames")
 
     def sampler() -> "ViewSampler":
         return make_sampler(index, banks, augment, settings.seed, **{name: getattr(settings, name) for name in crops})
 
-    with ExitStack() as stack:
-
-        def begin() -> bool:
-            """Make the experiment's folder this training's; whether there is anything left to do."""
-            nonlocal examine
-            check_fit(settings, index.frames, ranks.count)
-            sampler()  # before the folder is claimed, for its errors
-            examine = examination(index, device, settings.probe_utterances, *dev)
-            stack.enter_context(exclusive(exp))
-            claim(exp, resolved)
-            reason = work.stale_reason()
-            if reason and not work.is_new():
-                say(f"{exp}: {reason}: made again from the newest checkpoint")
-            return reason is not None
-
-        ranks.check_alike(resolved)
-        if not ranks.on_first(begin):
-            if ranks.first:
-                draw_curves(exp)  # a kill may have come between the model and the picture
-                say(f"{exp}: trained already, {exp}/model is up to date")
-            return 0
-        views = sampler()
-        keep_freed_memory()
-        if not ranks.first:
-            return STOPPED_BY_SIGNAL if fit(settings, views, exp, device, ranks) is None else 0
-        say(
-            f"training {settings.network} ({settings.width} channels, {settings.prototypes} prototypes) on "
-            f"{len(index)} utterances, epochs: {settings.epochs}, batches of {settings.batch_size}, "
-            f"with {computing_with(device, ranks.count)}"
-        )
+    def prepare() -> None:
+        nonlocal examine
+        check_fit(settings, index.frames, ranks.count)
+        sampler()
+        examine = examination(index, device, settings.probe_utterances, *dev)
         foreign = foreign_cross_term(augment, index.config)
         if foreign:
             warn(foreign)
-        work.begin()
-        with timed("training"):
-            outputs = fit(settings, views, exp, device, ranks, examine)
-        if outputs is None:
-            return STOPPED_BY_SIGNAL
-        work.finish(outputs)
-        draw_curves(exp)
-        say(f"  wrote {exp}/model; the course of the training is in {exp}/train.jsonl, training.png and tensorboard/")
-        return 0
+
+    announcement = (
+        f"training {settings.network} ({settings.width} channels, {settings.prototypes} prototypes) on "
+        f"{len(index)} utterances, epochs: {settings.epochs}, batches of {settings.batch_size}, "
+        f"with {computing_with(device, ranks.count)}"
+    )
+    return sit(
+        exp, resolved, ranks, prepare, lambda: fit(settings, sampler(), exp, device, ranks, examine), announcement
+    )
 
 
 if __name__ == "__main__":

@@ -24,9 +24,19 @@ def test_no_line_of_help_is_cut_short(group):
     assert "..." not in CliRunner().invoke(cli, [group, "--help"]).output.split("Commands:")[1]
 
 
-def test_an_unknown_verb_is_refused():
-    result = CliRunner().invoke(cli, ["shwo"])
-    assert result.exit_code == 2 and "No such command 'shwo'" in result.output
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["shwo"], "did you mean show?"),
+        (["verifi"], "did you mean verify?"),
+        (["qqq"], "there are verify, "),
+        (["export", "onxx"], "did you mean onnx?"),
+    ],
+)
+def test_an_unknown_verb_is_answered_with_the_nearest(words, hint):
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert f"no verb '{words[-1]}'" in result.output and hint in result.output
 
 
 def test_help_loads_nothing_heavy():

@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 
 import click
 import pytest
@@ -35,6 +37,36 @@ def test_callers_may_print_their_own_lines_where_there_is_no_terminal(capsys):
         progress.advance(5)
         progress.advance(5, "loss 3.2")
     assert capsys.readouterr().out == "  loss 3.2\n"
+
+
+def test_a_line_may_stay_above_the_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with console.Progress("training", 10, "steps", own_lines=True) as progress:
+        progress.advance(5, "loss 3.2")
+        progress.keep("epoch 1/2  loss 3.2")
+    assert "  epoch 1/2  loss 3.2\n" in terminal.getvalue()
+
+
+def test_a_long_silence_is_broken_by_what_goes_on(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, threading\n"
+        "import click\n"
+        "from sdpn import console\n"
+        "console.SILENCE, said, write = 0.1, threading.Semaphore(0), os.write\n"
+        "os.write = lambda file, text: (write(file, text), said.release())\n"
+        "@click.command()\n"
+        "def main():\n"
+        "    assert said.acquire(timeout=60)\n"
+        "    with console.Progress('fbank', 12, 'utterances') as progress:\n"
+        "        progress.advance(1)\n"
+        "        assert said.acquire(timeout=60) and said.acquire(timeout=60)\n"
+        "console.run(main)\n"
+    )
+    said = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=True).stderr
+    assert "still at work" in said
+    assert "fbank: 1/12 utterances" in said
 
 
 @pytest.mark.parametrize(

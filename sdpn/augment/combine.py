@@ -44,6 +44,7 @@ def combine_folders(parts: list[Path], data: Path) -> None:
     if data.resolve() in folders.values():
         raise SdpnError(f"{data} is one of the folders to be combined: give another one to combine them in")
     corpora = {name: Corpus.read(folder) for name, folder in folders.items()}
+    _refuse_parts_twice(folders)
     train = {name: open_features(folders[name] / corpus.train) for name, corpus in corpora.items()}
     first = next(iter(train))
     for name, index in train.items():
@@ -71,6 +72,27 @@ def combine_folders(parts: list[Path], data: Path) -> None:
 
     options = {"parts": [str(folder) for folder in folders.values()]}
     prepare_once(data, COMBINED, options, inputs, make)
+
+
+def _refuse_parts_twice(folders: dict[str, Path]) -> None:
+    """Make sure that no data folder comes in twice, by itself or in others that are combined of it.
+
+    Raises:
+        SdpnError: one does: it would be trained on twice.
+    """
+    owners: dict[Path, Path] = {}
+    for folder in folders.values():
+        pending = [folder]
+        while pending:
+            part = pending.pop()
+            if owners.setdefault(part, folder) != folder:
+                other = owners[part]
+                held = f"{other} and {folder} both hold {part}" if part not in (other, folder) else ""
+                whole, own = (folder, other) if part == other else (other, folder)
+                raise SdpnError(
+                    f"{held or f'{whole} holds {own} already'}: it would be trained on twice: leave one of them out"
+                )
+            pending += [Path(below).resolve() for below in Corpus.read(part).parts]
 
 
 def _lists(folder: Path, corpus: Corpus) -> list[Path]:

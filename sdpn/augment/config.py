@@ -129,3 +129,7 @@ class AugmentConfig(ViewConfig, BankConfig):
     def part(self, cls: type) -> dict[str, Any]:
         """The settings that are those of `cls`, one of the two, as a plain dictionary."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(cls)}
+
+    def recorded(self) -> dict[str, Any]:
+        """How views are augmented, as the config.yaml of an experiment has it."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in self.part(ViewConfig).items()}

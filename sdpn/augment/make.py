@@ -122,7 +122,7 @@ def _babble(talkers: Listed, config: AugmentConfig, sampling_rate: int, seed: in
 def _check_mode(train: FeatureIndex, mode: str) -> None:
     """Raise SdpnError where the mode cannot augment the training set's features."""
     config = train.config
-    if mode == "mel" and not config.additive:
+    if mode == "mel" and config.cmvn != "none":
         raise SdpnError(
             f"{train.directory} is cached with cmvn {config.cmvn}, and noise can only be added to log-energies as they "
             "are: run stage 2 with cmvn none (the network normalizes its input itself), or use --augment waveform"

@@ -1,6 +1,7 @@
 """A picture of an utterance: its waveform, its cached fbank, and views of it as training sees them."""
 
 import dataclasses
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from sdpn.features.sets import read_cuts
 from sdpn.files import atomic_path
 
 NUM_VIEWS = 3
+_LISTED = 5  # utterances of a set that are named
+_MOST_COMPARED = 50_000  # ids among which near ones are looked for, which takes a second
 _MOST_SECONDS = 60  # of an utterance; what comes after is not drawn
 
 
@@ -58,13 +61,41 @@ def draw(data: Path, utterance: str, set_name: str | None, output: Path, config:
 
 
 def _find(data: Path, corpus: Corpus, utterance: str, set_name: str | None) -> tuple[str, FeatureIndex, int]:
-    names = [set_name] if set_name else [corpus.train, *corpus.evals]
+    names, known = _sets(data, corpus, set_name), []
     for name in names:
         index = open_features(data / name)
         row = index.number_of(utterance)
         if row is not None:
             return name, index, row
-    raise SdpnError(f"there is no utterance {utterance} in {', '.join(str(data / name) for name in names)}")
+        known += index.ids
+    near = difflib.get_close_matches(utterance, known, 3) if len(known) <= _MOST_COMPARED else []
+    hint = f"did you mean {', '.join(near)}?" if near else f"`sdpn show --data {data}` lists some"
+    raise SdpnError(f"there is no utterance {utterance} in {', '.join(str(data / name) for name in names)}: {hint}")
+
+
+def list_utterances(data: Path, set_name: str | None) -> list[str]:
+    """Return lines with the ids of a set's utterances; of every set the first few if none is named.
+
+    Raises:
+        SdpnError: there is no such set, or its features have not been made.
+    """
+    corpus = Corpus.read(data)
+    if set_name:
+        _sets(data, corpus, set_name)
+        return list(open_features(data / set_name).ids)
+    lines = []
+    for name in [corpus.train, *corpus.evals]:
+        ids = open_features(data / name).ids
+        more = f", ... (`sdpn show --data {data} --set {name}` lists all)" if len(ids) > _LISTED else ""
+        lines.append(f"{name}, {len(ids)} utterances: {', '.join(ids[:_LISTED])}{more}")
+    return lines
+
+
+def _sets(data: Path, corpus: Corpus, set_name: str | None) -> list[str]:
+    known = [corpus.train, *corpus.evals]
+    if set_name is not None and set_name not in known:
+        raise SdpnError(f"{data} has no set '{set_name}' of speech; there are {', '.join(known)}")
+    return [set_name] if set_name else known
 
 
 def _banks(data: Path, corpus: Corpus, index: FeatureIndex, name: str, mode: str) -> Banks:

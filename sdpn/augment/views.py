@@ -90,8 +90,17 @@ class ViewSampler:
         """
         utterances = np.asarray(utterances)
         out = self.empty(len(utterances)) if out is None else out
-        self._in_threads(self.teacher_plan(epoch, utterances), out.teacher)
+        self.teacher(epoch, utterances, out.teacher)
         self.student(epoch, utterances, out.student)
+        return out
+
+    def teacher(self, epoch: int, utterances: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The teacher's views of a batch alone: (teacher_views, batch, teacher_frames, bins) float32; see `views`."""
+        utterances = np.asarray(utterances)
+        if out is None:
+            shape = (self.teacher_views, len(utterances), self.teacher_frames, self.index.num_bins)
+            out = np.empty(shape, dtype=np.float32)
+        self._in_threads(self.teacher_plan(epoch, utterances), out)
         return out
 
     def student(self, epoch: int, utterances: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

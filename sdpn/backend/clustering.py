@@ -38,6 +38,7 @@ class PseudoSpeakers:
 
     Attributes:
         labels_: (n_vectors,) the class of each vector, 0 .. n_classes_ - 1 in the order of first appearance, or -1.
+        n_clusters_: how many clusters there were, small ones among them.
         n_classes_: how many classes are left.
         levels_: the levels that the rule found, the finest first, the last taken; empty if the number was given.
         note_: what was clustered to what, and which other numbers are plausible, in one line.
@@ -73,7 +74,7 @@ class PseudoSpeakers:
                 units, leaves, weights = self._leaves(X, CELLS * self.n_clusters, each)
                 start = WardTree(leaves, weights, each).cut(self.n_clusters)[units]
             labels = k_means(X, start, each, budget=BUDGET)
-        found = labels.max() + 1
+        found = self.n_clusters_ = int(labels.max()) + 1
         if self.merge_to is not None and self.merge_to < found:
             _refuse_to_merge(found)
             labels = merge(X, labels, self.merge_to)
@@ -107,9 +108,9 @@ def explain(levels: list[Level], groups: Level | None) -> str:
     """How the number of speakers was chosen, which other numbers there are, and how to give one."""
     text = f"the number is that of the {'coarsest' if len(levels) > 1 or groups else 'only'} level of clusters"
     others = [f"{level.number} (finer: sessions?)" for level in levels[:-1]]
-    if levels[-1].fewest < levels[-1].number:
-        others.append(f"down to {levels[-1].fewest}, about as plausible")
-    others += [f"{groups.number} (coarser: genders, languages, corpora?)"] if groups else []
+    fewest, most = levels[-1].plausible
+    others += [f"{fewest} to {most}, about as plausible"] if fewest < most else []
+    others += [f"{groups.number} (coarser: genders, accents, corpora?)"] if groups else []
     if others:
         text += f"; others: {', '.join(others)}"
     return f"{text}; --clusters N gives another"

@@ -78,7 +78,6 @@ class BackendConfig:
     fusion: str = value("", "rows to fuse, separated by commas; several fusions separated by ;")
     operating_points: str = value("", "further detection costs: p_target[:c_miss:c_fa], separated by commas")
     compat: str = value("none", "whose equal error rate to give beside ours", one_of=TOOLS)
-    bootstrap: int = value(2000, "draws of speakers for intervals and comparisons; 0: none", at_least=0)
 
     def __post_init__(self) -> None:
         refuse_unknown_choices(self)

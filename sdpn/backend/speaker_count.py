@@ -11,10 +11,12 @@ from sdpn.backend.ward import WardTree
 
 FEWEST_SPEAKERS = 10  # a coarser level with fewer clusters is taken for genders, languages or corpora
 VISIBLE = 0.03  # by how much the silhouette of the finest level must exceed chance,
-CLEAR = 0.06  # and that of a coarser level: the likeness of some speakers to each other gives up to 0.05 on real speech
-SLACK = 0.85  # the part of the highest peak that a peak of more clusters must reach to be preferred
-BROAD = 2.5  # a peak is broad if over PLATEAU of its height is kept up to so many times its number of clusters
-PLATEAU = 0.7
+CLEAR = 0.12  # and that of a coarser level: groups of alike speakers gave up to 0.10 on real speech
+FAINT = 0.08  # from here on, what is not taken is told
+SLACK = (
+    0.85  # the part of the highest peak that a peak of more clusters must reach to be preferred, and a plausible number
+)
+TOP = 0.95  # the most clusters are taken that reach this part of the peak
 STEP = 2**0.25  # between the numbers of clusters that are tried
 REFINEMENTS = 2  # times that the search about the peak halves its steps
 CHANCE_VECTORS = 2000  # clouds are drawn until they have so many vectors, but one at least
@@ -30,13 +32,13 @@ class Level:
         labels: (n_units,) the cluster of each unit, integers without gaps.
         silhouette: their mean silhouette.
         excess: by how much the silhouette exceeds that of a cloud without clusters, at the peak.
-        fewest: where the peak is; as many as `number`, or fewer if the peak is broad.
+        plausible: the fewest and the most clusters about the peak that explain the vectors nearly as well.
     """
 
     labels: np.ndarray
     silhouette: float
     excess: float
-    fewest: int
+    plausible: tuple[int, int]
 
     @property
     def number(self) -> int:
@@ -60,10 +62,10 @@ def find_levels(
     Genders, languages and corpora are levels above speakers, but few: fewer than FEWEST_SPEAKERS clusters are not
     taken for speakers if there is a finer level.
 
-    A broad peak says that many numbers are about as plausible, as where speakers resemble each other by age or accent.
-    Then the most clusters that reach PLATEAU of its height are taken, and nothing coarser is looked for. Joining
-    speakers costs far more than splitting them: LDA and PLDA on 1294 utterances of 301 real speakers had an EER of
-    16.8, 13.1, 12.0 and 12.0 % with 19, 57, 114 and 301 clusters.
+    Of a peak, the most clusters that reach TOP of its height are taken, since joining speakers costs more than
+    splitting them. On real speech (95 speakers of some 20 utterances, 251 of one; the peak at 84 to 100 clusters), LDA
+    and PLDA on x-vectors and statistics had an EER of 4.8, 4.2, 4.5 and 5.4 % on held-out speakers, and of 10.6, 9.6,
+    9.8 and 10.2 % on augmented views of them, with 76, 108, 150 and 304 clusters.
 
     Args:
         units: (n_units, n_dimensions), vectors or centroids of small clusters.
@@ -79,14 +81,14 @@ def find_levels(
     levels: list[Level] = []
     points, weight, labels = units, weights, np.arange(len(units))
     while True:
-        largest = len(points) // (max(smallest, 2) if not levels else 2)
-        found = first_peak(points, weight, max(largest, 2), CLEAR if levels else VISIBLE, rng, each)
+        largest = len(points) // max(smallest, 2) if not levels else 2 * len(points) // 3
+        found = first_peak(points, weight, max(largest, 2), FAINT if levels else VISIBLE, rng, each)
         coarser = replace(found, labels=found.labels[labels])
-        if levels and (coarser.excess < CLEAR or coarser.fewest < FEWEST_SPEAKERS):
-            return levels, coarser if coarser.excess >= CLEAR else None
+        if levels and (coarser.excess < CLEAR or coarser.number < FEWEST_SPEAKERS):
+            return levels, coarser if coarser.excess >= FAINT else None
         levels.append(coarser)
         labels = coarser.labels
-        if coarser.fewest < coarser.number or coarser.number < 2 * FEWEST_SPEAKERS:  # broad, or all else is too coarse
+        if coarser.number < 2 * FEWEST_SPEAKERS:  # what is coarser would be too coarse
             return levels, None
         # Every session counts alike from here on: a talkative one says no more of its speaker's spread
         points, weight = centroids_of(units, labels, weights)[1], np.ones(coarser.number)
@@ -127,17 +129,19 @@ def first_peak(
     heights = np.array([-np.inf, *map(excess, numbers), -np.inf])
     is_peak = (heights[1:-1] >= heights[:-2]) & (heights[1:-1] >= heights[2:]) & (heights[1:-1] >= SLACK * highest)
     best = numbers[int(np.argmax(is_peak))] if highest > 0 else max(numbers, key=excess)
-    most = numbers.index(best)
-    while most > 0 and excess(numbers[most - 1]) >= PLATEAU * excess(best) > 0:
-        most -= 1
-    if numbers[most] > BROAD * best:
-        return Level(tree.cut(numbers[most]), tried[numbers[most]][0], excess(best), best)
-    step = STEP
+    peak, first = excess(best), numbers.index(best)
+    last = most = first  # from `first` to `last` numbers are plausible, to `most` near the top
+    while last + 1 < len(numbers) and excess(numbers[last + 1]) >= SLACK * peak:
+        last += 1
+    while first > 0 and excess(numbers[first - 1]) >= SLACK * peak:
+        first -= 1
+        most = first if excess(numbers[first]) >= TOP * peak else most
+    best, step = numbers[most], STEP
     for _ in range(REFINEMENTS):
         step **= 0.5
         about = [round(best / step), best, round(best * step)]
         best = max([number for number in about if 2 <= number <= largest], key=excess)
-    return Level(tree.cut(best), tried[best][0], excess(best), best)
+    return Level(tree.cut(best), tried[best][0], max(peak, excess(best)), (numbers[last], numbers[first]))
 
 
 def cloud_like(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:

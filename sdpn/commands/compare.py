@@ -17,8 +17,8 @@ def compare(experiments: tuple[Path, ...], models: tuple[Path, ...], out: Path) 
     \b
     sdpn compare exp/small exp/paper --out comparison
 
-    writes comparison/{results.md,results.json,report.html}. Rows of the same trial list are compared by paired
-    bootstrap where both experiments have scored the same trials with the same draws (bootstrap, seed).
+    writes comparison/{results.md,results.json,report.html}. Rows of the same trial list are compared speaker by
+    speaker where both experiments have scored the same trials.
     """
     experiments += models
     if not experiments:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from sdpn.commands.groups import Group
 from sdpn.commands.options import PATH, one_model, statistics_option
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group()
+@click.group(cls=Group)
 def export() -> None:
     """Write data and models in the forms that other tools read."""
 

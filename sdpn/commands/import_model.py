@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from sdpn.commands.groups import Group
+
 PATH = click.Path(path_type=Path)
 
 
-@click.group("import")
+@click.group("import", cls=Group)
 def import_model() -> None:
     """Make a model folder of another toolkit's checkpoint."""
 

@@ -12,7 +12,7 @@ TOOLS = ("none", "wespeaker", "kaldi", "voxceleb_trainer")
 PATH = click.Path(path_type=Path)
 STREAMED = {"trials", "scores", "operating_points"}
 """The options with --scores for which its text is read in pieces."""
-WHOLE = {"models", "compat", "bootstrap", "speakers", "seed"}
+WHOLE = {"models", "compat", "intervals", "speakers"}
 """Those for which it is read whole."""
 
 
@@ -22,7 +22,9 @@ WHOLE = {"models", "compat", "bootstrap", "speakers", "seed"}
 @click.option("--scores", type=PATH, help="instead: a score file in the trials' order, for its error rates alone")
 @click.option("--model", type=PATH, help="an experiment (exp/NAME): --backend is then the name of one of its back-ends")
 @click.option(
-    "--backend", help="a chain, its YAML, or a fitted .h5  [default: length-norm | cosine; of --model: cosine]"
+    "--backend",
+    help="a chain, a name in conf/backend/ (lda-plda), its YAML, or a fitted .h5  [default: length-norm | cosine; of "
+    "--model: cosine]",
 )
 @click.option("--out", type=PATH, help="where the scores go: `enroll test score` lines")
 @click.option("--train", type=PATH, help="training x-vectors, for a chain that learns")
@@ -32,15 +34,17 @@ WHOLE = {"models", "compat", "bootstrap", "speakers", "seed"}
 @click.option("--adapt", type=PATH, help="unlabelled x-vectors, for a chain that adapts")
 @click.option("--models", type=PATH, help="`model utterance utterance ...`: enrollments of several utterances")
 @click.option("--score-norm", default="none", show_default=True, type=click.Choice(NORMS))
-@click.option("--cohort", type=PATH, help="x-vectors of the cohort; without it a sample of --train")
-@click.option("--cohort-size", default=3000, show_default=True, type=click.IntRange(2), help="of the sample")
+@click.option(
+    "--cohort", type=PATH, help="x-vectors of the cohort  [default: a sample of --train, or of the training of --model]"
+)
+@click.option("--cohort-size", default=3000, show_default=True, type=click.IntRange(2), help="size of that sample")
 @click.option("--top-n", default=300, show_default=True, type=click.IntRange(2), help="cohort scores for as and as2")
 @click.option("--plda", type=PATH, help="a Kaldi PLDA to score with, in the place of the chain's own")
 @click.option("--save-backend", type=PATH, help="where the fitted back-end goes (.h5)")
 @click.option("--save-plda", type=PATH, help="where its PLDA goes, in Kaldi's form")
 @click.option("--operating-points", default="", help="costs beside 0.01 and 0.05: p_target[:c_miss:c_fa], ...")
 @click.option("--compat", default="none", show_default=True, type=click.Choice(TOOLS), help="whose EER to give too")
-@click.option("--bootstrap", default=2000, show_default=True, type=click.IntRange(0), help="draws; 0: no intervals")
+@click.option("--intervals", is_flag=True, help="with --scores: have 95 % intervals, which needs all of it in memory")
 @click.option("--speakers", type=PATH, help="utt2spk of --xvectors, for the intervals; else target trials tell")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.pass_context
@@ -59,13 +63,13 @@ def score(
 
     \b
     sdpn score --trials veri_test2.txt --xvectors vox1.scp --out scores.txt
-    sdpn score --trials veri_test2.txt --xvectors vox1.npz --model exp/toy --backend lda-plda
+    sdpn score --trials veri_test2.txt --xvectors vox1.npz --model exp/toy --backend lda-plda --score-norm as
     sdpn score --trials T --xvectors eval.h5 --train dev.npz --utt2spk dev.utt2spk \\
         --backend "mean-subtract | lda 150 | length-norm | plda" --score-norm as --out scores.txt
     sdpn score --trials veri_test2.txt --scores scores.txt --compat kaldi
 
-    A score file may be of any length: it is read in pieces, and there are no intervals, unless --bootstrap, --speakers,
-    --compat, --models or --seed is given. An option that has no part in what is asked for is refused.
+    A score file may be of any length: it is read in pieces, and there are no intervals, unless --intervals, --speakers,
+    --compat or --models is given. An option that has no part in what is asked for is refused.
     """
     if (xvectors is None) == (scores is None):
         raise click.UsageError("give either --xvectors or --scores")
@@ -81,7 +85,7 @@ def score(
     from sdpn.console import say, timed
     from sdpn.extraction.vector_files import read_vectors
     from sdpn.files import refuse_unwritable
-    from sdpn.scoring.own_vectors import Learning, backend_of, cohort_of
+    from sdpn.scoring.own_vectors import Learning, backend_of, by_name, cohort_of
     from sdpn.scoring.score_files import refuse_nan, write_scores
     from sdpn.scoring.trial_scores import score_trials
 
@@ -90,8 +94,10 @@ def score(
         from sdpn.recognizer import fitted_backend
 
         backend = str(fitted_backend(find_model(model), backend or "cosine"))
-    backend = backend or "length-norm | cosine"
+    else:
+        backend = by_name(backend or "length-norm | cosine")
     idle = _without_part(given, backend, score_norm, options["plda"])
+    idle["intervals"] = "of scores that are made here they are always given"
     _refuse({name: why for name, why in idle.items() if name in given})
     for path in (out, options["save_backend"], options["save_plda"]):
         if path is not None:
@@ -120,6 +126,10 @@ def score(
     if score_norm != "none":
         adaptive = score_norm in ("as", "as2")
         sizes = (options["cohort_size"], options["top_n"], adaptive, options["seed"])
+        if model is not None and train is None and options["cohort"] is None:
+            from sdpn.recognizer import training_vectors_of
+
+            train = read_vectors(training_vectors_of(find_model(model), chain.side_by_side))
         cohort = cohort_of(chain, options["cohort"], train, *sizes)
     with timed(f"{len(found_list.enroll)} trials scored"):
         found_scores = score_trials(chain, found.vectors[rows], found_list, [score_norm], cohort)
@@ -238,7 +248,7 @@ def _print_figures(trials, scores, options: dict) -> None:
             f"{options['speakers']}: {len(unknown)} of the trials' {len(trials.utterances)} utterances have no speaker "
             f"in it: {describe_unknown(unknown, utt2spk)}"
         )
-    wanted = Wanted(_points(options), options["compat"], options["bootstrap"], options["seed"])
+    wanted = Wanted(_points(options), options["compat"])
     found = evaluate(trials, scores, trials.speakers(utt2spk), wanted)
     row = ResultRow(trials.name, "", "", figures=found.values, intervals=found.intervals)
     say(f"  {trials.n_targets} target, {trials.n_nontargets} non-target trials")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import soundfile
@@ -184,8 +185,8 @@ def _unpacked(path: Path, shards: list[Path], audio: Path) -> Iterator[Any]:
     for shard in shards:
         with open_best(shard) as lines:
             total += sum(1 for _ in lines)
-    with Progress(f"audio of {path}", total, "cuts") as progress:
-        for cut in CutSet.from_shar(in_dir=path):
+    with Progress(f"audio of {path}", total, "cuts") as progress, TemporaryDirectory() as folder:
+        for cut in CutSet.from_shar(in_dir=_without_marks(path, shards, Path(folder))):
             recording = getattr(cut, "recording", None)
             if recording is not None and recording.sources[0].type == "memory":
                 content = recording.sources[0].source
@@ -197,6 +198,24 @@ def _unpacked(path: Path, shards: list[Path], audio: Path) -> Iterator[Any]:
                 cut = fastcopy(cut, recording=fastcopy(recording, id=cut.id, sources=[source]))
             progress.advance()
             yield cut
+
+
+def _without_marks(path: Path, shards: list[Path], folder: Path) -> Path:
+    """The same Shar folder; one of links in `folder` where cuts begin with a byte order mark, which Lhotse refuses."""
+    marked = {}
+    for shard in shards:
+        with (gzip.open if shard.suffix == ".gz" else open)(shard, "rb") as opened:
+            if opened.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+                marked[shard.name] = opened.read()
+    if not marked:
+        return path
+    for file in path.iterdir():
+        if file.name in marked:
+            packed = file.suffix == ".gz"
+            (folder / file.name).write_bytes(gzip.compress(marked[file.name]) if packed else marked[file.name])
+        else:
+            (folder / file.name).symlink_to(file.resolve())
+    return folder
 
 
 def _file_name(id: str) -> str:

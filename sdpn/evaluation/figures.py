@@ -1,5 +1,6 @@
 """The figures of one row of the table: error rates, costs, their intervals, and what its plots are drawn from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,16 +9,23 @@ from scipy.special import ndtri
 
 from sdpn.backend.calibration import Calibration
 from sdpn.backend.config import OperatingPoint
-from sdpn.evaluation.bootstrap import Costs, draw_speakers, replicate, replicate_pairs
 from sdpn.evaluation.compat import EER
-from sdpn.evaluation.intervals import FEWEST_SPEAKERS, Replicates
+from sdpn.evaluation.influence import (
+    Influence,
+    cllr_losses,
+    eer_losses,
+    influence_of,
+    kernel_width,
+    min_cllr_losses,
+)
+from sdpn.evaluation.intervals import intervals_of
 from sdpn.evaluation.metrics import DetCurve, act_dcf, cllr, det_curve
 from sdpn.trials.arrays import TrialList
 
 DET_STEP = 0.02  # of a normal deviate, between the points of a DET curve that are drawn
 DET_EDGE = 1e-6  # what stands for the rates 0 and 1, whose deviates are infinite: off the plot, so that curves leave it
-BINS = 80  # of the histogram
-PAIR_DRAWS = 400  # of pairs of speakers: only a variance is taken from them, to 4 %
+CELLS = 800  # into which scores are counted before their density is smoothed,
+POINTS = 200  # and points of the curve
 
 
 @dataclass(frozen=True)
@@ -27,15 +35,11 @@ class Wanted:
     Attributes:
         points: of the detection costs.
         compat: the tool whose EER stands beside ours, or "none".
-        draws: of the bootstrap; 0 for none.
-        seed: of the draws.
         prior: of the calibration.
     """
 
     points: list[OperatingPoint]
     compat: str = "none"
-    draws: int = 2000
-    seed: int = 1
     prior: float = 0.1
 
 
@@ -45,19 +49,17 @@ class Figures:
 
     Attributes:
         values: figure -> value over all trials.
-        intervals: figure -> its 95 % interval; empty without bootstrap, and with fewer than `FEWEST_SPEAKERS` speakers.
-        replicates: rows in the order of `values`, what paired comparisons need; without columns where no draws are.
-        n_speakers: how many speakers the trials have.
+        intervals: figure -> its 95 % interval, see `intervals_of`.
+        influence: of the trials on the figures, which paired comparisons need.
         thresholds: figure (`eer_percent`, `min_dcf_P`) -> the score at which it is reached, a trial being accepted from
             there on; None where nothing is accepted.
-        plots: what DET curve and histogram are drawn from.
+        plots: what DET curve and densities are drawn from.
         calibration: weight and offset that make log-likelihood ratios of the scores, or None.
     """
 
     values: dict[str, float]
     intervals: dict[str, tuple[float, float]]
-    replicates: Replicates
-    n_speakers: int
+    influence: Influence
     thresholds: dict[str, float | None]
     plots: dict[str, Any]
     calibration: dict[str, float] | None
@@ -94,51 +96,36 @@ def evaluate(
         parameters = {"weight": float(fitted.weights_[0]), "offset": fitted.offset_}
         if parameters["weight"] > 0:  # else the calibration trials are told apart worse than by chance
             ratios["_calibrated"] = fitted.transform(scores[:, None])
-    losses = []
     for suffix, ratio in ratios.items():
         values[f"cllr{suffix}"] = cllr(ratio[trials.is_target], ratio[~trials.is_target])
-        losses.append(np.logaddexp(0, np.where(trials.is_target, -ratio, ratio)) / (2 * np.log(2)))
         for point in wanted.points:
             cost = act_dcf(ratio[trials.is_target], ratio[~trials.is_target], *point.numbers)
             values[f"act_dcf_{point.name}{suffix}"] = cost
-            losses.append(_act_dcf_losses(ratio, trials.is_target, point))
-    names = list(values)  # those that follow are not drawn again
-    if wanted.compat != "none":
-        values[f"eer_percent_{wanted.compat}"] = 100 * EER[wanted.compat](scores, trials.is_target)
-    everyone, of_trials = np.unique(np.concatenate(speakers), return_inverse=True)
-    replicates = _replicates(names, scores, trials.is_target, of_trials, len(everyone), losses, wanted)
-    intervals = {}
-    if wanted.draws and len(everyone) >= FEWEST_SPEAKERS:
-        intervals = {name: replicates.interval(figure) for figure, name in enumerate(names)}
     marks = _marks(curve, wanted.points)
     reached = ["eer_percent", *(f"min_dcf_{point.name}" for point in wanted.points)]
     thresholds = {figure: mark["threshold"] for figure, mark in zip(reached, marks, strict=True)}
-    plots = {"det": _drawn(curve), "marks": marks, "histogram": _histogram(target, nontarget)}
-    return Figures(values, intervals, replicates, len(everyone), thresholds, plots, parameters)
+    limits = {figure: np.inf if at is None else at for figure, at in thresholds.items()}
 
+    def losses() -> Iterator[np.ndarray]:
+        """Yield the losses of each figure, in the order of `values`."""
+        is_target = trials.is_target
+        yield 100 * eer_losses(scores, is_target, limits["eer_percent"])
+        yield min_cllr_losses(scores, is_target, curve)
+        for point in wanted.points:
+            yield _dcf_losses(scores >= limits[f"min_dcf_{point.name}"], is_target, point)
+        for ratio in ratios.values():
+            yield cllr_losses(ratio, is_target)
+            for point in wanted.points:
+                miss, false_alarm = _weights(point)
+                yield _dcf_losses(ratio >= np.log(false_alarm / miss), is_target, point)
 
-def _replicates(
-    names: list[str],
-    scores: np.ndarray,
-    is_target: np.ndarray,
-    speakers: np.ndarray,
-    n_speakers: int,
-    losses: list[np.ndarray],
-    wanted: Wanted,
-) -> Replicates:
-    """Compute the figures in draws of speakers and of pairs of speakers; `speakers`: of enrollments, then of tests."""
-    points = np.array([_weights(point) for point in wanted.points])
-    costs = Costs(points, np.array(losses))
-    sides = speakers[: len(scores)], speakers[len(scores) :]
-    if not wanted.draws:
-        nothing = np.empty((len(names), 0))
-        return Replicates(names, nothing, nothing, n_speakers)
-    draws = draw_speakers(n_speakers, wanted.draws, wanted.seed)
-    of_speakers = replicate(scores, is_target, *sides, draws, costs)
-    of_pairs = replicate_pairs(scores, is_target, *sides, min(wanted.draws, PAIR_DRAWS), wanted.seed, costs)
-    for found in (of_speakers, of_pairs):
-        found[0] *= 100  # the EER in percent
-    return Replicates(names, of_speakers, of_pairs, n_speakers)
+    people = np.unique(np.concatenate(speakers), return_inverse=True)[1].reshape(2, -1)
+    influence = influence_of(list(values), np.array([*values.values()]), losses(), trials.is_target, *people)
+    intervals = intervals_of(influence)
+    if wanted.compat != "none":
+        values[f"eer_percent_{wanted.compat}"] = 100 * EER[wanted.compat](scores, trials.is_target)
+    plots = {"det": _drawn(curve), "marks": marks, "densities": _densities(target, nontarget)}
+    return Figures(values, intervals, influence, thresholds, plots, parameters)
 
 
 def _weights(point: OperatingPoint) -> tuple[float, float]:
@@ -147,9 +134,8 @@ def _weights(point: OperatingPoint) -> tuple[float, float]:
     return miss / min(miss, false_alarm), false_alarm / min(miss, false_alarm)
 
 
-def _act_dcf_losses(ratio: np.ndarray, is_target: np.ndarray, point: OperatingPoint) -> np.ndarray:
+def _dcf_losses(accepted: np.ndarray, is_target: np.ndarray, point: OperatingPoint) -> np.ndarray:
     miss, false_alarm = _weights(point)
-    accepted = ratio >= np.log(false_alarm / miss)
     return np.where(is_target, miss * ~accepted, false_alarm * accepted)
 
 
@@ -182,12 +168,23 @@ def _marks(curve: DetCurve, points: list[OperatingPoint]) -> list[dict[str, Any]
     ]
 
 
-def _histogram(target: np.ndarray, nontarget: np.ndarray) -> dict[str, list[float]]:
-    """The share of each class in bins over all scores but the outermost thousandth at either end."""
-    edges = np.percentile(np.concatenate((target, nontarget)), [0.1, 99.9])
-    low, high = min(edges[0], target.min()), max(edges[1], np.percentile(target, 99.9))
-    bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    shares = {"edges": bins}
+def _densities(target: np.ndarray, nontarget: np.ndarray) -> dict[str, list[float]]:
+    """The densities of both classes over all scores but the outermost thousandth at either end.
+
+    Each is smoothed by a Gaussian kernel whose width goes with the number of its trials, so that a hundred targets are
+    a curve and no comb.
+    """
+    low, high = np.percentile(np.concatenate((target, nontarget)), [0.1, 99.9])
+    low, high = min(low, target.min()), max(high, np.percentile(target, 99.9))
+    margin = max(3 * kernel_width(target), 3 * kernel_width(nontarget), 1e-9 + 0.02 * (high - low))
+    edges = np.linspace(low - margin, high + margin, CELLS + 1)
+    cell = edges[1] - edges[0]
+    found = {"score": (edges[:-1] + cell / 2)[:: CELLS // POINTS]}
     for name, scores in (("target", target), ("nontarget", nontarget)):
-        shares[name] = np.histogram(np.clip(scores, bins[0], bins[-1]), bins)[0] / len(scores)
-    return {name: [float(f"{number:.5g}") for number in row] for name, row in shares.items()}
+        counts = np.histogram(scores, edges)[0]
+        width = max(kernel_width(scores) / cell, 1.0)
+        offsets = np.arange(-int(4 * width) - 1, int(4 * width) + 2)
+        kernel = np.exp(-0.5 * (offsets / width) ** 2)
+        smooth = np.convolve(counts, kernel / kernel.sum())[len(offsets) // 2 :][:CELLS]
+        found[name] = smooth[:: CELLS // POINTS] / (cell * len(scores))
+    return {name: [float(f"{number:.5g}") for number in row] for name, row in found.items()}

@@ -1,80 +1,32 @@
-"""How sure the figures are: 95 % intervals, and paired comparisons of two systems, from bootstrap draws.
-
-The percentiles of the draws over speakers would make intervals that are too wide for one reason and too narrow for two.
-One factor on the distance of the draws from their median mends all three:
-
-- What is particular to a pair of speakers counts three times in those draws (see `sdpn.evaluation.bootstrap`). Draws of
-  the pairs alone measure it: the variance of a figure is V_speakers - 2 V_pairs, as in the multiway cluster-robust
-  variance of Cameron, Gelbach and Miller (Journal of Business & Economic Statistics 29(2), 2011). It is never taken to
-  be less than V_pairs.
-- A bootstrap of n speakers gives (n - 1) / n of the variance.
-- Its percentiles are those of a normal distribution where Student's t is due. (For both: the expanded percentile
-  interval of Hesterberg, The American Statistician 69(4), 2015.)
-"""
+"""How sure the figures are: 95 % intervals, and paired comparisons of two systems, from the influence of speakers."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from sdpn.errors import SdpnError
+from sdpn.evaluation.influence import Influence
 
 FEWEST_SPEAKERS = 10
-"""With fewer speakers no interval is given: resampling a handful of people tells nothing of others."""
+"""With fewer speakers no interval is given: a handful of people tell nothing of others."""
 
 
-@dataclass(frozen=True)
-class Replicates:
-    """The figures of a row in every draw.
+def intervals_of(found: Influence) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of each figure that has one, by Student's t over speakers.
 
-    Attributes:
-        names: of the figures.
-        speakers: (n_figures, n_draws), of draws of speakers; NaN where a draw lacks targets or non-targets.
-        pairs: (n_figures, n_pair_draws), of draws of pairs of speakers.
-        n_speakers: how many speakers the trials have.
+    It is symmetric for the logarithm. An error rate that came out low goes with a variance that came out low: on the
+    scale of the rate itself, too many intervals would lie below the truth. A figure without any error has no interval:
+    that there was no error does not say how few there are elsewhere.
     """
-
-    names: list[str]
-    speakers: np.ndarray
-    pairs: np.ndarray
-    n_speakers: int
-
-    def interval(self, figure: int) -> tuple[float, float]:
-        """Return the 95 % interval of the figure in row `figure`, at 0 or above; NaN where all its draws are."""
-        found = self.draws(figure)
-        low, high = np.percentile(found, [2.5, 97.5]) if len(found) else (np.nan, np.nan)
-        return float(np.maximum(low, 0.0)), float(high)
-
-    def minus(self, other: "Replicates") -> "Replicates":
-        """Return the differences from `other` within every draw.
-
-        Raises:
-            SdpnError: the two are not of the same figures and draws.
-        """
-        if (self.speakers.shape, self.pairs.shape) != (other.speakers.shape, other.pairs.shape):
-            raise SdpnError(
-                f"comparison: {other.speakers.shape[1]} draws of one system, {self.speakers.shape[1]} of the other"
-            )
-        return Replicates(self.names, self.speakers - other.speakers, self.pairs - other.pairs, self.n_speakers)
-
-    def select(self, names: list[str]) -> "Replicates":
-        """Return the figures `names` alone, in that order."""
-        rows = [self.names.index(name) for name in names]
-        return Replicates(names, self.speakers[rows], self.pairs[rows], self.n_speakers)
-
-    def draws(self, figure: int) -> np.ndarray:
-        """Return the draws of the figure in row `figure` without NaNs, their distance from the median as it is due."""
-        from scipy.stats import t
-
-        found, pairs = (row[~np.isnan(row)] for row in (self.speakers[figure], self.pairs[figure]))
-        if not len(found) or self.n_speakers < 2:
-            return found
-        variance, of_pairs = found.var(), pairs.var() if len(pairs) else 0.0
-        due = max(variance - 2 * of_pairs, min(of_pairs, variance))
-        n = self.n_speakers
-        student = t.ppf(0.975, n - 1) / t.ppf(0.975, np.inf)
-        factor = student * np.sqrt(n / (n - 1) * (due / variance if variance > 0 else 1.0))
-        centre = np.median(found)
-        return centre + factor * (found - centre)
+    if found.n_speakers < FEWEST_SPEAKERS:
+        return {}
+    intervals = {}
+    widths = _student(found.n_speakers) * np.sqrt(found.variances())
+    for name, value, width in zip(found.names, found.values, widths, strict=True):
+        if value > 0 and width > 0:
+            most = 100.0 if name.startswith("eer") else 1.0 if name.startswith("min") else np.inf
+            factor = np.exp(width / value)
+            intervals[name] = float(value / factor), float(min(value * factor, most))
+    return intervals
 
 
 @dataclass(frozen=True)
@@ -98,25 +50,30 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def paired_differences(a: np.ndarray, b: np.ndarray, draws_a: Replicates, draws_b: Replicates) -> list[Difference]:
+def paired_differences(a: Influence, b: Influence) -> dict[str, Difference]:
     """Compare two systems scored on the same trials, figure by figure.
 
-    Args:
-        a, b: (n_figures,), over all trials.
-        draws_a, draws_b: the figures of the same draws.
+    What makes a speaker easy or hard for both falls out of the differences of influences.
 
     Raises:
-        SdpnError: the draws are not the same.
+        SdpnError: the trials are not the same.
     """
-    differences = draws_b.minus(draws_a)
-    found = []
-    for figure, value in enumerate(b - a):
-        draws = differences.draws(figure)
-        if len(draws) and differences.n_speakers >= FEWEST_SPEAKERS:
-            low, high = np.percentile(draws, [2.5, 97.5])
-            rarer = min((draws <= 0).sum(), (draws >= 0).sum())
-            p = min(1.0, 2 * (rarer + 1) / (len(draws) + 1))
-        else:
-            low, high, p = np.nan, np.nan, 1.0
-        found.append(Difference(float(value), float(low), float(high), float(p)))
-    return found
+    from scipy.stats import t
+
+    found, n = b.minus(a), a.n_speakers
+    differences = {}
+    for name, value, deviation in zip(found.names, found.values, np.sqrt(found.variances()), strict=True):
+        width, p = _student(n) * deviation, 1.0
+        if n < FEWEST_SPEAKERS:
+            width = np.nan
+        elif deviation > 0:
+            p = float(2 * t.sf(abs(value) / deviation, n - 1))
+        differences[name] = Difference(float(value), float(value - width), float(value + width), p)
+    return differences
+
+
+def _student(n_speakers: int) -> float:
+    """How many standard errors a 95 % interval reaches to either side."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, max(n_speakers - 1, 1)))

@@ -16,7 +16,8 @@ from sdpn.extraction.store import FORMS, XVectors, read_xvectors, write_xvectors
 from sdpn.extraction.views import AugmentedViews, view_names
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex, open_features
-from sdpn.files import digest, exclusive, file_digest, write_array
+from sdpn.files import digest, exclusive, write_array
+from sdpn.models.digest import model_digest
 from sdpn.shards import Work, completes, prepares
 
 if TYPE_CHECKING:
@@ -150,11 +151,6 @@ def _joined(index: FeatureIndex, shards: list[Shard], views: AugmentedViews | No
         return XVectors(index.ids, vectors, np.asarray(index.frames, dtype=np.int64))
     names = [name for utterance in utterances for name in view_names(index.ids[utterance], each)]
     return XVectors(names, vectors, np.full(len(names), views.config.view_frames))
-
-
-def model_digest(model: Path) -> str:
-    """What changes when a model folder holds another network."""
-    return digest([file_digest(model / name) for name in ("weights.pt", "config.yaml")])
 
 
 def make_shard(shard: Shard) -> int:

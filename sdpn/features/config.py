@@ -106,11 +106,6 @@ class FbankConfig:
         """The time from one row of the cache to the next: a frame's shift, or a sample where audio is cached."""
         return 1 / self.sampling_rate if self.profile == "waveform" else self.frame_shift / 1000
 
-    @property
-    def additive(self) -> bool:
-        """Whether the features are log-energies, to which noise may be added as power."""
-        return self.cmvn == "none"
-
     def spectral(self) -> dict:
         """The settings that shape the features themselves, without those of storage."""
         storage = {"feats_type", "compress", "shard_size"}

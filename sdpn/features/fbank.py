@@ -64,14 +64,12 @@ class Fbank:
         span = len(self.window)
         self.lead = 0 if config.snip_edges else span // 2 - (self.shift // 2 if config.profile == "kaldi" else 0)
         self.filters = mel_filters(config, self.fft_size)
-        self.band_weights = energy_weights(config) / self._white_noise_energy()
-
-    def _white_noise_energy(self) -> np.float32:
-        """The weighted energy of the bands to expect of white noise whose samples have a mean square of 1."""
+        # The energies of the bands to expect of white noise whose samples have a mean square of 1
         angle = 2 * np.pi * np.arange(self.fft_size // 2 + 1) / self.fft_size
-        emphasis = np.abs(1 - self.config.preemphasis_coefficient * np.exp(-1j * angle)) ** 2
+        emphasis = np.abs(1 - config.preemphasis_coefficient * np.exp(-1j * angle)) ** 2
         bands = self.filters.matrix(len(angle)) @ emphasis * np.square(self.window, dtype=np.float64).sum()
-        return np.float32(bands @ energy_weights(self.config) * self.config.sample_scale**2)
+        weights = energy_weights(config)
+        self.band_weights = weights / np.float32(bands @ weights * config.sample_scale**2)
 
     def num_frames(self, num_samples: int) -> int:
         """The number of frames of an utterance of `num_samples`."""
@@ -129,15 +127,11 @@ class Fbank:
                 done = ready
                 keep = max(0, done * self.shift - self.lead - 1)  # a mirror reaches one sample further back
                 held, base = held[keep - base :], keep
-        self._check_length(seen)
+        self.check_length(seen)
         yield from self._frames(held, base, seen, done, self.num_frames(seen))
 
-    def check(self, samples: np.ndarray) -> None:
-        """Raise SdpnError for samples that no fbank is computed of."""
-        check_samples(samples, self.config)
-        self._check_length(len(samples))
-
-    def _check_length(self, num_samples: int) -> None:
+    def check_length(self, num_samples: int) -> None:
+        """Raise UnusableError where there are too few samples for a frame."""
         if num_samples < self.length:
             raise UnusableError("shorter than one frame", f"{num_samples} samples where a frame has {self.length}")
 
@@ -145,7 +139,7 @@ class Fbank:
         """The frames [first, last) of an utterance of which `held` are the samples from `base` to `total`."""
         import scipy.fft
 
-        from sdpn.features.fbank_kernels import cut_frames, log_mel
+        from sdpn.features.kernels import cut_frames, log_mel
 
         settings = self.config
         held = np.ascontiguousarray(held)

@@ -42,28 +42,29 @@ class FrameStore:
     Args:
         num_bins: columns.
         directory: where the file is made; it has no name there and goes with the store.
+
+    Attributes:
+        count: how many rows there are.
+        at_once: how many it is good to read in one go.
     """
 
     def __init__(self, num_bins: int, directory: Path):
+        self.count = self.at_once = 0
         self._bins, self._directory = num_bins, directory
         self._blocks: list[np.ndarray] = []
         self._file = None
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
 
     def append(self, block: np.ndarray) -> None:
         """Add (n, num_bins) float32 rows."""
-        self._count += len(block)
-        if self._count <= _FRAMES_IN_MEMORY:
+        self.count = self.at_once = self.count + len(block)
+        if self.count <= _FRAMES_IN_MEMORY:
             self._blocks.append(block)
             return
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115  (closed with the store)
         for one in (*self._blocks, block):
             self._file.write(np.ascontiguousarray(one).data)
-        self._blocks = []
+        self._blocks, self.at_once = [], _FRAMES_AT_ONCE
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop)."""
@@ -75,10 +76,6 @@ class FrameStore:
         self._file.seek(start * self._bins * 4)
         data = self._file.read((stop - start) * self._bins * 4)
         return np.frombuffer(data, dtype=np.float32).reshape(-1, self._bins)
-
-    def at_once(self) -> int:
-        """How many rows it is good to read in one go."""
-        return _FRAMES_AT_ONCE if self._file else max(self._count, 1)
 
 
 def features_of(blocks: Iterable[np.ndarray], fbank: Fbank, directory: Path) -> Features:
@@ -114,15 +111,24 @@ def assemble(frames: Iterable[Frames], samples: "Samples", config: FbankConfig, 
     speech = speech_frames(energy, config, config.sample_scale) if config.vad == "energy" else None
     if speech is not None and not speech.any():
         raise UnusableError("the voice activity detection finds no speech in it")
-    return Features(_normalized(store, speech, config), samples.mean_square * len(energy) / told, samples.notes())
+    mean_square, clipped = samples.squares / samples.seen, samples.clipped / samples.seen
+    notes = [Reason("clipped", f"{100 * clipped:.1f} % of the samples are at full scale")]
+    matrix = _normalized(store, speech, config)
+    return Features(matrix, mean_square * len(energy) / told, notes if clipped > _CLIPPED_SHARE else [])
 
 
 class Samples:
-    """What there is to know of the samples of an utterance, gathered as they pass."""
+    """What there is to know of the samples of an utterance, gathered as they pass.
+
+    Attributes:
+        seen: how many there are.
+        clipped: how many of them are at full scale.
+        squares: the sum of their squares, full scale at 1.
+    """
 
     def __init__(self) -> None:
         self.clipped = self.seen = 0
-        self._squares = 0.0
+        self.squares = 0.0
 
     def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The same blocks."""
@@ -130,27 +136,13 @@ class Samples:
             self.clipped += int(np.count_nonzero(block >= _FULL_SCALE) + np.count_nonzero(block <= -_FULL_SCALE))
             self.seen += len(block)
             with np.errstate(over="ignore", invalid="ignore"):  # such samples are refused by who is given them
-                self._squares += float(np.dot(block, block))
+                self.squares += float(np.dot(block, block))
             yield block
-
-    @property
-    def mean_square(self) -> float:
-        """Of all samples, full scale at 1."""
-        return self._squares / self.seen
-
-    def notes(self) -> list[Reason]:
-        """What is to be said of them, in a few words each."""
-        share = self.clipped / max(self.seen, 1)
-        return (
-            [Reason("clipped", f"{100 * share:.1f} % of the samples are at full scale")]
-            if share > _CLIPPED_SHARE
-            else []
-        )
 
 
 def _normalized(store: FrameStore, speech: np.ndarray | None, config: FbankConfig) -> Matrix:
     """The stored rows normalized over all of them, without those that are not speech."""
-    count, at_once = len(store), store.at_once()
+    count, at_once = store.count, store.at_once
     mean, deviation = np.zeros(1), np.ones(1)
     if config.cmvn in ("mean", "mean-variance"):
         mean, deviation = utterance_statistics(store.rows, count)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
-from sdpn.features.fbank import Fbank, Frames
+from sdpn.features.fbank import Fbank, Frames, check_samples
 from sdpn.features.frontend import Features, Samples, assemble
 from sdpn.features.shard import Item, Shard, checked_blocks, make_shard, write_shard
 
@@ -119,7 +119,8 @@ def _decode(shard: Shard, item: Item, compute: TorchFbank) -> tuple[np.ndarray |
     samples_seen = Samples()
     try:
         samples = np.concatenate(list(samples_seen.watch(checked_blocks(shard.load(item), item))))
-        compute.fbank.check(samples)
+        check_samples(samples, compute.fbank.config)
+        compute.fbank.check_length(len(samples))
         return samples, samples_seen
     except SdpnError as error:
         return error, samples_seen

@@ -1,6 +1,7 @@
 """One memory-mapped index over the cached features of a set, the same for arks and HDF5."""
 
 import bisect
+import resource
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.index_files import COLUMNS, FORMAT, HEADER, StoredFile, crc_of
-from sdpn.features.storage import KINDS, Extent, decode_columns, dequantize, stored_size
+from sdpn.features.storage import KINDS, decode_columns, dequantize, stored_size
 from sdpn.files import file_digest, read_record
 from sdpn.shards import Work
 
@@ -49,19 +50,15 @@ class FeatureIndex:
     """
 
     def __init__(self, directory: Path, header: dict):
-        self.directory = directory
+        self.directory, self._header = directory, header
         self.num_bins: int = header["num_bins"]
         self.config = FbankConfig(**header["config"])
         self.fingerprint: str = header["fingerprint"]
         self.stored = [StoredFile(*entry) for entry in header["files"]]
         self._count: int = header["num_utterances"]
-        self._ids_crc: int = header["ids_crc"]
         self._ids: list[str] | None = None
-        self._map_table()
-
-    def _map_table(self) -> None:
         # The maps are wrapped as plain arrays: every slice of a np.memmap costs a microsecond more
-        path = self.directory / "index" / "table.bin"
+        path = directory / "index" / "table.bin"
         table = np.asarray(np.memmap(path, dtype=np.uint8, mode="r")) if self._count else np.empty(0, np.uint8)
         columns, start = [], 0
         for kind in COLUMNS.values():
@@ -74,6 +71,10 @@ class FeatureIndex:
         self._addresses = np.zeros(len(self.stored), dtype=np.uint64)  # of the mapped files
         self._kinds = np.array([stored.kind for stored in self.stored], dtype=np.int32)
         self._verified = np.zeros(self._count, dtype=bool)
+
+    def __reduce__(self) -> tuple:
+        """Pickle the names of the files, which another process maps for itself."""
+        return FeatureIndex, (self.directory, self._header)
 
     @staticmethod
     def open(directory: str | Path, made_by: str = "stage 2") -> "FeatureIndex":
@@ -104,7 +105,7 @@ class FeatureIndex:
         """
         if self._ids is None:
             path = self.directory / "index" / "ids.txt"
-            if not path.exists() or crc_of(path) != self._ids_crc:
+            if not path.exists() or crc_of(path) != self._header["ids_crc"]:
                 raise SdpnError(f"{path} is missing or damaged: run its stage again")
             self._ids = path.read_text(encoding="utf-8").split("\n")[:-1]
         return self._ids
@@ -135,7 +136,8 @@ class FeatureIndex:
         stored = self.stored[number]
         offset = int(self.offsets[utterance])
         if stored.kind not in KINDS:
-            out[:] = decode_columns(self._bytes(utterance), frames, self.num_bins, start, stop, self._scale(utterance))
+            scale = float(self.minima[utterance]), float(self.steps[utterance])
+            out[:] = decode_columns(self._bytes(utterance), frames, self.num_bins, start, stop, scale)
             return out
         dtype = KINDS[stored.kind]
         row = self.num_bins * dtype.itemsize
@@ -189,16 +191,7 @@ class FeatureIndex:
 
     def path(self, utterance: int) -> Path:
         """The file that holds utterance number `utterance`."""
-        return self._path(int(self.files[utterance]))
-
-    def extent(self, utterance: int) -> Extent:
-        """Where utterance number `utterance` lies in its file."""
-        columns = (self.offsets, self.frames, self.minima, self.steps)
-        place = [column[utterance].item() for column in columns]
-        return Extent(*place, kind=self.stored[self.files[utterance]].kind, crc=int(self.crcs[utterance]))
-
-    def _scale(self, utterance: int) -> tuple[float, float]:
-        return float(self.minima[utterance]), float(self.steps[utterance])
+        return self.directory / self.stored[self.files[utterance]].name
 
     def _bytes(self, utterance: int) -> np.ndarray:
         """The stored bytes of an utterance."""
@@ -207,40 +200,22 @@ class FeatureIndex:
         size = stored_size(int(self.frames[utterance]), self.num_bins, self.stored[number].kind)
         stored = self._map(number)[first : first + size]
         if len(stored) != size:
-            raise SdpnError(f"{self._path(number)} is cut off: remove it and run its stage again")
+            raise SdpnError(f"{self.path(utterance)} is cut off: remove it and run its stage again")
         return stored
-
-    def _path(self, file: int) -> Path:
-        return self.directory / self.stored[file].name
 
     def _map(self, file: int) -> np.ndarray:
         if file not in self._maps:
-            _allow_many_files()
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            if soft < hard:  # every mapped file counts as an open one: as many as the system lets
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            path = self.directory / self.stored[file].name
             try:
-                mapped = np.asarray(np.memmap(self._path(file), dtype=np.uint8, mode="r"))
+                mapped = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
                 self._maps.setdefault(file, mapped)  # of two threads one wins: its address may be in use already
             except (FileNotFoundError, ValueError):
-                raise SdpnError(f"{self._path(file)} is missing or empty: run its stage again") from None
+                raise SdpnError(f"{path} is missing or empty: run its stage again") from None
             self._addresses[file] = self._maps[file].ctypes.data
         return self._maps[file]
-
-    def __getstate__(self) -> dict:
-        kept = ("directory", "num_bins", "config", "fingerprint", "stored", "_count", "_ids_crc")
-        return {name: getattr(self, name) for name in kept}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._ids = None
-        self._map_table()
-
-
-def _allow_many_files() -> None:
-    """Raise the limit of open files to what the system lets: every mapped file counts as one."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def open_features(directory: Path) -> FeatureIndex:

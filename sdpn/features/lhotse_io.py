@@ -20,7 +20,7 @@ from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.features.fbank import ENERGY_FLOOR, Fbank
 from sdpn.features.lhotse_storage import ArkFeatures, ArkFeaturesReader, Hdf5Features, Hdf5FeaturesReader
-from sdpn.features.manifest import EXTRACTOR
+from sdpn.features.sets import EXTRACTOR
 
 __all__ = [
     "ArkFeatures",

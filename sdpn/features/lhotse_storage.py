@@ -14,16 +14,17 @@ from lhotse.features.io import FeaturesReader, FeaturesWriter, register_reader, 
 
 from sdpn.errors import SdpnError
 from sdpn.features.ark import end_of_matrices
-from sdpn.features.manifest import STORAGE_TYPES, storage_key
 from sdpn.features.storage import (
     KIND_OF,
     KINDS,
+    STORAGE_TYPES,
     Extent,
     Matrix,
     decode_columns,
     dequantize,
     quantize,
     scale,
+    storage_key,
     stored_size,
 )
 from sdpn.features.writers import ArkWriter, contiguous
@@ -31,7 +32,7 @@ from sdpn.files import atomic_path, sentence
 
 
 class _MmapReader(FeaturesReader):
-    """Reads an utterance out of a memory-mapped file of the cache; the key says where, see `manifest.storage_key`."""
+    """Reads an utterance out of a memory-mapped file of the cache; the key says where, see `storage.storage_key`."""
 
     def __init__(self, storage_path: str, *args, **kwargs):
         self._path = str(storage_path)

@@ -1,8 +1,9 @@
 """The feature cache of a whole set: its cuts in, features and cuts_feats.jsonl.gz out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from sdpn.audio import pipes
 from sdpn.errors import SdpnError
@@ -10,12 +11,14 @@ from sdpn.features.audio import stream_samples
 from sdpn.features.cache import Listed, fill
 from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
-from sdpn.features.kaldi import index_scp
-from sdpn.features.manifest import with_features
+from sdpn.features.storage import STORAGE_TYPES, Extent, storage_key
 from sdpn.files import exclusive, file_digest, read_jsonl_gz, write_jsonl_gz
 from sdpn.shards import Work, completes
 from sdpn.skipped import count_reasons, read_skipped, refuse_many_skipped
 from sdpn.utterance import Utterance
+
+EXTRACTOR = "sdpn-fbank"
+"""Lhotse's name for our feature extractor."""
 
 
 def refuse_outdated(directory: Path) -> Path:
@@ -90,7 +93,12 @@ def make_set(
     @cache
     def cuts() -> list[Utterance]:
         found = read_cuts(directory)
-        _refuse_other_rates(directory, found, config)
+        wrong = next((cut for cut in found if cut.sampling_rate != config.sampling_rate), None)
+        if wrong is not None:
+            raise SdpnError(
+                f"{directory}: cut {wrong.id} has {wrong.sampling_rate} Hz where the fbank is configured for "
+                f"{config.sampling_rate} Hz: make them equal in conf/cuts.yaml and conf/fbank.yaml"
+            )
         return found
 
     make = None
@@ -101,6 +109,8 @@ def make_set(
     if given is not None and not completes(run):
         return
     if given is not None:
+        from sdpn.features.kaldi import index_scp
+
         index_scp(directory, given, config, {cut.id for cut in cuts()})
     else:
         fill(directory, Listed(cuts, {"cuts": of_cuts}), stream_samples, config, {}, run, make)
@@ -116,22 +126,46 @@ def make_set(
     with exclusive(directory):
         work.begin()
         output = directory / "cuts_feats.jsonl.gz"
-        write_jsonl_gz(output, (entry for cut in cuts() if (entry := with_features(cut, index)) is not None))
+        write_jsonl_gz(output, cuts_with_features(cuts(), index))
         work.finish([output])
 
 
-def _refuse_other_rates(directory: Path, cuts: list[Utterance], config: FbankConfig) -> None:
-    """Make sure that cuts are read at the sampling rate of the configuration.
+def cuts_with_features(cuts: Iterable[Utterance], index: FeatureIndex) -> Iterator[dict[str, Any]]:
+    """The manifest entries of cuts with their cached features in them; without those that the cache leaves out.
 
-    Raises:
-        SdpnError: one has another.
+    Where the voice activity detection has taken frames out, time in the features is no longer time in the recording:
+    a cut then stands for the speech alone and has no recording.
     """
-    wrong = next((cut for cut in cuts if cut.sampling_rate != config.sampling_rate), None)
-    if wrong is not None:
-        raise SdpnError(
-            f"{directory}: cut {wrong.id} has {wrong.sampling_rate} Hz where the fbank is configured for "
-            f"{config.sampling_rate} Hz: make them equal in conf/cuts.yaml and conf/fbank.yaml"
-        )
+    config, seconds = index.config, index.config.frame_shift / 1000
+    rows = {id: row for row, id in enumerate(index.ids)}
+    paths = [index.directory / stored.name for stored in index.stored]
+    columns = (index.files, index.offsets, index.frames, index.minima, index.steps, index.crcs)
+    for cut in cuts:
+        row = rows.get(cut.id)
+        if row is None:
+            continue
+        file, offset, frames, minimum, step, crc = (column[row].item() for column in columns)
+        extent = Extent(offset, frames, minimum, step, index.stored[file].kind, crc)
+        entry = cut.cut_entry()
+        if config.vad != "none":
+            whole = {"start": 0.0, "duration": frames * config.frame_shift / 1000}
+            entry |= {**whole, "supervisions": [{**one, **whole} for one in entry["supervisions"]]}
+            del entry["recording"]
+        entry["features"] = {
+            "type": EXTRACTOR,
+            "num_frames": frames,
+            "num_features": index.num_bins,
+            "frame_shift": seconds,
+            "sampling_rate": config.sampling_rate,
+            "start": entry["start"],
+            "duration": entry["duration"],
+            "storage_type": STORAGE_TYPES["h5" if paths[file].suffix == ".h5" else "ark"],
+            "storage_path": str(paths[file]),
+            "storage_key": storage_key(extent, index.num_bins),
+            "recording_id": cut.recording_id,
+            "channels": cut.channel,
+        }
+        yield entry
 
 
 def _one_by_one(function: Callable, jobs: list[tuple]) -> Iterator:

@@ -75,7 +75,7 @@ class Shard:
 def make_shard(shard: Shard) -> int:
     """Make one feature file and its done-file; return the number of items dealt with."""
     fbank = Fbank(shard.config)
-    return write_shard(shard, fbank.num_frames, ((item, _attempt(shard, item, fbank)) for item in shard.items))
+    return write_shard(shard, fbank.num_frames, _results(shard, fbank))
 
 
 def write_shard(
@@ -109,13 +109,14 @@ def write_shard(
     return len(shard.items)
 
 
-def _attempt(shard: Shard, item: Item, fbank: Fbank) -> Features | SdpnError:
-    try:
-        return features_of(checked_blocks(shard.load(item), item), fbank, shard.path.parent)
-    except MissingToolError:
-        raise
-    except SdpnError as error:
-        return error
+def _results(shard: Shard, fbank: Fbank) -> Iterator[tuple[Item, Features | SdpnError]]:
+    for item in shard.items:
+        try:
+            yield item, features_of(checked_blocks(shard.load(item), item), fbank, shard.path.parent)
+        except MissingToolError:
+            raise
+        except SdpnError as error:
+            yield item, error
 
 
 def checked_blocks(samples: np.ndarray | Iterable[np.ndarray], item: Item) -> Iterator[np.ndarray]:

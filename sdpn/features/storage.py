@@ -7,8 +7,6 @@ readers slice a memory map; so all containers read alike, and at equal precision
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -68,13 +66,6 @@ class Matrix:
         return cls(len(matrix), float(matrix.min()), float(matrix.max()), [matrix])
 
 
-@lru_cache(maxsize=1)
-def _kernels() -> Any:
-    from sdpn.features import storage_kernels  # numba takes a while to import, and not every command needs it
-
-    return storage_kernels
-
-
 def scale(lowest: float, highest: float, kind: int) -> tuple[float, float]:
     """`minimum` and `step` of a stored form for values between `lowest` and `highest`, as Kaldi chooses them."""
     if kind not in STEPS:
@@ -87,8 +78,10 @@ def quantize(block: np.ndarray, minimum: float, step: float, kind: int) -> np.nd
     """A block in its stored form."""
     if kind not in STEPS:
         return np.ascontiguousarray(block, dtype=KINDS[kind])
+    from sdpn.features.kernels import to_steps  # numba takes a while to import, and not every command needs it
+
     stored = np.empty(block.shape, dtype=KINDS[kind])
-    _kernels().to_steps(
+    to_steps(
         np.ascontiguousarray(block, dtype=np.float32),
         np.float32(minimum),
         np.float32(1 / step),
@@ -103,9 +96,21 @@ def dequantize(stored: np.ndarray, minimum: float, step: float, out: np.ndarray 
     values = np.empty(stored.shape, dtype=np.float32) if out is None else out
     if stored.dtype.kind == "f":
         values[:] = stored
-    else:
-        _kernels().from_steps(stored, np.float32(minimum), np.float32(step), values)
+        return values
+    from sdpn.features.kernels import from_steps
+
+    from_steps(stored, np.float32(minimum), np.float32(step), values)
     return values
+
+
+STORAGE_TYPES = {"ark": "sdpn_ark", "h5": "sdpn_hdf5"}
+"""Lhotse's name for the storage, by the ending of the file; `lhotse_io` registers its readers."""
+
+
+def storage_key(extent: Extent, bins: int) -> str:
+    """The key under which `lhotse_io`'s readers find an utterance: offset:frames:bins:kind:minimum:step:crc."""
+    scale = f"{extent.minimum!r}:{extent.step!r}"
+    return f"{extent.offset}:{extent.frames}:{bins}:{extent.kind}:{scale}:{extent.crc}"
 
 
 def stored_size(rows: int, bins: int, kind: int) -> int:

@@ -16,6 +16,8 @@ PROGRAMS = (
     "train_sdpn",
     "extract_xvectors",
     "score",
+    "make_pseudo_speakers",
+    "finetune",
 )
 
 
@@ -27,8 +29,19 @@ def shell(run: Run) -> str:
     """
     first, last = run.stages if run.given.options.get("print-config") != "true" else (1, 0)
     lines = [f"stage={first}", f"stop_stage={last}", f"data={shlex.quote(run.data)}", f"exp={shlex.quote(run.exp)}"]
-    arrays = {"prepare": _prepare(run), **{program: words_for(program, run) for program in PROGRAMS}}
+    arrays = {
+        "rounds": _rounds(run),
+        "prepare": _prepare(run),
+        **{program: words_for(program, run) for program in PROGRAMS},
+    }
     return "\n".join([*lines, *(f"{name}=({shlex.join(words)})" for name, words in arrays.items())])
+
+
+def _rounds(run: Run) -> list[str]:
+    """Return the names of the experiments that stages 7 to 9 make, below that of stage 4."""
+    if "labels" in run.given.options:
+        return ["supervised"]
+    return [f"round{number}" for number in range(1, 1 + int(run.given.options.get("rounds", "1")))]
 
 
 def words_for(program: str, run: Run) -> list[str]:
@@ -47,7 +60,7 @@ def words_for(program: str, run: Run) -> list[str]:
                 words += _setting(key, values)
     if program == "check_conf":
         words += _all_of_it(run)
-    if program == "train_sdpn" and run.dev:
+    if program in ("train_sdpn", "finetune") and run.dev:
         words += ["--dev-trials", "dev"]  # to be looked at, epoch by epoch
     return words
 

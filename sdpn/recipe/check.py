@@ -140,4 +140,4 @@ def _writable(folder: str) -> bool:
 def config_files(run: Run) -> dict[str, str]:
     """Return the file of each section's settings."""
     files = {section: one.file for section, one in SECTIONS.items()}
-    return {**files, "train": run.config, **run.given.files}
+    return {**files, "train": run.config, "finetune": kind_of(run.corpus).finetune, **run.given.files}

@@ -19,6 +19,7 @@ class Kind:
         needed: those of them that must be given.
         downloadable: those of `needed` that --download fetches.
         config: the settings of stage 4.
+        finetune: the settings of stages 7 and 8.
         settings: settings that suit it better than those in conf/, "section.key" -> value.
     """
 
@@ -26,18 +27,21 @@ class Kind:
     needed: tuple[str, ...] = ()
     downloadable: tuple[str, ...] = ()
     config: str = "conf/sdpn/small.yaml"
+    finetune: str = "conf/finetune/small.yaml"
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
 KINDS: dict[str, Kind] = {
     "toy": Kind(
         config="conf/sdpn/toy.yaml",
+        finetune="conf/finetune/toy.yaml",
         settings={"extraction.views": "2", "extraction.view_frames": "200"},  # its utterances are short
     ),
     "voxceleb": Kind(
         own=("voxceleb1", "voxceleb2", "voxceleb-trials", *_TRIALS, "download", *_CLIPS),
         needed=("voxceleb1", "voxceleb2"),
         config="conf/sdpn/paper.yaml",
+        finetune="conf/finetune/paper.yaml",
         settings={"cuts.min_duration": "2"},
     ),
     "cnceleb": Kind(
@@ -45,6 +49,7 @@ KINDS: dict[str, Kind] = {
         needed=("cnceleb1",),
         downloadable=("cnceleb1",),
         config="conf/sdpn/paper.yaml",
+        finetune="conf/finetune/paper.yaml",
         settings={"cuts.max_skipped": "0.5"},  # it has many utterances below a second
     ),
     "kaldi": Kind(own=("train", "eval", "eval-share", *_TRIALS, "allow-pipes", *_CLIPS), needed=("train",)),

@@ -77,6 +77,8 @@ class Section:
 _CUTS, _FBANK = "sdpn.corpus.config:CutsConfig", "sdpn.features.config:FbankConfig"
 _BANKS, _VIEWS = "sdpn.augment.config:BankConfig", "sdpn.augment.config:ViewConfig"
 _TRAIN, _EXTRACTION = "sdpn.training.config:TrainConfig", "sdpn.extraction.config:ExtractionConfig"
+_ROUND, _LABELS = "sdpn.finetune.config:RoundConfig", "sdpn.finetune.config:LabelConfig"
+_FINETUNE = "sdpn.finetune.config:FineTuneConfig"
 _AUGMENT, _BACKEND = "sdpn.augment.config:AugmentConfig", "sdpn.backend.config:BackendConfig"
 
 SECTIONS: dict[str, Section] = {
@@ -101,8 +103,13 @@ SECTIONS: dict[str, Section] = {
             "augment",
             _AUGMENT,
             "conf/augment.yaml",
-            to={"make_augment": _BANKS, "train_sdpn": _VIEWS, "extract_xvectors": _VIEWS},
-            files={"make_augment": "config", "train_sdpn": "augment-config", "extract_xvectors": "augment-config"},
+            to={"make_augment": _BANKS, "train_sdpn": _VIEWS, "extract_xvectors": _VIEWS, "finetune": _VIEWS},
+            files={
+                "make_augment": "config",
+                "train_sdpn": "augment-config",
+                "extract_xvectors": "augment-config",
+                "finetune": "augment-config",
+            },
         ),
         Section(
             "train",
@@ -126,6 +133,13 @@ SECTIONS: dict[str, Section] = {
             files={"score": "config"},
             also={"baselines": ("extract_xvectors",)},
         ),
+        Section(
+            "finetune",
+            _ROUND,
+            "",
+            to={"make_pseudo_speakers": _LABELS, "finetune": _FINETUNE},
+            files={"make_pseudo_speakers": "config", "finetune": "config"},
+        ),
     )
 }
 
@@ -145,7 +159,16 @@ def _gpus() -> str:
     return "1" if "GPU" in listed.stdout else "0"
 
 
-_CLUSTER = ("make_cuts", "make_fbank", "make_augment", "train_sdpn", "extract_xvectors", "score")
+_CLUSTER = (
+    "make_cuts",
+    "make_fbank",
+    "make_augment",
+    "train_sdpn",
+    "extract_xvectors",
+    "score",
+    "make_pseudo_speakers",
+    "finetune",
+)
 _MADE = ("kaldi", "lhotse")  # corpora that the user has prepared as sets
 _GIVEN = ("folder", "kaldi", "lhotse", "voxceleb", "cnceleb")  # all but toy, which makes what it needs
 _of_corpus = partial(Option, to=("prepare",), identifies=True)
@@ -153,7 +176,8 @@ _of_corpus = partial(Option, to=("prepare",), identifies=True)
 OPTIONS: dict[str, tuple[Option, ...]] = {
     "Which stages": (
         Option("stage", "N", "first stage to run", "count", "0"),
-        Option("stop-stage", "N", "last stage to run", "count", "6"),
+        Option("stop-stage", "N", "last stage to run; 9 goes on from a finished 6", "count", "6"),
+        Option("rounds", "N", "rounds of stages 7 to 9, each on the pseudo-speakers of the one before", "count", "1"),
     ),
     "What to run on": (
         Option(
@@ -261,7 +285,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "0",
             _gpus,
             "1 if nvidia-smi lists one, else 0",
-            to=("check_conf", "check_sizes", "train_sdpn", "extract_xvectors"),
+            to=("check_conf", "check_sizes", "train_sdpn", "extract_xvectors", "finetune"),
         ),
         Option(
             "cmd",
@@ -288,13 +312,28 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "count",
             "1",
             lambda: "1",
-            to=("prepare", "make_augment", "train_sdpn", "extract_xvectors", "score"),
+            to=(
+                "prepare",
+                "make_augment",
+                "train_sdpn",
+                "extract_xvectors",
+                "score",
+                "make_pseudo_speakers",
+                "finetune",
+            ),
         ),
         Option(
             "config",
             "FILE",
             "settings of stage 4, the same as --train-config",
             default_help="conf/sdpn/paper.yaml for voxceleb and cnceleb, toy.yaml for toy, else small.yaml",
+        ),
+        Option(
+            "labels",
+            "FILE",
+            "utt2spk: stage 8 learns from these labels in place of clusters, into EXP/supervised",
+            "file",
+            to=("make_pseudo_speakers",),
         ),
         Option("min-duration", "S", setting="cuts.min_duration", default_help="2 for voxceleb"),
         Option("max-skipped", "SHARE", setting="cuts.max_skipped", default_help="0.5 for cnceleb"),

@@ -135,6 +135,13 @@ def training_config(function: Callable) -> Callable:
     return click.option("--config", "config_file", help=help)(function)
 
 
+def round_config(function: Callable) -> Callable:
+    """Give a program --config, the settings of stages 7 and 8; else those that suit the corpus are to serve."""
+    default = ALL["config"].default_help.replace("sdpn", "finetune")
+    help = f"settings of stages 7 and 8 (YAML)  [default: {default}]"
+    return click.option("--config", "config_file", help=help)(function)
+
+
 class _List(click.ParamType):
     """Values of one type separated by commas."""
 

@@ -24,7 +24,7 @@ Every program in local/ and steps/ has a --help of its own."""
 
 def stages_of(script: Path) -> dict[int, str]:
     """Return the stages that run.sh has, with its sentence for each: its lines `if stage N "sentence"; then`."""
-    found = re.findall(r'^if stage (\d+) "([^"]*)"', script.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.findall(r'^ *if stage (\d+) "([^"]*)"', script.read_text(encoding="utf-8"), re.MULTILINE)
     return {int(number): sentence for number, sentence in found}
 
 

@@ -73,6 +73,8 @@ def read_results(exp_dir: Path) -> tuple[list[ResultRow], dict[str, Any]]:
         if not (row.folder / "figures.json").exists():
             raise SdpnError(f"{row.folder} has lost its figures: run stage 6 on {exp_dir} again")
         figures = Work.finished(row.folder, "figures")
+        if row.figures_digest is None or (figures and "influence.npz" not in figures.output_digests()):
+            raise SdpnError(f"{path} is of an earlier version of sdpn: run stage 6 on {exp_dir} again")
         if figures is None or figures.stale_reason() is not None or figures.identity != row.figures_digest:
             raise SdpnError(
                 f"the figures in {row.folder} are not those of {path}, as after a stage 6 that was interrupted: "

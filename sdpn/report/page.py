@@ -141,6 +141,11 @@ def legend(entries: list[tuple[str, dict[str, Any]]]) -> str:
     )
 
 
+def dot(colour: str) -> dict[str, Any]:
+    """The look of a colour alone, for a legend."""
+    return {"color": colour, "dash": "solid", "width": 5}
+
+
 def swatch(look: dict[str, Any]) -> str:
     """A short piece of a line."""
     dash = {"solid": "", "dash": "6 3", "longdash": "9 3", "dot": "2 3", "dashdot": "6 3 2 3", "longdashdot": "9 3 2 3"}

@@ -1,4 +1,4 @@
-"""Which of two systems is better: every pair of rows scored on the same trials, by paired bootstrap."""
+"""Which of two systems is better: every pair of rows scored on the same trials, compared speaker by speaker."""
 
 import math
 from dataclasses import asdict
@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from sdpn.evaluation.intervals import FEWEST_SPEAKERS, Replicates, paired_differences
+from sdpn.errors import SdpnError
+from sdpn.evaluation.influence import Influence
+from sdpn.evaluation.intervals import FEWEST_SPEAKERS, paired_differences
 from sdpn.report.rows import ResultRow
 
 
 def compare_pairs(rows: list[ResultRow]) -> list[dict[str, Any]]:
-    """Compare all rows that share trials and draws.
+    """Compare all rows of the same trials and speakers.
 
     Args:
         rows: of the table; those without figures are in no pair.
@@ -21,19 +23,15 @@ def compare_pairs(rows: list[ResultRow]) -> list[dict[str, Any]]:
         for each pair its trial list, the rows `a` and `b` (indices in `rows`; b has the lower EER), the differences
         b - a of every figure that both have, and a sentence. Sorted by trial list, then by the EER of b and of a.
     """
-    replicates = {index: load_replicates(row) for index, row in enumerate(rows) if row.figures}
+    influences = {index: load_influence(row) for index, row in enumerate(rows) if row.figures}
     groups: dict[tuple[str, str | None], list[int]] = {}  # two sets may have trials of the same names
-    for index, found in replicates.items():
-        row = rows[index]
-        if found.speakers.size:
-            groups.setdefault((row.trials, row.paired), []).append(index)
+    for index in influences:
+        groups.setdefault((rows[index].trials, rows[index].paired), []).append(index)
     pairs = []
     for group in groups.values():
         for b, a in combinations(sorted(group, key=lambda index: rows[index].eer_percent), 2):
-            shared = [name for name in replicates[b].names if name in replicates[a].names]
-            of_a, of_b = (np.array([rows[index].figures[name] for name in shared]) for index in (a, b))
-            draws_a, draws_b = (replicates[index].select(shared) for index in (a, b))
-            differences = dict(zip(shared, paired_differences(of_a, of_b, draws_a, draws_b), strict=True))
+            shared = [name for name in influences[b].names if name in influences[a].names]
+            differences = paired_differences(influences[a].select(shared), influences[b].select(shared))
             pairs.append(
                 {
                     "trials": rows[a].trials,
@@ -48,11 +46,18 @@ def compare_pairs(rows: list[ResultRow]) -> list[dict[str, Any]]:
     return pairs
 
 
-def load_replicates(row: ResultRow) -> Replicates:
-    """Load the figures of a row in every draw, as stage 6 keeps them beside its scores."""
-    with np.load(row.folder / "bootstrap.npz") as kept:
-        draws = kept["speakers"].astype(np.float64), kept["pairs"].astype(np.float64)
-        return Replicates(kept["names"].tolist(), *draws, int(kept["n_speakers"]))
+def load_influence(row: ResultRow) -> Influence:
+    """Load how speakers move the figures of a row, as stage 6 keeps it beside its scores.
+
+    Raises:
+        SdpnError: it is not there, as in results of an earlier version.
+    """
+    path = row.folder / "influence.npz"
+    try:
+        with np.load(path) as kept:
+            return Influence(kept["names"].tolist(), kept["values"], kept["speakers"], kept["pairs"])
+    except FileNotFoundError:
+        raise SdpnError(f"{path} is missing: the results are of an earlier version, run stage 6 again") from None
 
 
 def sentence(a: str, b: str, difference: dict[str, float]) -> str:

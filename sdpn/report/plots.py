@@ -1,7 +1,6 @@
-"""The plots of the report, as plotly figures: DET curves, score histograms, the embedding map, training curves."""
+"""The plots of the report, as plotly figures: DET curves, densities of scores, the embedding map, training curves."""
 
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,14 @@ from sdpn.report.rows import ResultRow
 COLOURS = ("#3b82c4", "#e07b39", "#3f9b5b", "#9a6cc8", "#d14b4b", "#1c9aa0", "#b0804f", "#d46fa8", "#8f8f1f")
 GREY = "#8a8f98"
 DASHES = {"none": "solid", "as": "dash", "s": "dashdot", "z": "dot", "t": "longdash", "as2": "longdashdot"}
-SYMBOLS = {"circle": "circle", "diamond": "diamond", "square": "square", "triangle": "triangle-up", "star": "star"}
+# Open shapes, each larger than the one before, so that marks at one point are all seen
+SYMBOLS = {
+    "circle": ("circle-open", 7),
+    "diamond": ("diamond-open", 11),
+    "square": ("square-open", 14),
+    "triangle": ("triangle-up-open", 19),
+    "star": ("star-open", 23),
+}
 RATES = (0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.995, 0.999)  # ticks of DET axes
 FARTHEST = 0.0002  # rate, and its distance from 1, up to which DET axes reach for a mark; nearer ones stand at the edge
 MARGIN = {"l": 56, "r": 16, "t": 16, "b": 48}
@@ -49,7 +55,7 @@ def symbols(plots: list[dict[str, Any]]) -> dict[str, str]:
 def det_plot(
     rows: list[ResultRow], plots: list[dict[str, Any]], looks: list[dict[str, Any]], shapes: dict[str, str]
 ) -> go.Figure:
-    """DET curves of one trial list on normal-deviate axes, with the EER and the minimum costs marked on each.
+    """DET curves of one trial list on normal-deviate axes, with the EER and the minimum costs marked on each, on top.
 
     A mark that lies beyond the axes, as one at a rate of 0 or 1 does, stands at their edge; what it says is true.
     """
@@ -68,15 +74,17 @@ def det_plot(
             line=look,
             hovertemplate=f"{name}<br>{_HOVER}<extra></extra>",
         )
+    for row, plot, look in zip(rows, plots, looks, strict=True):
         for mark in plot["marks"]:
+            symbol, size = SYMBOLS[shapes[mark["name"]]]
             figure.add_scatter(
                 x=np.clip(ndtri([mark["p_fa"]]), across[0], across[1]).round(4).tolist(),
                 y=np.clip(ndtri([mark["p_miss"]]), up[0], up[1]).round(4).tolist(),
                 customdata=_percent([mark["p_miss"]], [mark["p_fa"]], [mark["threshold"]]),
                 mode="markers",
-                marker={"color": look["color"], "symbol": SYMBOLS[shapes[mark["name"]]], "size": 9},
+                marker={"color": look["color"], "symbol": symbol, "size": size, "line": {"width": 1.75}},
                 cliponaxis=False,
-                hovertemplate=f"{name}: {mark['name']}<br>{_HOVER}<extra></extra>",
+                hovertemplate=f"{row.label}: {mark['name']}<br>{_HOVER}<extra></extra>",
             )
     ticks = {"tickvals": [float(ndtri(rate)) for rate in RATES], "ticktext": [f"{100 * rate:g}" for rate in RATES]}
     figure.update_xaxes(title="false alarms, %", range=across, zeroline=False, tickangle=0, **ticks)
@@ -86,50 +94,59 @@ def det_plot(
     return _laid_out(figure, 620)
 
 
-def histogram_plot(rows: list[ResultRow], plots: list[dict[str, Any]]) -> go.Figure:
-    """Scores of target and non-target trials of one list; a menu chooses the row."""
+def density_plot(rows: list[ResultRow], plots: list[dict[str, Any]]) -> go.Figure:
+    """Densities of the scores of target and non-target trials of one list; a menu chooses the row."""
     figure = go.Figure()
     buttons: list[dict[str, Any]] = []
     for place, (row, plot) in enumerate(zip(rows, plots, strict=True)):
-        edges = plot["histogram"]["edges"]
-        centres = [(low + high) / 2 for low, high in pairwise(edges)]
         for kind, colour in (("nontarget", COLOURS[1]), ("target", COLOURS[0])):
-            figure.add_bar(
-                x=centres,
-                y=[100 * share for share in plot["histogram"][kind]],
-                name=kind,
-                marker={"color": colour, "line": {"width": 0}},
-                opacity=0.65,
+            count = row.targets if kind == "target" else row.nontargets
+            figure.add_scatter(
+                x=plot["densities"]["score"],
+                y=plot["densities"][kind],
+                name=f"{kind} ({count})",
+                mode="lines",
+                line={"color": colour, "width": 2},
+                fill="tozeroy",
                 visible=place == 0,
-                hovertemplate=f"{kind}, score %{{x:.3g}}<br>%{{y:.2f}} % of the {kind} trials<extra></extra>",
+                hovertemplate=f"{kind}, score %{{x:.3g}}<extra></extra>",
             )
         shown = [other // 2 == place for other in range(2 * len(rows))]
         threshold = plot["marks"][0]["threshold"]
         lines = [] if threshold is None else [_threshold(threshold)]
         buttons.append({"label": row.label, "method": "update", "args": [{"visible": shown}, {"shapes": lines}]})
     figure.update_layout(
-        barmode="overlay",
-        bargap=0,
         shapes=buttons[0]["args"][1]["shapes"],
         updatemenus=[{"buttons": buttons, "x": 0, "y": 1.14, "xanchor": "left", "yanchor": "bottom", "pad": {"b": 4}}],
         showlegend=True,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
     figure.update_xaxes(title="score (dashed: threshold of the EER)", zeroline=False)
-    figure.update_yaxes(title="% of the class", zeroline=False)
+    figure.update_yaxes(title="density", zeroline=False, rangemode="tozero", showticklabels=False)
     return _laid_out(figure, 420, top=96)
+
+
+def clusters_shown(points: dict[str, Any]) -> dict[int | None, tuple[str, str]]:
+    """The colour of the clusters that the embedding map shows, the largest ones, and what they are called.
+
+    The others, and points in no cluster, are None.
+    """
+    clusters = points["cluster"]
+    sizes = {cluster: clusters.count(cluster) for cluster in set(clusters) if cluster >= 0}
+    largest = sorted(sizes, key=lambda cluster: (-sizes[cluster], cluster))[: len(COLOURS)]
+    shown: dict[int | None, tuple[str, str]] = {None: (GREY, "others" if largest else "training utterances")}
+    return shown | {
+        cluster: (colour, f"cluster {cluster} ({sizes[cluster]})")
+        for cluster, colour in zip(largest, COLOURS, strict=False)
+    }
 
 
 def map_plot(points: dict[str, Any]) -> go.Figure:
     """The embedding map: training utterances in two dimensions, the largest clusters in colour."""
     figure = go.Figure()
-    clusters = points["cluster"]
-    sizes = {cluster: clusters.count(cluster) for cluster in set(clusters) if cluster >= 0}
-    largest = sorted(sizes, key=lambda cluster: (-sizes[cluster], cluster))[: len(COLOURS)]
-    coloured = dict(zip(largest, COLOURS, strict=False))
-    for cluster, colour in [(None, GREY), *coloured.items()]:
-        name = "others" if cluster is None else f"cluster {cluster}"
-        chosen = [place for place, own in enumerate(clusters) if (own if own in coloured else None) == cluster]
+    clusters, shown = points["cluster"], clusters_shown(points)
+    for cluster, (colour, name) in shown.items():
+        chosen = [place for place, own in enumerate(clusters) if (own if own in shown else None) == cluster]
         figure.add_scatter(
             x=[points["x"][place] for place in chosen],
             y=[points["y"][place] for place in chosen],

@@ -1,7 +1,6 @@
 """The results of an experiment: results.md, results.json and report.html, whose page may hold several experiments."""
 
 import json
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,12 +26,12 @@ from sdpn.report.results import (
     write_dated,
 )
 from sdpn.report.rows import Origin, ResultRow
+from sdpn.report.tensorboard import write_scalars
+from sdpn.report.training import training_curves, training_section
 from sdpn.shards import Work
 
 FIRST_FIGURES = ("eer_percent", "min_", "cllr_calibrated")  # the table begins with them, a switch shows the others
 MOST_PAIRS = 400  # comparisons in the page's table, of each trial list those with the best rows first
-NOT_A_CURVE = re.compile(r"step|epoch|second|time|wait|memory|throughput|gpu|device|world|rank$")
-WITH_RANK = "effective_rank"
 
 
 def write_results(
@@ -73,6 +72,7 @@ def write_results(
         }
 
     written = write_dated(exp_dir, texts)
+    write_scalars(exp_dir, rows)
     work.finish(written)
     return pairs, written
 
@@ -118,7 +118,7 @@ def report(
     drawn = [json.loads((row.folder / "figures.json").read_text(encoding="utf-8")) for row in shown]
     page = html.Page(
         title,
-        f"{verdict(rows, pairs)} {headline(rows, pairs)}".strip() if lead is None else lead,
+        verdict(rows, pairs) or headline(rows, pairs) if lead is None else lead,
         [str(origin) for origin in made],
     )
     for section in further:
@@ -128,16 +128,18 @@ def report(
         "A click on a heading sorts; the switch shows the other figures."
     )
     if rows:
+        if shown:
+            page.section("lists", "By trial list", [_by_list(rows), html.text(headline(rows, pairs))])
         page.section("results", "Results", [said, _table(rows, looks), html.bullets(legend(rows))])
     if pairs:
         page.section("better", "Which is better", _better(rows, pairs))
     if shown:
         page.section("det", "DET curves", _det(page, shown, drawn, lines))
-        page.section("scores", "Scores", _histograms(page, shown, drawn))
+        page.section("scores", "Scores", _densities(page, shown, drawn))
     maps = {name: points for name, (_, points, _) in experiments.items() if points}
     if maps:
         page.section("map", "Embedding map", _maps(page, maps))
-    curves = _training(page, {name: folder for name, (folder, _, _) in experiments.items()})
+    curves = training_section(page, {name: folder for name, (folder, _, _) in experiments.items()})
     if curves:
         page.section("training", "Training", curves)
     page.section("setup", "Setup", _setup(experiments))
@@ -160,7 +162,7 @@ def headline(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
         oracle = "" if n_others == len(mine) - 1 else " without oracle labels"
         others = f", not shown to be better than {alike} of the {n_others} others{oracle}" if alike else ""
         if own and len(rivals) < n_others:
-            others += f", not compared with {n_others - len(rivals)} others, whose draws are not the same"
+            others += f", not compared with {n_others - len(rivals)} others, whose trials are not the same"
         parts.append(f"{trials}: lowest EER {cell(best, 'eer_percent', True)} % by {best.label}{others}.")
     return " ".join(parts)
 
@@ -189,30 +191,33 @@ def verdict(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
     return " ".join(parts)
 
 
+def _by_list(rows: list[ResultRow]) -> str:
+    """Sum up each trial list in a line: its trials, the best row of the trained network, and the best baseline."""
+    body = []
+    for trials in dict.fromkeys(row.trials for row in rows if row.figures):
+        mine = [row for row in rows if row.trials == trials and row.figures and not row.oracle]
+        first = next(row for row in rows if row.trials == trials and row.figures)
+        speakers = "" if first.speakers is None else f"{first.speakers} speakers"
+        cells = [html.Cell(trials, f"{first.targets} / {first.nontargets} trials, {speakers}".strip(", "))]
+        for baseline in (False, True):
+            own = [row for row in mine if row.baseline == baseline]
+            best = min(own, key=lambda row: row.eer_percent, default=None)
+            if best is None:
+                cells += [html.Cell("-"), html.Cell("-")]
+                continue
+            low_high = cell(best, "eer_percent", True)[len(cell(best, "eer_percent")) :].strip(" []")
+            costs = [key for key in best.figures if key.startswith("min_dcf")][:1]
+            cost = ", ".join(f"minDCF({key.removeprefix('min_dcf_')}) {cell(best, key)}" for key in costs)
+            cells += [html.Cell(cell(best, "eer_percent"), low_high.replace(", ", " - "), best.eer_percent)]
+            cells += [html.Cell(best.label, cost)]
+        body.append(cells)
+    return html.table(["trials", "EER %", "by", "EER % of baselines", "by"], body, "a line for each trial list")
+
+
 def _are(rows: list[ResultRow], pair: dict[str, Any], one: ResultRow, other: ResultRow) -> bool:
     """Return whether a comparison is of these two rows."""
     compared = (rows[pair["a"]], rows[pair["b"]])
     return compared in ((one, other), (other, one))
-
-
-def training_curves(folder: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Steps and values of every figure in the training log that is no clock; empty where there is no log."""
-    path = folder / "train.jsonl"
-    curves: dict[str, tuple[list[float], list[float]]] = {}
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            figures = json.loads(line)
-        except ValueError:  # cut off by a kill, or damaged
-            continue
-        if not isinstance(figures, dict) or not isinstance(figures.get("step"), int):
-            continue
-        for name, value in figures.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-            if number and (name == WITH_RANK or not NOT_A_CURVE.search(name)):
-                steps, values = curves.setdefault(name, ([], []))
-                steps.append(figures["step"])
-                values.append(value)
-    return curves
 
 
 def _table(rows: list[ResultRow], looks: list[dict[str, str]]) -> str:
@@ -252,15 +257,23 @@ def _better(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
         for pair in [pair for pair in pairs if pair["trials"] == trials][: max(1, MOST_PAIRS // len(lists))]
     ]
     best = {trials: best_of(rows, trials) for trials in lists}
+    alike: list[dict[str, Any]] = []
     first: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     for pair in shown:
-        with_best = best[pair["trials"]] in (rows[pair["a"]], rows[pair["b"]])
-        (first if with_best else others).append(pair)
-    parts = [
+        compared = (rows[pair["a"]], rows[pair["b"]])
+        kind = alike if compared[0].is_like(compared[1]) else first if best[pair["trials"]] in compared else others
+        kind.append(pair)
+    parts = []
+    if alike:
+        parts = [
+            html.text("Like against like: the same back-end and normalization of two experiments."),
+            _pairs(rows, alike),
+        ]
+    parts += [
         html.text(
             "The row with the lowest EER of its trial list against each other row: differences, the first minus the "
-            "second; below each its 95 % interval by paired bootstrap over speakers, bold where it leaves zero out. p "
+            "second; below each its 95 % interval over speakers, paired, bold where it leaves zero out. p "
             "is of the EER, of a single comparison."
         )
     ]
@@ -288,7 +301,9 @@ def _pairs(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
         for key in figures:
             found, digits = pair["differences"][key], 2 if key == "eer_percent" else 4
             interval = f"{found['low']:+.{digits}f} to {found['high']:+.{digits}f}"
-            cells.append(html.Cell(f"{found['value']:+.{digits}f}", interval, found["value"], strong=found["shown"]))
+            shown = "more" if key in costs[1:] else ""
+            value = f"{found['value']:+.{digits}f}"
+            cells.append(html.Cell(value, interval, found["value"], strong=found["shown"], only=shown))
             if key == "eer_percent":
                 cells.append(html.Cell(f"{found['p']:.2g}", "", found["p"]))
         body.append(cells)
@@ -312,11 +327,12 @@ def _det(page: html.Page, rows: list, drawn: list, looks: list) -> list[str]:
     return parts
 
 
-def _histograms(page: html.Page, rows: list, drawn: list) -> list[str]:
-    parts = [html.text("How the scores of target and non-target trials are spread. The menu chooses the row.")]
+def _densities(page: html.Page, rows: list, drawn: list) -> list[str]:
+    said = "How the scores of target and non-target trials are spread; the less they overlap, the better."
+    parts = [html.text(f"{said} The menu chooses the row.")]
     for trials, places in _lists(rows).items():
-        figure = plots.histogram_plot([rows[place] for place in places], [drawn[place] for place in places])
-        parts += [f"<h3>{html.escape(trials)}</h3>", page.plot(figure, f"histograms of the scores of {trials}")]
+        figure = plots.density_plot([rows[place] for place in places], [drawn[place] for place in places])
+        parts += [f"<h3>{html.escape(trials)}</h3>", page.plot(figure, f"densities of the scores of {trials}")]
     return parts
 
 
@@ -330,27 +346,8 @@ def _maps(page: html.Page, maps: dict[str, dict[str, Any]]) -> list[str]:
     for name, points in maps.items():
         parts += [f"<h3>{html.escape(name)}</h3>"] * bool(name)
         parts.append(page.plot(plots.map_plot(points), f"embedding map {name}"))
+        parts.append(html.legend([(of, html.dot(colour)) for colour, of in plots.clusters_shown(points).values()]))
     return parts
-
-
-def _training(page: html.Page, folders: dict[str, Path]) -> list[str]:
-    curves = {name: training_curves(folder) for name, folder in folders.items()}
-    figures = dict.fromkeys(figure for found in curves.values() for figure in found)
-    drawn = [
-        page.plot(
-            plots.training_plot(
-                figure,
-                {name: found[figure] for name, found in curves.items() if figure in found},
-                plots.colours(curves),
-            ),
-            f"{figure} over the steps",
-        )
-        for figure in figures
-    ]
-    said = html.text("What the training log holds, over the steps.")
-    whose = [(name, {"color": colour, "dash": "solid", "width": 2}) for name, colour in plots.colours(curves).items()]
-    names = [html.legend(whose)] if len(whose) > 1 else []
-    return [said, *names, '<div class="grid">', *drawn, "</div>"] if drawn else []
 
 
 def _setup(experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]]) -> list[str]:

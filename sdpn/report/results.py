@@ -85,7 +85,7 @@ def _result_of(row: Row, figures: Work, exp_dir: Path) -> ResultRow:
         speakers=found["speakers"],
         thresholds=found["thresholds"],
         trials_digest=trials,
-        paired=digest(trials, [figures.fingerprint[part] for part in ("bootstrap", "bootstrap_seed", "speakers")]),
+        paired=digest(trials, figures.fingerprint["speakers"]),
         figures_digest=figures.identity,
         scores=str(row.scores_path.relative_to(exp_dir)),
         folder=row.folder,
@@ -249,7 +249,10 @@ def best_of(rows: list[ResultRow], trials: str) -> ResultRow:
 
 
 def sentences(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
-    """For each trial list what is better than what; where there are many pairs, those with the best row alone."""
+    """For each trial list what is better than what; where there are many pairs, those with the best row alone.
+
+    Of several experiments, like is compared with like first.
+    """
     lines = []
     for trials in dict.fromkeys(pair["trials"] for pair in pairs):
         mine = [pair for pair in pairs if pair["trials"] == trials]
@@ -258,6 +261,9 @@ def sentences(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> list[str]:
                 f"{trials}: no difference can be shown between any two rows: fewer than {FEWEST_SPEAKERS} speakers"
             )
             continue
+        alike = [pair for pair in mine if rows[pair["a"]].is_like(rows[pair["b"]])]
+        lines += [f"{trials}: {pair['sentence']}" for pair in alike]
+        mine = [pair for pair in mine if pair not in alike]
         if len(mine) > MOST_SENTENCES:
             best = best_of(rows, trials)
             mine = [pair for pair in mine if best is rows[pair["b"]] or best is rows[pair["a"]]]
@@ -322,7 +328,7 @@ def legend(rows: list[ResultRow]) -> list[str]:
             "too little of others"
         )
     if any(row.intervals for row in rows):
-        lines.append("intervals: 95 %, by bootstrap over speakers; comparisons by the same draws, paired")
+        lines.append("intervals: 95 %, over speakers; comparisons are paired: speaker by speaker")
         lines.append("p: of a single comparison, not corrected for the number of comparisons")
     return list(dict.fromkeys(lines))
 

@@ -56,7 +56,7 @@ class ResultRow:
         baseline: whether it is there for comparison alone.
         experiment: whose row it is where there are several experiments; else "".
         figures: name (`eer_percent`, `min_cllr`, `min_dcf_P`, `cllr`, `act_dcf_P`, ...) -> value, not rounded.
-        intervals: figure -> both ends of its 95 % interval; empty without bootstrap.
+        intervals: figure -> both ends of its 95 % interval; empty where there are few speakers.
         thresholds: figure (`eer_percent`, `min_dcf_P`) -> the lowest score that is accepted there; None if none is.
         targets, nontargets: numbers of trials.
         speakers: the number of speakers in these trials; None in results of earlier versions.
@@ -79,10 +79,10 @@ class ResultRow:
         failure: why the row could not be made, a sentence; it then has no figures, and no scores.
         backend_digest: the identity of the fitted back-end.
         trials_digest: what changes when the trials do.
-        paired: equal for rows whose draws of the bootstrap are the same.
+        paired: equal for rows of the same trials and speakers.
         figures_digest: the identity of the figures, by which a reader sees that those in the folder are these.
         scores: the score file, relative to the experiment.
-        folder: that of the score file, with `figures.json` and `bootstrap.npy`.
+        folder: that of the score file, with `figures.json` and `influence.npz`.
     """
 
     trials: str
@@ -136,6 +136,11 @@ class ResultRow:
         norm = "" if self.score_norm == "none" else f"+{self.score_norm}"
         quality = "+quality" if self.quality else ""
         return f"{self.experiment}{': ' * bool(self.experiment)}{self.system} {self.backend}{norm}{quality}"
+
+    def is_like(self, other: "ResultRow") -> bool:
+        """Return whether the other is the same of another experiment: system, back-end and normalization."""
+        mine, others = ((row.system, row.backend, row.score_norm, row.quality, row.fused) for row in (self, other))
+        return self.experiment != other.experiment and mine == others
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as it stands in results.json, its figures among the other keys."""

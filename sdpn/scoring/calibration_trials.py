@@ -44,7 +44,7 @@ def pseudo_trials(classes: np.ndarray, seed: int, training: TrainingVectors | No
     """
     n_classes = int(classes.max()) + 1
     if n_classes < HELD_OUT_SHARE:
-        raise SdpnError(f"calibration: {n_classes} clusters are too few to hold one in {HELD_OUT_SHARE} out")
+        raise SdpnError(f"{n_classes} clusters are too few to hold one in {HELD_OUT_SHARE} out for calibration")
     rng = np.random.default_rng([seed, 9])
     chosen = rng.choice(n_classes, max(2, min(MOST_HELD_OUT, n_classes // HELD_OUT_SHARE)), replace=False)
     held_out = np.isin(classes, chosen)

@@ -17,13 +17,14 @@ from sdpn.backend.vectors import class_means
 from sdpn.console import say, timed, warn
 from sdpn.errors import SdpnError
 from sdpn.evaluation.partition import agreement
+from sdpn.extraction.sets import SIDE_BY_SIDE
 from sdpn.files import write_array
 from sdpn.scoring.sources import VectorSet
 from sdpn.scoring.training_vectors import OracleLabels, TrainingSet, TrainingVectors, clusterable
 from sdpn.scoring.trial_scores import Cohort
 from sdpn.shards import Work
 
-REVISION = 5  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
+REVISION = 6  # of score files, calibrations and figures: raise it when the same inputs no longer give the same
 FEWEST_CLASSES = 3  # for LDA
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
@@ -47,6 +48,8 @@ class Clusters:
         statistics: whether there are statistics of the fbank in them; see `clusterable`.
         settings: the numbers of clusters.
         seed: of k-means.
+        counted: the clusters whose number is taken where the settings give none: how many speakers there are is a
+            matter of the corpus, and some x-vectors show it better than others. None: the number is looked for.
         oracle: the corpus's own speakers, with whom the clusters are compared for analysis alone: they change nothing.
     """
 
@@ -59,9 +62,10 @@ class Clusters:
         statistics: bool,
         settings: BackendConfig,
         seed: int,
+        counted: "Clusters | None",
         oracle: OracleLabels | None,
     ):
-        self.oracle, self.statistics = oracle, statistics
+        self.oracle, self.statistics, self.counted = oracle, statistics, counted
         self.train, self.seed, self.path = train, seed, folder / "clusters.npy"
         self.sizes = {name: getattr(settings, name) for name in ("clusters", "merge_clusters", "min_cluster_size")}
         inputs = {
@@ -69,6 +73,7 @@ class Clusters:
             "statistics": statistics,
             **self.sizes,
             "seed": seed,
+            "number": counted.work if counted else None,
             "versions": versions_of("clusters"),
         }
         self.work = Work(folder, "clusters", inputs)
@@ -77,15 +82,26 @@ class Clusters:
     def labels(self) -> np.ndarray:
         """The cluster of each training utterance, -1 for none: (n_train,); found unless they are there."""
         if self.work.stale_reason() is not None:
-            sizes = self.sizes
-            speakers = PseudoSpeakers(sizes["clusters"], sizes["merge_clusters"], sizes["min_cluster_size"], self.seed)
+            sizes, number = self.sizes, self.sizes["clusters"]
+            if number is None and self.counted is not None:
+                number = self.counted.number
+                self.counted.train.release()
+            speakers = PseudoSpeakers(number, sizes["merge_clusters"], sizes["min_cluster_size"], self.seed)
             with timed("pseudo-speakers found"):
                 speakers.fit(clusterable(self.train.read(), self.statistics))
             self.work.begin()
             write_array(self.path, speakers.labels_)
-            self.work.finish([self.path], note=speakers.note_, oracle=self._agreement(speakers.labels_))
+            note = speakers.note_ + (f"; as many as of {SIDE_BY_SIDE}" if self.counted else "")
+            found = {"number": speakers.n_clusters_, "oracle": self._agreement(speakers.labels_)}
+            self.work.finish([self.path], note=note, **found)
         say(f"  {self.work.report()['note']}")
         return np.load(self.path)
+
+    @property
+    def number(self) -> int:
+        """How many clusters there are, small ones among them."""
+        _ = self.labels  # they are found, unless they are there
+        return self.work.report()["number"]
 
     @property
     def identity(self) -> Work:

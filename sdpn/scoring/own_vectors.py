@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from sdpn import config
-from sdpn.backend.chain import Chain
+from sdpn.backend.chain import STEPS, Chain
 from sdpn.backend.chain_file import load_chain
 from sdpn.backend.clustering import PseudoSpeakers
 from sdpn.backend.config import ChainConfig
 from sdpn.backend.kaldi_plda import read_kaldi_plda
 from sdpn.backend.plda import PLDA
+from sdpn.config import conf_folder
 from sdpn.console import say
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors
@@ -70,6 +71,21 @@ def backend_of(
     return chain, train
 
 
+def named_backends() -> dict[str, Path]:
+    """Return the files of the back-ends that have a name, those of conf/backend/."""
+    return {path.stem: path for path in sorted((conf_folder() / "backend").glob("*.yaml"))}
+
+
+def by_name(text: str) -> str:
+    """Return the file of the back-end that `text` names, or `text` itself if it is a chain, a file or unknown.
+
+    A name that is also a step (cosine, plda) is the chain of that one step.
+    """
+    if text in STEPS or text not in named_backends():
+        return text
+    return str(named_backends()[text])
+
+
 def to_be_fitted(text: str, plda: Path | None = None) -> Chain | None:
     """The chain that `backend_of` fits for `text` and `plda`; None for a back-end that is fitted already."""
     if text.endswith(".h5"):
@@ -80,7 +96,10 @@ def to_be_fitted(text: str, plda: Path | None = None) -> Chain | None:
 
 def _chain_of(text: str) -> Chain:
     if not _is_yaml(text):
-        return Chain(text)
+        try:
+            return Chain(text)
+        except SdpnError as error:
+            raise SdpnError(f"{error}; back-ends by name are {', '.join(named_backends())}") from None
     read = config.read(text, ChainConfig)
     return Chain(read.chain, read.enrollment)
 

@@ -7,6 +7,7 @@ from sdpn.backend.chain import Chain
 from sdpn.backend.config import ORACLE, BackendConfig, ChainConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
+from sdpn.extraction.sets import SIDE_BY_SIDE
 from sdpn.extraction.views import VIEWS
 from sdpn.scoring.calibration import Calibrator
 from sdpn.scoring.fitting import Backend, Clusters, CohortSample, Utterances
@@ -26,7 +27,7 @@ class Plan:
         corpus: its sets and trial lists.
         settings: of stage 6.
         backends: back-end name -> its chain, and what that learns from.
-        seed: of clusters, cohort and bootstrap.
+        seed: of clusters, cohort and calibration trials.
     """
 
     def __init__(
@@ -111,7 +112,10 @@ class Plan:
         folder, train = self.exp_dir / "backends" / system.folder, self.training(system)
         path = self.data_dir / self.corpus.train / "utt2spk.oracle"
         oracle = OracleLabels(path) if path.exists() else None
-        return Clusters(folder, train, system.statistics, self.settings, self.seed, oracle)
+        # Beside the statistics of the fbank, x-vectors of small networks show the number of speakers best
+        both = next((other for other in self.systems if other.name == SIDE_BY_SIDE), system)
+        counted = self.clusters(both) if both is not system and self.settings.clusters is None else None
+        return Clusters(folder, train, system.statistics, self.settings, self.seed, counted, oracle)
 
     def _cohort(self, system: System, of: str) -> CohortSample:
         clusters = self.clusters(system) if self.settings.cohort == "clusters" else None

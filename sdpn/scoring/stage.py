@@ -49,7 +49,7 @@ def run_stage(plan: Plan) -> tuple[list[Row], list[str]]:
     if all(row.to_score for row in rows):
         raise SdpnError(failures[0])
     settings = plan.settings
-    wanted = Wanted(settings.points, settings.compat, settings.bootstrap, plan.seed, settings.calibration_prior)
+    wanted = Wanted(settings.points, settings.compat, settings.calibration_prior)
     for row in rows:
         if not row.to_score:
             row.figures = compute_figures(row, wanted)
@@ -205,7 +205,8 @@ def _write(row: Row, trials: TrialList, scores: np.ndarray, how_made: dict[str, 
 def compute_figures(row: Row, wanted: Wanted) -> Work:
     """Compute the figures of a row from its score file, unless they are there; write what plots and comparisons need.
 
-    `figures.json` holds the DET curve, its marks and the histogram; `bootstrap.npz` the figures of every draw.
+    `figures.json` holds the DET curve, its marks and the densities of the scores; `influence.npz` how speakers move
+    the figures.
     """
     inputs = {
         "scores": row.score_file,
@@ -213,9 +214,7 @@ def compute_figures(row: Row, wanted: Wanted) -> Work:
         "calibration_prior": wanted.prior,
         "operating_points": [point.name for point in wanted.points],
         "compat": wanted.compat,
-        "bootstrap": wanted.draws,
-        "bootstrap_seed": wanted.seed if wanted.draws else None,
-        "speakers": row.trials.lists.speakers_digest(row.trials.name) if wanted.draws else None,
+        "speakers": row.trials.lists.speakers_digest(row.trials.name),
         "versions": versions_of("figures"),
     }
     work = Work(row.folder, "figures", inputs)
@@ -228,25 +227,18 @@ def compute_figures(row: Row, wanted: Wanted) -> Work:
     found = evaluate(trials, scores, speakers, wanted, taught if taught.size else None, row.calibrated)
     if found.calibration and found.calibration["weight"] <= 0:
         warn(f"{row.label}: not calibrated: on the calibration trials it tells targets and non-targets the wrong way")
-    plots, replicates = row.folder / "figures.json", row.folder / "bootstrap.npz"
+    plots, influence = row.folder / "figures.json", row.folder / "influence.npz"
     work.begin()
     write_text(plots, json.dumps(found.plots) + "\n")
-    draws = found.replicates
     packed = io.BytesIO()  # by way of memory: NumPy does not say why a file could not be written
-    np.savez(
-        packed,
-        names=draws.names,
-        speakers=draws.speakers.astype(np.float32),
-        pairs=draws.pairs.astype(np.float32),
-        n_speakers=draws.n_speakers,
-    )
-    with atomic_path(replicates) as temporary:
+    np.savez(packed, **vars(found.influence))
+    with atomic_path(influence) as temporary:
         temporary.write_bytes(packed.getbuffer())
     work.finish(
-        [plots, replicates],
+        [plots, influence],
         targets=trials.n_targets,
         nontargets=trials.n_nontargets,
-        speakers=found.n_speakers,
+        speakers=found.influence.n_speakers,
         thresholds=found.thresholds,
         figures=found.values,
         intervals=found.intervals,

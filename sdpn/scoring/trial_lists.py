@@ -49,7 +49,8 @@ class TrialLists:
         usable = trials.without(left_out)
         lost = len(trials.is_target) - len(usable.is_target)
         found = " and ".join(map(str, lists))
-        warn(f"{name}: {lost} trials left out, of {len(left_out)} utterances that could not be used, listed in {found}")
+        of = "an utterance" if len(left_out) == 1 else f"{len(left_out)} utterances"
+        warn(f"{name}: {lost} trials left out, of {of} that could not be used, listed in {found}")
         return usable
 
     def _speakers(self, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,9 @@
 """The model card: what a model was trained on, when, and with which figures."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -9,13 +11,15 @@ import sdpn
 from sdpn import config as configuration
 from sdpn.features.index import FeatureIndex
 from sdpn.files import write_text
-from sdpn.training.config import TrainConfig
 from sdpn.training.log import read_log
 
 _FIGURES = {
     "loss": "loss",
     "assignment_perplexity": "perplexity of the mean assignment to prototypes",
     "prototypes_in_use": "prototypes in use",
+    "accuracy": "crops that are given their class",
+    "kept_share": "utterances that the loss gate lets pass",
+    "corrected_share": "utterances whose label was corrected",
     "effective_rank": "effective rank of the embeddings",
     "neighbour_distance": "distance of an embedding to the nearest other one",
     "agreement": "student views that choose their teacher's prototype",
@@ -24,32 +28,51 @@ _FIGURES = {
 }
 
 
-def write_card(exp_dir: Path, config: TrainConfig, index: FeatureIndex, encoder: nn.Module, averaged: int) -> Path:
+@dataclass(frozen=True)
+class Origin:
+    """How a model came about, in words.
+
+    Attributes:
+        title: of the card.
+        encoder: which one it is, e.g. "the teacher's encoder after the last step".
+        labels: what it learned from, e.g. "without speaker labels".
+        method: where that is described.
+    """
+
+    title: str
+    encoder: str
+    labels: str
+    method: str
+
+
+def write_card(
+    exp_dir: Path, origin: Origin, config: Any, network: dict[str, Any], index: FeatureIndex, encoder: nn.Module
+) -> Path:
     """Write `exp_dir`/model/README.md.
 
     Args:
+        config: the settings of the training.
+        network: the arguments of `build_encoder`.
         index: features of the training set.
-        averaged: teachers whose mean the encoder is.
     """
     lines = read_log(exp_dir / "train.jsonl")
     last = lines[-1] if lines else {}
     hours = int(index.frames.sum()) * index.config.frame_shift / 3.6e6
     parameters = sum(weight.numel() for weight in encoder.parameters())
-    teacher = "the teacher's encoder after the last step"
-    if averaged > 1:
-        teacher = f"the mean of the teacher's encoders in the last {averaged} checkpoints"
     figures = "".join(f"| {text} | {last[name]:.4g} |\n" for name, text in _FIGURES.items() if name in last)
     settings = "".join(f"{name}: {setting}\n" for name, setting in configuration.to_dict(config).items())
-    text = f"""# A speaker encoder trained by self-supervision (SDPN)
+    ended = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
+    size, name, channels = (network[key] for key in ("embedding_size", "network", "channels"))
+    text = f"""# {origin.title}
 
-Log-mel frames in, a {config.embedding_size}-dimensional embedding out; compare embeddings by cosine. {config.network}
-with {config.width} channels, {parameters / 1e6:.2f} million parameters: {teacher}.
+Log-mel frames in, a {size}-dimensional embedding out; compare embeddings by cosine. {name}
+with {channels} channels, {parameters / 1e6:.2f} million parameters: {origin.encoder}.
 
-- trained without speaker labels on {len(index)} utterances, {hours:.1f} hours: {index.directory}
+- trained {origin.labels} on {len(index)} utterances, {hours:.1f} hours: {index.directory}
   (features {index.fingerprint})
 - {index.num_bins} mel bins at {index.config.sampling_rate} Hz; all settings of the features stand in config.yaml
-- {last.get("step", 0)} steps, {config.epochs} epochs, finished on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}
-- sdpn {sdpn.__version__}; method: arXiv 2308.02774
+- {last.get("step", 0)} steps, {last.get("epoch", 0)} epochs, finished on {ended}
+- sdpn {sdpn.__version__}; method: {origin.method}
 
 At the end of the training:
 

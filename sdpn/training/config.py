@@ -15,8 +15,8 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 STOPPED_BY_SIGNAL = 85
 """The exit status after SIGTERM or SIGUSR1; a scheduler may take it for `start me again`."""
 
-# Keys that may change between two sittings of one training: they decide what is watched and kept and how fast it goes,
-# not what is learned
+# Keys that may change between two sittings of one training, of stage 4 or 8: they decide what is watched and kept and
+# how fast it goes, not what is learned
 UNRELATED_TO_THE_RESULT = frozenset(
     {
         "log_every",
@@ -27,6 +27,9 @@ UNRELATED_TO_THE_RESULT = frozenset(
         "min_effective_rank",
         "min_neighbour_distance",
         "max_target_entropy",
+        "min_kept",
+        "max_class_share",
+        "init",
         "abort_on_collapse",
         "probe_utterances",
         "compile",

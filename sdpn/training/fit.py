@@ -12,7 +12,7 @@ from sdpn.augment.views import ViewSampler
 from sdpn.features.index import FeatureIndex
 from sdpn.models.folder import write_model
 from sdpn.models.input_norm import level_statistics
-from sdpn.training.card import write_card
+from sdpn.training.card import Origin, write_card
 from sdpn.training.checkpoint import Checkpoints
 from sdpn.training.config import TrainConfig
 from sdpn.training.loop import checkpoints_of, train
@@ -20,6 +20,7 @@ from sdpn.training.ranks import CommonError, Ranks
 from sdpn.training.sampler import BatchSampler
 from sdpn.training.trainer import Trainer
 
+PAPER = "arXiv 2308.02774"
 _SAMPLED = 5000  # utterances whose statistics stand for those of the training set
 
 
@@ -64,7 +65,11 @@ def fit(
         return []
     averaged = _average(trainer.encoder, checkpoints, config.average_checkpoints)
     model = write_model(exp_dir / "model", trainer.encoder, *settings)
-    write_card(exp_dir, config, index, trainer.encoder, averaged)
+    teacher = "the teacher's encoder after the last step"
+    if averaged > 1:
+        teacher = f"the mean of the teacher's encoders in the last {averaged} checkpoints"
+    origin = Origin("A speaker encoder trained by self-supervision (SDPN)", teacher, "without speaker labels", PAPER)
+    write_card(exp_dir, origin, config, settings[0], index, trainer.encoder)
     return [*untrained, *model]
 
 

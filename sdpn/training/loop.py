@@ -23,18 +23,20 @@ class Objective(Protocol):
     """What is learned: SDPN in stage 4, classes in stage 8.
 
     Attributes:
-        config: of the training.
         device: where it computes.
         ranks: the processes that train together.
         total_steps: from the first to the last.
         advice: what to try where training has collapsed.
     """
 
-    config: LoopConfig
     device: torch.device
     ranks: Ranks
     total_steps: int
     advice: str
+
+    @property
+    def config(self) -> LoopConfig:
+        """The settings of the training."""
 
     @property
     def encoder(self) -> nn.Module:
@@ -120,7 +122,7 @@ def train(
                 log.count()
             if time_to_log:
                 figures = interval.close(objective.indicators(outcome), config.batch_size, prefetched.waited)
-                line = {"step": step, "total_steps": total_steps, "epoch": batch.epoch + 1}
+                line: dict[str, float] = {"step": step, "total_steps": total_steps, "epoch": batch.epoch + 1}
                 line |= {**objective.schedules(batch.step), **figures}
                 if log:
                     examined = _examine(examine, objective.encoder) if epoch_ends else {}

@@ -1,6 +1,6 @@
 """Which utterances a step sees."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -13,9 +13,10 @@ class BatchSampler:
     A batch is a function of (seed, step), so a training that goes on needs to know its step and nothing else.
 
     Attributes:
-        num_utterances: in the training set.
+        num_utterances: that are taken.
         batch_size: utterances in a step.
         seed: of the run.
+        chosen: the numbers of the utterances that are taken, where these are not all: (num_utterances,).
 
     There are at least as many utterances as a batch takes.
     """
@@ -23,6 +24,7 @@ class BatchSampler:
     num_utterances: int
     batch_size: int
     seed: int
+    chosen: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -32,7 +34,8 @@ class BatchSampler:
         """The epoch that `step` belongs to, and the (batch_size,) numbers of its utterances."""
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _order(self.num_utterances, self.seed, epoch)
-        return epoch, order[position * self.batch_size : (position + 1) * self.batch_size]
+        rows = order[position * self.batch_size : (position + 1) * self.batch_size]
+        return epoch, rows if self.chosen is None else self.chosen[rows]
 
 
 @lru_cache(maxsize=2)

@@ -10,9 +10,8 @@ import yaml
 from sdpn import config as configuration
 from sdpn.errors import SdpnError
 from sdpn.locks import is_held
-from sdpn.training.collapse import collapse
 from sdpn.training.config import TrainConfig
-from sdpn.training.log import read_log
+from sdpn.training.log import collapse, read_log
 
 _EER = {"probe_eer": "of an utterance's halves against others'", "dev_eer": "on the dev trials"}
 

@@ -1,5 +1,6 @@
 """Reasons to end a training before its last step: a signal, a loss that is no number, a collapse."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +17,23 @@ from sdpn.training.ranks import CommonError
 
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:
-    """Collect the names of SIGTERM and SIGUSR1 as they arrive, in place of dying of them."""
+    """Collect the names of SIGTERM, SIGUSR1 and SIGINT as they arrive, in place of dying of them.
+
+    SIGINT is Ctrl-C: a second one ends the process at once, since it is then what the user wants.
+    """
     arrived: list[str] = []
 
     def note(number: int, frame: object) -> None:
         arrived.append(signal.Signals(number).name)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            # not by print, which the signal may have interrupted
+            os.write(2, b"\n  saving after this step; Ctrl-C once more leaves at once\n")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    numbers = [signal.SIGTERM, signal.SIGUSR1]
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a script's background
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield arrived
     finally:

@@ -1,5 +1,6 @@
 """SDPN's student, teacher and prototypes, and the step that trains them (arXiv 2308.02774)."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,13 @@ from sdpn.models.input_norm import InputNorm
 from sdpn.models.norm import norms_over_ranks
 from sdpn.models.registry import build_encoder
 from sdpn.training import indicators, losses
-from sdpn.training.collapse import ADVICE, collapse, usage_window
 from sdpn.training.config import TrainConfig
 from sdpn.training.descent import Descent, use_bfloat16
+from sdpn.training.log import ADVICE, collapse, usage_window
+from sdpn.training.losses import sinkhorn
 from sdpn.training.prefetch import Batch
 from sdpn.training.ranks import Ranks
 from sdpn.training.schedules import learning_rate, teacher_momentum
-from sdpn.training.sinkhorn import sinkhorn
-from sdpn.training.teacher import make_teacher, update_teacher
 
 
 class Trainer:
@@ -218,3 +218,17 @@ class Trainer:
                 f"it is of another network than the settings describe ({' '.join(str(error).split())[-160:]})"
             ) from error
         torch.set_rng_state(state["random"].cpu())
+
+
+def make_teacher(student: ProjectedEncoder) -> ProjectedEncoder:
+    """A copy of `student` that gradients do not reach, in training mode: its batch norms see the global views."""
+    return copy.deepcopy(student).requires_grad_(False).train()
+
+
+@torch.no_grad()
+def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """teacher <- momentum * teacher + (1 - momentum) * student, for all parameters.
+
+    Running statistics of batch norms are not averaged: each network has those of the views it sees.
+    """
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1.0 - momentum)

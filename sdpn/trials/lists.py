@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,7 +131,14 @@ def read_trials(path: str | Path, unlabelled: bool = False) -> Trials:
     coded = []
     for block in blocks_of(path, "trial list"):
         forms, columns = still_fitting(forms, block, path)
+        known = len(code)
         coded.append([np.fromiter(map(code.__getitem__, column), np.int32, len(column)) for column in columns])
+        try:
+            decode_name(b"_".join(islice(code, known, None)), path)  # those that are new, all at once
+        except SdpnError:  # in which line?
+            for number, *names in zip(block.numbers.tolist(), *columns, strict=True):
+                for name in names:
+                    decode_name(name, path, number)
     if not coded:
         raise SdpnError(f"{path}: there is no trial in it")
     indices = [np.concatenate(parts) for parts in zip(*coded, strict=True)]

@@ -40,7 +40,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(*options, trials="trials"):
-    fixed = ["--trials", trials, "--xvectors", "eval.npz", "--bootstrap", "50"]
+    fixed = ["--trials", trials, "--xvectors", "eval.npz"]
     score.main([*fixed, *options], standalone_mode=False)
 
 
@@ -114,6 +114,18 @@ def test_a_chain_file_is_a_back_end(folder):
     np.testing.assert_allclose(read(folder / "a")[1], read(folder / "b")[1])
 
 
+def test_a_name_in_conf_is_a_back_end_unless_it_is_a_step(folder):
+    (folder / "conf" / "backend").mkdir(parents=True)
+    (folder / "conf" / "backend" / "flat.yaml").write_text("chain: mean-subtract | whiten 3 | length-norm | cosine\n")
+    (folder / "conf" / "backend" / "cosine.yaml").write_text("chain: mean-subtract | length-norm | cosine\n")
+    run("--backend", "flat", "--train", "train.npz", "--out", "a")
+    run("--backend", "mean-subtract | whiten 3 | length-norm | cosine", "--train", "train.npz", "--out", "b")
+    assert (folder / "a").read_text() == (folder / "b").read_text()
+    run("--backend", "cosine", "--out", "c")  # learns nothing
+    with pytest.raises(SdpnError, match=r"unknown step 'flit'.*cosine, flat"):
+        run("--backend", "flit")
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [("fit_on: both\ncohort_of: augmented\n", ["fit_on", "cohort_of"]), ("fit_on: clean\n", []), ("", [])],
@@ -126,20 +138,20 @@ def test_a_chain_file_says_what_of_it_is_not_followed(folder, capsys, settings, 
 
 
 def test_the_error_rates_of_a_score_file_are_printed_without_x_vectors(folder, capsys):
-    run("--out", "scores", "--bootstrap", "0", "--operating-points", "0.001")
+    run("--out", "scores", "--operating-points", "0.001")
     printed = capsys.readouterr().out
     score.main(["--trials", "trials", "--scores", "scores", "--operating-points", "0.001"], standalone_mode=False)
     streamed = capsys.readouterr().out.splitlines()
     assert len(streamed) == 6 and all(line in printed for line in streamed)
 
 
-@pytest.mark.parametrize("option", [("--compat", "wespeaker"), ("--bootstrap", "50"), ("--speakers", "speakers")])
+@pytest.mark.parametrize("option", [("--compat", "wespeaker"), ("--intervals",), ("--speakers", "speakers")])
 def test_a_score_file_gives_what_its_x_vectors_gave(folder, capsys, option):
     overwrite("speakers", "".join(f"{name} {name[:4]}\n" for name in np.load("eval.npz")["ids"]))
-    common = (*option, *(("--bootstrap", "50") if option[0] != "--bootstrap" else ()), "--operating-points", "0.001")
-    run("--out", "scores", *common)
+    points = ("--operating-points", "0.001")
+    run("--out", "scores", *points, *(option if option != ("--intervals",) else ()))
     printed = capsys.readouterr().out.splitlines()
-    score.main(["--trials", "trials", "--scores", "scores", *common], standalone_mode=False)
+    score.main(["--trials", "trials", "--scores", "scores", *points, *option], standalone_mode=False)
     assert capsys.readouterr().out.splitlines() == printed[2:]
     assert any("(wespeaker)" in line for line in printed) == (option[0] == "--compat")
 
@@ -279,7 +291,7 @@ def narrow(name):
 @pytest.mark.parametrize("option", ["--trials", "--scores", "--speakers", "--models", "--utt2spk"])
 def test_a_file_that_is_not_utf_8_is_refused_in_a_sentence(folder, option):
     (folder / "latin").write_bytes("\u00e9 x target\n".encode("latin-1"))
-    run("--out", "scores", "--bootstrap", "0")
+    run("--out", "scores")
     files = {"--trials": "trials", "--scores": "scores", "--xvectors": "eval.npz", option: "latin"}
     files.pop("--scores" if option in ("--speakers", "--models", "--utt2spk") else "--xvectors")
     rest = LDA_PLDA if option == "--utt2spk" else ()
@@ -341,8 +353,8 @@ def test_lists_may_come_out_of_pipes(folder):
     with open("two", "w") as opened:
         opened.write("".join(f"{name} {name[:4]}\n" for name in np.load("eval.npz")["ids"]))
     code = "from sdpn.commands.score import score; score()"
-    plain = "--trials trials --scores scores --speakers two --seed 1"
-    piped = "--trials <(cat trials) --scores <(cat scores) --speakers <(cat two) --seed 1"
+    plain = "--trials trials --scores scores --speakers two --compat kaldi"
+    piped = "--trials <(cat trials) --scores <(cat scores) --speakers <(cat two) --compat kaldi"
     streamed = "--trials <(cat trials) --scores <(cat scores)"
     said = []
     for options in (plain, piped, streamed):

@@ -1,5 +1,6 @@
 """Lhotse manifests in, made by Lhotse itself."""
 
+import codecs
 import gzip
 import json
 import os
@@ -131,6 +132,14 @@ def shars(recordings, tmp_path):
     return tmp_path / "shar_train", tmp_path / "shar_test"
 
 
+def test_a_byte_order_mark_in_a_shar_folder_is_skipped(prepare, shars, recordings, make_cuts, tmp_path):
+    for manifest in shars[0].glob("cuts.*.jsonl.gz"):
+        manifest.write_bytes(gzip.compress(codecs.BOM_UTF8 + gzip.decompress(manifest.read_bytes())))
+    prepare(*shars)
+    make_cuts(tmp_path / "data")
+    assert len(rows(tmp_path / "data" / "train" / "cuts.jsonl.gz")) == len(recordings["train"])
+
+
 def test_a_shar_folder_is_copied_out_as_it_is_and_once(prepare, shars, recordings, make_cuts, tmp_path, capsys):
     prepare(*shars)
     assert "audio of" in (said := capsys.readouterr().out)
@@ -144,6 +153,17 @@ def test_a_shar_folder_is_copied_out_as_it_is_and_once(prepare, shars, recording
     before = times(tmp_path / "data")
     prepare(*shars)
     assert times(tmp_path / "data") == before
+
+
+def test_mixed_and_padded_cuts_are_left_out_with_the_reason(prepare, shars, recordings, tmp_path):
+    own = CutSet.from_manifests(recordings["train"], segments(recordings["train"])).trim_to_supervisions().to_eager()
+    one, two, *_ = own
+    mixed = [one.pad(duration=4.0).with_id("padded"), one.mix(two, snr=10).with_id("mixed")]
+    CutSet.from_cuts([*own, *mixed]).to_file(tmp_path / "own_cuts.jsonl.gz")
+    prepare(tmp_path / "own_cuts.jsonl.gz", shars[1], "--max-skipped", 0.5)
+    listed = (tmp_path / "data" / "train" / "skipped_files.tsv").read_text().splitlines()
+    assert {line.split("\t")[0] for line in listed} == {"mixed", "padded"}
+    assert all("mixture" in line for line in listed)
 
 
 def parts_of(recordings: RecordingSet) -> CutSet:

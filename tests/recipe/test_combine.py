@@ -155,6 +155,13 @@ def test_what_is_evaluated_in_one_part_may_not_be_trained_on_in_another(parts, t
     assert "4 recordings that a evaluates are trained on in b" in combine(tmp_path, status=1)
 
 
+def test_a_part_that_a_combined_one_holds_already_is_refused(parts, tmp_path):
+    combine(parts)
+    for names, twice in ((("ab", "a"), "a"), (("b", "ab"), "b")):
+        said = run(sys.executable, "local/combine.py", *(parts / name for name in names), tmp_path / "all", status=1)
+        assert f"{parts}/ab holds {parts}/{twice} already" in said
+
+
 def test_noises_that_are_kept_out_of_one_part_alone_are_told(parts, tmp_path):
     for name in ("a", "b"):
         shutil.copytree(parts / name, tmp_path / name)

@@ -59,7 +59,7 @@ def test_an_evaluation_utterance_that_cannot_be_used_costs_its_trials_and_is_lis
     lost = sum("other00-s0-short" in line for line in trials)
     assert lost > 0
     assert {row["targets"] + row["nontargets"] for row in rows} == {len(trials) - lost}
-    assert f"eval: {lost} trials left out, of 1 utterances that could not be used" in recipe.printed
+    assert f"eval: {lost} trials left out, of an utterance that could not be used" in recipe.printed
 
 
 def test_a_second_run_does_no_work(recipe):

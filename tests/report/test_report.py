@@ -21,9 +21,10 @@ from sdpn.evaluation.metrics import det_curve
 from sdpn.report import plots, report, results
 from sdpn.report.experiments import compare_experiments
 from sdpn.report.page import Page
-from sdpn.report.report import training_curves, write_results
+from sdpn.report.report import write_results
 from sdpn.report.results import best_of, sentences
 from sdpn.report.rows import ResultRow, read_origin, read_rows
+from sdpn.report.training import training_curves
 from sdpn.shards import Work
 from sdpn.trials.arrays import TrialList
 
@@ -41,13 +42,13 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
     ):
         scores = separation * is_target + np.random.default_rng(0).normal(size=1500)
         taught = np.stack((scores[:300], is_target[:300].astype(float)))
-        found = evaluate(trials, scores, (enroll // 4, test // 4), Wanted([*points], draws=100), taught)
+        found = evaluate(trials, scores, (enroll // 4, test // 4), Wanted([*points]), taught)
         directory = exp / "scores" / "eval" / "sdpn" / str(place)
         directory.mkdir(parents=True)
         (directory / "figures.json").write_text(json.dumps(found.plots))
-        np.savez(directory / "bootstrap.npz", **vars(found.replicates))
+        np.savez(directory / "influence.npz", **vars(found.influence))
         figures = Work(directory, "figures", {"seed": seed})
-        figures.finish([directory / "figures.json", directory / "bootstrap.npz"])
+        figures.finish([directory / "figures.json", directory / "influence.npz"])
         rows.append(
             ResultRow(
                 "eval",
@@ -63,7 +64,7 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
                 paired="same",
                 targets=trials.n_targets,
                 nontargets=trials.n_nontargets,
-                speakers=found.n_speakers,
+                speakers=found.influence.n_speakers,
                 thresholds=found.thresholds,
                 figures_digest=figures.identity,
                 scores=f"scores/eval/sdpn/{place}/scores.txt",
@@ -74,6 +75,7 @@ def write_experiment(exp: Path, seed: int, points: Sequence[OperatingPoint] = AL
         {"step": step, "epoch": 1, "loss": 5 / step, "effective_rank": step, "waiting_share": 0.1} for step in (1, 2)
     ]
     (exp / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (exp / "tensorboard").mkdir()
     points = {"id": [f"t{i}" for i in range(30)], "x": [i % 6 for i in range(30)], "y": [i // 6 for i in range(30)]}
     write_results(
         exp,
@@ -128,7 +130,7 @@ def open_report(browser, experiment, dark=False, width=1280):
 
 def column(browser, table, heading):
     return browser.execute_script(
-        "const table = document.querySelectorAll('table')[arguments[0]];"
+        "const table = document.querySelectorAll('#results table')[arguments[0]];"
         "const at = [...table.tHead.rows[0].cells].findIndex(th => th.textContent === arguments[1]);"
         "return [...table.tBodies[0].rows].map(row => row.cells[at].childNodes[0].textContent)",
         table,
@@ -153,7 +155,7 @@ def test_every_plot_is_drawn(browser, experiment):
     )
     assert [label for label, _ in drawn] == [
         "DET curves of eval",
-        "histograms of the scores of eval",
+        "densities of the scores of eval",
         "embedding map ",
         "loss over the steps",
         "effective_rank over the steps",
@@ -183,7 +185,7 @@ def test_tables_sort_by_a_click_on_a_heading_and_back(browser, experiment):
     open_report(browser, experiment)
     rates = [float(rate) for rate in column(browser, 0, "EER %")]
     assert rates != sorted(rates)
-    heading = "[...document.querySelectorAll('table')[0].tHead.rows[0].cells].find(th => th.textContent === 'EER %')"
+    heading = "[...document.querySelector('#results table').tHead.rows[0].cells].find(th => th.textContent === 'EER %')"
     for descending in (False, True):
         browser.execute_script(f"{heading}.click()")
         assert [float(rate) for rate in column(browser, 0, "EER %")] == sorted(rates, reverse=descending)
@@ -194,7 +196,7 @@ def test_a_phone_scrolls_tables_but_not_the_page_and_sees_the_eer_beside_the_nam
     open_report(browser, experiment, width=390)
     assert browser.execute_script("return document.documentElement.scrollWidth") == 390
     shown = browser.execute_script(
-        "return [...document.querySelector('table').tHead.rows[0].cells]"
+        "return [...document.querySelector('#results table').tHead.rows[0].cells]"
         ".filter(th => th.offsetParent && th.getBoundingClientRect().right < 390).map(th => th.textContent)"
     )
     assert shown[:2] == ["row", "EER %"]
@@ -216,9 +218,10 @@ def test_the_names_of_the_rows_stay_in_sight_while_the_figures_scroll(browser, e
     open_report(browser, experiment, width=1000)
     browser.execute_script("document.querySelector('.switch input').click()")
     places = browser.execute_script(
-        "document.querySelector('.scroll').scrollLeft = 400;"
+        "document.querySelector('#results .scroll').scrollLeft = 400;"
         "const box = cell => cell.getBoundingClientRect();"
-        "return [...document.querySelector('table').tBodies[0].rows[0].cells].filter(cell => cell.offsetParent)"
+        "const [row] = document.querySelector('#results table').tBodies[0].rows;"
+        "return [...row.cells].filter(cell => cell.offsetParent)"
         ".map(cell => [cell.textContent, box(cell).left, box(cell).right])"
     )
     (system, left, right), (backend, second, after), (norm, third, _) = places[:3]
@@ -266,7 +269,7 @@ def test_the_headline_counts_the_rows_that_the_best_is_compared_with():
         report.headline(rows, pairs) == f"{said}, not shown to be better than 1 of the 2 others without oracle labels."
     )
     assert report.headline(rows, pairs[:2] + pairs[3:]).endswith(
-        "not compared with 1 others, whose draws are not the same."
+        "not compared with 1 others, whose trials are not the same."
     )
     assert report.headline(rows, []) == f"{said}."
 
@@ -337,6 +340,15 @@ def test_comparisons_of_the_best_row_stand_first_and_the_others_are_folded(exper
     assert folded.startswith("<details>")
 
 
+def test_tensorboard_has_the_figures_at_the_last_step(experiment):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    (file,) = (experiment / "tensorboard" / "results").iterdir()
+    events = [event for event in EventFileLoader(str(file)).Load() if event.HasField("summary")]
+    tags = {event.summary.value[0].tag for event in events}
+    assert "eval/eval/sdpn cosine+as/eer_percent" in tags and {event.step for event in events} == {2}
+
+
 def test_oracle_rows_are_marked_and_what_they_are_better_than_is_said(experiment):
     page = (experiment / "results" / "report.html").read_text()
     assert "oracle labels" in page and "is better than" in page
@@ -384,15 +396,20 @@ def figures_of(exp):
     return Work.finished(exp / "scores" / "eval" / "sdpn" / "1", "figures")
 
 
+def finish_otherwise(figures):
+    replace(figures, inputs={"seed": 2}).finish([*map(figures.directory.joinpath, figures.output_digests())])
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
         (lambda exp: shutil.rmtree(exp / "results"), "results.json is missing: run stage 6 on .*exp first"),
         (lambda exp: (exp / "results" / "results.json").write_text("{}"), "is not what was written: run stage 6 on"),
         (lambda exp: shutil.rmtree(exp / "scores"), "has lost its figures: run stage 6 on"),
+        (lambda exp: figures_of(exp).finish([]), "results.json is of an earlier version of sdpn: run stage 6"),
         (lambda exp: figures_of(exp).begin(), "are not those of .*, as after a stage 6 that was interrupted"),
-        (lambda exp: replace(figures_of(exp), inputs={"seed": 2}).finish([]), "are not those of .*results.json"),
-        (lambda exp: (figures_of(exp).directory / "bootstrap.npz").unlink(), "are not those of .*results.json"),
+        (lambda exp: finish_otherwise(figures_of(exp)), "are not those of .*results.json"),
+        (lambda exp: (figures_of(exp).directory / "influence.npz").unlink(), "are not those of .*results.json"),
     ],
 )
 def test_an_experiment_without_results_is_refused_in_a_sentence(experiment, tmp_path, spoil, sentence):

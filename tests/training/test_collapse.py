@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from sdpn.training.collapse import collapse, usage_window
 from sdpn.training.config import TrainConfig
 from sdpn.training.indicators import Usage
+from sdpn.training.log import collapse, usage_window
 
 HEALTHY = {
     "step": 500,

@@ -3,12 +3,15 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from sdpn.errors import SdpnError
 from sdpn.models.folder import read_model
@@ -41,7 +44,7 @@ def lines(exp):
 
 
 def without_times(lines):
-    times = ("utterances_per_second", "seconds_per_step", "waiting_share")
+    times = ("utterances_per_second", "seconds_per_step", "cpu_seconds_per_step", "waiting_share")
     return [{name: figure for name, figure in line.items() if name not in times} for line in lines]
 
 
@@ -64,7 +67,9 @@ def test_a_training_writes_its_model_checkpoints_and_figures(undisturbed):
         f"step-{step:09d}.pt" for step in (6, 9, 12)
     ]
     assert [line["step"] for line in lines(undisturbed)] == [3, 4, 6, 8, 9, 12]
-    assert list((undisturbed / "tensorboard").iterdir())
+    (board,) = (undisturbed / "tensorboard").iterdir()
+    events = [event for event in EventFileLoader(str(board)).Load() if event.HasField("summary")]
+    assert {"train/loss", "health/effective_rank"} <= {event.summary.value[0].tag for event in events}
     encoder, config = read_model(undisturbed / "model")
     assert config["network"]["channels"] == 8
     assert config["features"]["num_mel_bins"] == 20
@@ -76,7 +81,7 @@ def test_every_line_carries_the_indicators(undisturbed):
         "step", "total_steps", "epoch", "lr", "teacher_momentum", "loss", "assignment_loss", "mean_entropy_loss",
         "diversity_loss", "gradient_norm", "prototypes_in_use", "assignment_perplexity", "target_entropy",
         "neighbour_distance", "effective_rank", "living_dimensions", "agreement", "utterances_per_second",
-        "seconds_per_step", "waiting_share",
+        "seconds_per_step", "cpu_seconds_per_step", "waiting_share",
     }  # fmt: skip
     for line in lines(undisturbed):
         assert set(line) == expected
@@ -198,9 +203,9 @@ def test_ranks_end_with_one_model_and_stop_together(tiny, crops, tmp_path):
         if ranks.number == 1 and len(calls) == 6:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert train(tmp_path / "undisturbed", lambda ranks, epoch, utterances: None) == [4, 0]
+    assert train(tmp_path / "undisturbed", lambda ranks, epoch, utterances: None) == [6, 0]
     assert train(tmp_path / "stopped", signal_to_the_second) == [None, None]
-    assert train(tmp_path / "stopped", lambda ranks, epoch, utterances: None) == [4, 0]
+    assert train(tmp_path / "stopped", lambda ranks, epoch, utterances: None) == [6, 0]
     weights = [(tmp_path / exp / "model" / "weights.pt").read_bytes() for exp in ("undisturbed", "stopped")]
     assert weights[0] == weights[1]
 
@@ -273,7 +278,7 @@ def test_a_cut_off_newest_checkpoint_costs_only_its_steps(undisturbed, tiny, cro
     assert (exp / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_saves_and_the_training_goes_on_from_there(number, undisturbed, tiny, crops, tmp_path, capsys):
     exp = tmp_path / "exp"
     calls = []
@@ -290,6 +295,22 @@ def test_a_signal_saves_and_the_training_goes_on_from_there(number, undisturbed,
     assert len(list((exp / "checkpoints").iterdir())) == 1
     fit(tiny(checkpoint_every=100), crops(tiny()), exp, CPU)
     assert (exp / "model" / "weights.pt").read_bytes() == (undisturbed / "model" / "weights.pt").read_bytes()
+
+
+def test_a_second_interrupt_from_the_keyboard_leaves_at_once():
+    code = (
+        "import os, signal\n"
+        "from sdpn.training.stopping import stop_signals\n"
+        "with stop_signals() as arrived:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print(arrived, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT
+    assert done.stdout == "['SIGINT']\n"
+    assert "Ctrl-C once more" in done.stderr
 
 
 def test_a_loss_that_is_not_finite_names_step_and_utterances_and_keeps_the_last_checkpoint(tiny, crops, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdpn.training.sinkhorn import sinkhorn
+from sdpn.training.losses import sinkhorn
 
 
 def reference(scores, iterations):

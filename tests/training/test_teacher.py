@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdpn.training.teacher import make_teacher, update_teacher
+from sdpn.training.trainer import make_teacher, update_teacher
 
 
 def network():

@@ -186,3 +186,15 @@ def test_models_keep_their_names_and_their_utterances_get_ids():
     found, lacking = name_models(models, ids, {"X", "Z"})
     assert found["X"] == ["x-1", "x-2"]
     assert lacking == ["z/1"]
+
+
+def test_a_name_that_is_none_is_told_with_its_line_far_down_a_list(tmp_path):
+    path = tmp_path / "trials.txt"
+    lines = [f"a{row % 700} b{row % 900} target\n" for row in range(100_000)]
+    for bad in ("b\x07b", "b\u00a0b"):
+        path.write_text("".join([*lines, f"\nann {bad} nontarget\n", *lines]), encoding="utf-8")
+        with pytest.raises(SdpnError, match="line 100002"):
+            read_trials(path)
+    path.write_bytes("".join(lines).encode() + b"ann b\xff nontarget\n")
+    with pytest.raises(SdpnError, match=r"UTF-8.*line 100001"):
+        read_trials(path)

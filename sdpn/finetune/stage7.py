@@ -1,0 +1,125 @@
+"""Stage 7: make the labels that stage 8 learns from, of the x-vectors of an experiment or of a given utt2spk."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdpn.errors import SdpnError
+from sdpn.evaluation.partition import Agreement, agreement
+from sdpn.features.index import open_features
+from sdpn.files import exclusive
+from sdpn.finetune.config import LabelConfig
+from sdpn.finetune.labels import CLUSTERS, GIVEN, LABELS, UTT2SPK, classes_of, write_labels
+from sdpn.finetune.pseudo_speakers import Selection, select_members
+from sdpn.scoring.fitting import versions_of
+from sdpn.scoring.sources import VectorSet
+from sdpn.scoring.trial_lists import read_speakers
+from sdpn.shards import Work
+
+
+def cluster_labels(train: Path, exp: Path, round_dir: Path, settings: LabelConfig, seed: int) -> list[str]:
+    """Write `round_dir`/labels of the clusters of an experiment's training x-vectors, unless they are there.
+
+    Args:
+        train: the folder of the training set.
+
+    Returns:
+        What they are, a line for each thing.
+
+    Raises:
+        SdpnError: there are no x-vectors, or too few classes are left.
+    """
+    vectors = VectorSet(exp / "xvectors" / train.name)
+    inputs = {"x-vectors": vectors.identity, "labels": settings, "seed": seed, "versions": versions_of("clusters")}
+    work = Work(round_dir / LABELS, LABELS, {"source": CLUSTERS, **inputs})
+    if work.stale_reason() is not None:
+        with exclusive(work.directory):
+            found = vectors.read()
+            selection = select_members(found.vectors, settings, seed)
+            names = [f"pseudo{number:0{len(str(selection.n_classes))}d}" for number in range(selection.n_classes)]
+            oracle = _oracle(train, found.ids, selection.classes)
+            previous = _previous(exp, found.ids, selection.classes)
+            work.begin()
+            path = write_labels(work.directory / UTT2SPK, found.ids, selection.classes, names)
+            work.finish(
+                [path],
+                source=CLUSTERS,
+                experiment=str(exp),
+                classes=selection.n_classes,
+                kept=int(np.count_nonzero(selection.classes >= 0)),
+                silhouette=selection.silhouette,
+                lines=_describe(selection, len(found.ids)),
+                oracle=asdict(oracle) if oracle else None,
+                previous=asdict(previous) if previous else None,
+            )
+    return _lines(work)
+
+
+def given_labels(train: Path, exp: Path, labels: Path, round_dir: Path) -> list[str]:
+    """Write `round_dir`/labels of a utt2spk that a user has, as `cluster_labels` does of clusters.
+
+    Raises:
+        SdpnError: it cannot be read, or names fewer than two speakers of the training set.
+    """
+    work = Work(round_dir / LABELS, LABELS, {"source": GIVEN, "utt2spk": labels})
+    if work.stale_reason() is not None:
+        with exclusive(work.directory):
+            ids = open_features(train).ids
+            classes, names = classes_of(labels, ids)
+            kept = int(np.count_nonzero(classes >= 0))
+            work.begin()
+            path = write_labels(work.directory / UTT2SPK, ids, classes, names)
+            line = f"{kept} of {len(ids)} training utterances in {len(names)} classes, the labels of {labels}"
+            counts: dict[str, Any] = {"classes": len(names), "kept": kept}
+            work.finish([path], source=GIVEN, experiment=str(exp), lines=[line], **counts)
+    return _lines(work)
+
+
+def _describe(selection: Selection, total: int) -> list[str]:
+    classes = selection.classes[selection.classes >= 0]
+    sizes = np.bincount(classes)
+    left_out = (
+        f"{selection.uncertain} uncertain ones, {selection.of_small} of small classes and {selection.of_large} of "
+        "large ones left out"
+    )
+    return [
+        selection.note,
+        f"{len(classes)} of {total} utterances ({len(classes) / total:.0%}) in {selection.n_classes} classes of "
+        f"{sizes.min()} to {sizes.max()}, {np.median(sizes):.0f} in the middle: {left_out}",
+        f"mean silhouette {selection.silhouette:.3f}, before anything was left out",
+    ]
+
+
+def _oracle(train: Path, ids: list[str], classes: np.ndarray) -> Agreement | None:
+    """How well classes agree with the corpus's own speakers, to be shown and no more; None where it names none."""
+    path = train / "utt2spk.oracle"
+    try:
+        return agreement(classes, read_speakers(path, ids)) if path.exists() else None
+    except SdpnError:  # it does not name all utterances
+        return None
+
+
+def _previous(exp: Path, ids: list[str], classes: np.ndarray) -> Agreement | None:
+    """How well classes agree with those that `exp` itself was trained on; None where it is the first."""
+    path = exp / LABELS / UTT2SPK
+    if not path.exists():
+        return None
+    before, _ = classes_of(path, ids)
+    both = before >= 0
+    return agreement(classes[both], before[both])
+
+
+def _lines(work: Work) -> list[str]:
+    report = work.report()
+    lines = list(report["lines"])
+    if report.get("previous"):
+        lines.append(f"agreement with the classes of the round before: NMI {report['previous']['nmi']:.3f}")
+    if report.get("oracle"):
+        found = report["oracle"]
+        lines.append(
+            f"oracle, for analysis alone: NMI {found['nmi']:.3f}, purity {found['purity']:.3f} with "
+            f"{found['n_speakers']} speakers"
+        )
+    return lines
