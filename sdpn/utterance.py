@@ -81,11 +81,6 @@ class Utterance:
         return self.recording or self.id
 
     @property
-    def recording_seconds(self) -> float:
-        """How long its recording is."""
-        return self.length / self.sampling_rate
-
-    @property
     def is_resampled(self) -> bool:
         """Whether its recording has another sampling rate than the one at which it is read."""
         return self.source_rate is not None or (self.raw is not None and b'"Resample"' in self.raw)
@@ -109,7 +104,7 @@ class Utterance:
         """A whole recording, as an utterance in all its channels, from its manifest entry."""
         whole = _of_recording(entry)
         whole.is_speech = is_speech
-        if not whole._is_plain(entry):
+        if whole.kind not in _READ_HERE or whole.recording_entry() != entry:
             whole.kind, whole.raw = "lhotse", _as_json(entry)
         return whole
 
@@ -144,14 +139,11 @@ class Utterance:
             cut.speaker, cut.gender = known.get("speaker"), known.get("gender")
             cut.session = (known.get("custom") or {}).get("session")
         if cut.cut_entry() != entry:
-            if entry.get("type") != "MonoCut" or not cut._is_plain(entry["recording"]):
+            plain = entry.get("type") == "MonoCut" and cut.kind in _READ_HERE
+            if not plain or cut.recording_entry() != entry["recording"]:
                 cut.kind = "lhotse"
             cut.raw = _as_json(entry)
         return cut
-
-    def _is_plain(self, recording: dict[str, Any]) -> bool:
-        """Whether what stands here is all that there is in the manifest entry of its recording."""
-        return self.kind in ("file", "command") and self.recording_entry() == recording
 
     def resampled(self, sampling_rate: int) -> "Utterance":
         """The same read at another rate (Hz)."""
@@ -163,12 +155,12 @@ class Utterance:
             recording = Recording.from_dict(self.recording_entry()).resample(sampling_rate)
             raw = _as_json(recording.to_dict())
             return self.changed(sampling_rate=sampling_rate, length=recording.num_samples, kind="lhotse", raw=raw)
-        length = round_half_up(round(self.recording_seconds * sampling_rate, 8))
+        length = round_half_up(round(self.length / self.sampling_rate * sampling_rate, 8))
         return self.changed(sampling_rate=sampling_rate, length=length, source_rate=self.sampling_rate)
 
     def within_recording(self) -> "Utterance | Reason":
         """The same, not longer than its recording; or that it lies elsewhere, or ends too far behind it."""
-        whole = self.recording_seconds
+        whole = self.length / self.sampling_rate
         rest = whole - self.start
         if rest <= 0:
             return Reason("it begins behind the end of its recording", f"at {self.start:g} of {whole:g} s")
@@ -274,6 +266,7 @@ def round_half_up(number: float) -> int:
     return math.floor(number + 0.5)
 
 
+_READ_HERE = ("file", "command")  # kinds of sources that take nobody else to be read
 _rates: dict[int, int] = {}  # as strings are interned: a million recordings have a few rates
 
 

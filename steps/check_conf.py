@@ -22,7 +22,7 @@ from sdpn.recipe.corpora import kind_of
 from sdpn.recipe.options import ALL, SECTIONS
 from sdpn.recipe.program import identifying, program, shared
 from sdpn.recipe.settings import Settings
-from sdpn.training.settings import read_settings
+from sdpn.training.config import read_settings
 
 
 @program(__doc__, "data")

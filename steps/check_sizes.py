@@ -20,8 +20,7 @@ from sdpn.features.index import open_features
 from sdpn.recipe.corpora import kind_of
 from sdpn.recipe.program import program, settings, shared, training_config
 from sdpn.shards import Work
-from sdpn.training.config import TrainConfig
-from sdpn.training.settings import read_settings
+from sdpn.training.config import TrainConfig, read_settings
 from sdpn.training.sizes import fit_to_corpus
 
 

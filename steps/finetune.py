@@ -30,7 +30,7 @@ from sdpn.features.index import open_features
 from sdpn.finetune.config import FineTuneConfig, RoundConfig
 from sdpn.recipe.corpora import kind_of
 from sdpn.recipe.program import program, round_config, settings, shared
-from sdpn.training.leaving import leave_on_signals
+from sdpn.training.start import leave_on_signals
 
 if TYPE_CHECKING:
     import torch

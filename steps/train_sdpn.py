@@ -29,11 +29,9 @@ from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.recipe.corpora import kind_of
 from sdpn.recipe.program import program, settings, shared, training_config
-from sdpn.training.config import TrainConfig
-from sdpn.training.leaving import leave_on_signals
-from sdpn.training.settings import read_settings
+from sdpn.training.config import TrainConfig, read_settings
 from sdpn.training.sizes import fit_to_corpus
-from sdpn.training.threads import sleep_at_barriers
+from sdpn.training.start import leave_on_signals, sleep_at_barriers
 
 if TYPE_CHECKING:
     import torch

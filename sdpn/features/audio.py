@@ -59,7 +59,10 @@ def _read(utterance: Utterance, rate: int) -> Iterator[np.ndarray]:
     channel, source, is_command = utterance.channel or 0, utterance.source, utterance.kind == "command"
     if not 0 <= channel < utterance.num_channels:
         raise UnusableError("its recording lacks the channel", str(utterance.channel))
-    first, length = (round_half_up(seconds * rate) for seconds in (utterance.start, utterance.recording_seconds))
+    first, length = (
+        round_half_up(utterance.start * rate),
+        round_half_up(utterance.length / utterance.sampling_rate * rate),
+    )
     last = first + round_half_up(utterance.duration * rate)
     for block in read_blocks(source, is_command, rate, first, last, length):
         if channel >= block.shape[1]:

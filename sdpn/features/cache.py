@@ -79,8 +79,17 @@ def fill(
     if not isinstance(items, Listed):
         given = items
         items = Listed(lambda: given, {"items": digest([item.identity() for item in given])})
+    import soundfile
+
+    depends = {
+        "fbank": vars(replace(config, shard_size=0)),
+        "version of the cache": VERSION,
+        "libsndfile's version": soundfile.__libsndfile_version__,
+        **depends,
+    }
+    listing = directory / "index" / "sources.txt.gz"  # so that the next run can look at them without reading the items
     with exclusive(directory) if prepares(run) else nullcontext():
-        whole = _whole(directory, items, config, depends, _read_sources(directory))
+        whole = _whole(directory, items, config, depends, _read_sources(listing))
         if whole.stale_reason() is None:
             say(f"  {directory}: nothing to do, all {whole.report()['shards']} shards are done")
             return False
@@ -92,7 +101,9 @@ def fill(
         for reason in sorted({reason for shard, reason in todo if not shard.work.is_new()}):
             again = sum(one == reason for _, one in todo)
             say(f"  {directory}: {again} of {len(shards)} shards are made again: {reason}")
-        sources = _sources(wanted) if items.audio is None else []
+        sources: list[str] = []
+        if items.audio is None:  # those of the windows of one recording, which stand together, once
+            sources = [path for path, _ in groupby(chain.from_iterable(item.sources() for item in wanted))]
         whole = _whole(directory, items, config, depends, sources)
         if not todo and not whole.is_new():
             say(f"  {directory}: the index is made again: {whole.stale_reason()}")
@@ -109,7 +120,10 @@ def fill(
         files = [shard.path for shard in shards]
         outputs, again = _finish(directory, shards)
         if items.audio is None:
-            outputs.append(_write_sources(directory, sources))
+            with atomic_path(listing) as temporary:
+                paths = "".join(f"{source}\0" for source in sources).encode()
+                temporary.write_bytes(gzip.compress(paths, compresslevel=1, mtime=0))
+            outputs.append(listing)
         whole.finish([*files, *outputs], checked=files, shards=len(shards), again=again)
     return True
 
@@ -137,48 +151,29 @@ def shard_size(config: FbankConfig, num_items: int) -> int:
 
 def _whole(directory: Path, items: Listed, config: FbankConfig, depends: dict, sources: list[str]) -> Work:
     """All of a cache as a piece of work; while it holds, so do its shards."""
-    own = {"shard_size": config.shard_size, "format of the index": FORMAT, "soxr's version": version("soxr")}
-    if items.audio is not None:
-        own["audio"] = items.audio
-    else:
-        own |= {"audio": stamps_digest(sources), **_ffmpeg_version(sources)}
-    return Work(directory, "index", {**_common(config), **depends, **items.inputs, **own})
-
-
-def _common(config: FbankConfig) -> dict[str, Any]:
-    """What all shards of a cache depend on."""
-    import soundfile
-
-    return {
-        "fbank": vars(replace(config, shard_size=0)),
-        "version of the cache": VERSION,
-        "libsndfile's version": soundfile.__libsndfile_version__,
-    }
+    own = {"shard_size": config.shard_size, "format of the index": FORMAT}
+    own |= _versions(sources, True)
+    own["audio"] = stamps_digest(sources) if items.audio is None else items.audio
+    return Work(directory, "index", {**depends, **items.inputs, **own})
 
 
 def _plan(directory: Path, items: Sequence[Item], load: Load, config: FbankConfig, depends: dict) -> Iterator[Shard]:
-    common = {**_common(config), **depends}
     size = shard_size(config, len(items))
     for number, first in enumerate(range(0, len(items), size), 1):
         part = items[first : first + size]
         name = f"feats.{number:04d}"
         path = directory / f"{name}.{SUFFIXES[config.feats_type]}"
-        inputs = {"utterances": digest([describe(item) for item in part]), **common, **_versions(part)}
+        paths = (source for item in part for source in item.sources())
+        versions = _versions(paths, any(item.is_resampled for item in part))
+        inputs = {"utterances": digest([describe(item) for item in part]), **depends, **versions}
         yield Shard(Work(directory, name, inputs), path, part, load, config)
 
 
-def _versions(items: Iterable[Item]) -> dict[str, str]:
-    """The versions of what else the samples of some items go through, where they do."""
-    found = _ffmpeg_version(path for item in items for path in item.sources())
-    if any(item.is_resampled for item in items):
-        found["soxr's version"] = version("soxr")
-    return found
-
-
-def _ffmpeg_version(paths: Iterable[str]) -> dict[str, str]:
-    """The version of ffmpeg, where it decodes some of the files."""
+def _versions(paths: Iterable[str], resampled: bool) -> dict[str, str]:
+    """The versions of what else the samples of some files go through, where they do."""
     extensions = tuple(ffmpeg.EXTENSIONS)
-    return {"ffmpeg's version": ffmpeg.version()} if any(path.lower().endswith(extensions) for path in paths) else {}
+    found = {"ffmpeg's version": ffmpeg.version()} if any(path.lower().endswith(extensions) for path in paths) else {}
+    return {**found, "soxr's version": version("soxr")} if resampled else found
 
 
 def describe(item: Item) -> Any:
@@ -186,27 +181,10 @@ def describe(item: Item) -> Any:
     return [item.identity(), [file_stamp(path) for path in item.sources()]]
 
 
-def _sources(items: Iterable[Item]) -> list[str]:
-    """The files that items are made from; those of the windows of one recording, which stand together, once."""
-    return [path for path, _ in groupby(chain.from_iterable(item.sources() for item in items))]
-
-
-def _write_sources(directory: Path, sources: list[str]) -> Path:
-    """List the files that items are made from, so that the next run can look at them without reading the items."""
-    path = directory / "index" / "sources.txt.gz"
-    with (
-        atomic_path(path) as temporary,
-        open(temporary, "wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
-    ):
-        packed.write("".join(f"{source}\0" for source in sources).encode())
-    return path
-
-
-def _read_sources(directory: Path) -> list[str]:
-    """What `_write_sources` wrote; nothing where that cannot be read."""
+def _read_sources(listing: Path) -> list[str]:
+    """The files that items were made from; nothing where they cannot be read."""
     try:
-        return gzip.decompress((directory / "index" / "sources.txt.gz").read_bytes()).decode().split("\0")[:-1]
+        return gzip.decompress(listing.read_bytes()).decode().split("\0")[:-1]
     except (OSError, EOFError, ValueError, zlib.error):
         return []
 

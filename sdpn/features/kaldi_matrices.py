@@ -1,6 +1,7 @@
 """Matrices of Kaldi's arks as they are stored: found by file and offset, checked, and cut to a part of them."""
 
 import gzip
+import math
 import os
 import re
 import zlib
@@ -12,7 +13,7 @@ import numpy as np
 from sdpn.errors import UnusableError
 from sdpn.feats_scp import MatrixPart
 from sdpn.features.ark import LONGEST_HEADER, MatrixHeader, parse_header
-from sdpn.features.storage import BY_COLUMNS, KINDS
+from sdpn.features.storage import BY_COLUMNS, KINDS, is_finite
 
 _ROWS_FORGIVEN = 3  # behind the last one, as Kaldi forgives them: parts are cut by time, and rounded
 _TEXT_AT_ONCE = 1 << 16
@@ -99,7 +100,7 @@ class MatrixFile:
         except (OSError, EOFError, zlib.error) as error:
             raise UnusableError("cannot be read", f"{part}: {str(error).lower()}") from None
         values = _cut(self._stored, found)
-        if _is_float(self._header.kind) and not _is_finite(values):
+        if _is_float(self._header.kind) and not is_finite(values):
             raise UnusableError("NaN or infinite", str(part))
         return found, None if found.is_mapped else values
 
@@ -117,7 +118,7 @@ class MatrixFile:
         too_short = not self._packed and first_byte + header.stored_size > self._size
         if header.rows <= 0 or header.bins <= 0 or too_short:
             raise UnusableError("cut off or damaged", str(part))
-        if not np.isfinite([header.minimum, header.step]).all():
+        if not (math.isfinite(header.minimum) and math.isfinite(header.step)):
             raise UnusableError("NaN or infinite", f"the scale of {part}")
         self._header, self._first_byte = header, None if self._packed else first_byte
 
@@ -174,9 +175,3 @@ def _cut(stored: np.ndarray, found: Found) -> np.ndarray:
     percentiles = stored[: 8 * header.bins].reshape(header.bins, 8)[columns]
     values = stored[8 * header.bins :].reshape(header.bins, header.rows)[columns, rows]
     return np.concatenate([percentiles.reshape(-1), values.reshape(-1)])
-
-
-def _is_finite(values: np.ndarray) -> bool:
-    """Whether values are finite as float32, which doubles are read as."""
-    with np.errstate(over="ignore"):
-        return bool(np.isfinite(values.astype(np.float32, copy=False)).all())

@@ -14,8 +14,8 @@ from sdpn.finetune.views import Crops
 from sdpn.models.folder import write_model
 from sdpn.training.card import Origin, write_card
 from sdpn.training.loop import checkpoints_of, train
+from sdpn.training.prefetch import BatchSampler
 from sdpn.training.ranks import CommonError, Ranks
-from sdpn.training.sampler import BatchSampler
 from sdpn.training.warm_start import WarmStart
 
 

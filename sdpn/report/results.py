@@ -14,7 +14,7 @@ from sdpn.evaluation.intervals import FEWEST_SPEAKERS
 from sdpn.files import digest, write_text
 from sdpn.locks import remove_partial
 from sdpn.report.rows import Origin, ResultRow, read_origin
-from sdpn.scoring.rows import Row
+from sdpn.scoring.plan import Row
 from sdpn.shards import Work
 
 MOST_SENTENCES = 15  # comparisons of a trial list that results.md spells out; all stand in results.json and the report
@@ -53,7 +53,7 @@ def _named(row: Row) -> ResultRow:
 
 
 def _failed(row: Row) -> ResultRow:
-    trials = row.trials.read()
+    trials = row.trials.usable
     return replace(
         _named(row),
         failure=row.failure,

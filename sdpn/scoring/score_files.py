@@ -79,7 +79,7 @@ def read_scores_of(path: str | Path, trials: TrialList, where: str | Path) -> np
         rows = slice(done, done + len(batch.scores))
         enroll = [models[index] for index in trials.enroll[rows].tolist()]
         test = [utterances[index] for index in trials.test[rows].tolist()]
-        _refuse_others(batch, list(zip(enroll, test, strict=True)), path, where)
+        _refuse_others(batch, enroll, test, path, where)
         parts.append(batch.scores)
         done += len(batch.scores)
     if done < len(trials.enroll):
@@ -105,19 +105,19 @@ def read_chunks(trials: str | Path, scores: str | Path) -> Iterator[tuple[np.nda
     for batch in _batches(scores):
         labelled, n_scores = next(blocks, None), len(batch.scores)
         if labelled is None:
-            _refuse_others(batch, [], scores, trials)
+            _refuse_others(batch, [], [], scores, trials)
             return  # never reached: there are lines in a batch, each of some trial
         forms, columns = still_fitting(forms, labelled, trials)
         # Where digits may be the label or a name, the names in the score file tell which they are
-        pairs = [list(zip(columns[form.enroll], columns[form.test], strict=True)) for form in forms]
-        same = [number for number, own in enumerate(pairs) if own[:n_scores] == batch.pairs]
+        of_scores = [column[:n_scores] for column in columns]
+        same = [form for form in forms if (of_scores[form.enroll], of_scores[form.test]) == (batch.enroll, batch.test)]
         if not same:
-            _refuse_others(batch, pairs[0][:n_scores], scores, trials)
-        forms = [forms[number] for number in same or [0]]
+            _refuse_others(batch, of_scores[forms[0].enroll], of_scores[forms[0].test], scores, trials)
+        forms = same or forms[:1]
         form = forms[0]
         assert form.label is not None, "a form of LABELLED"
-        yield batch.scores, np.array([form.labels[text] for text in columns[form.label][:n_scores]])
-        if len(pairs[0]) > n_scores:
+        yield batch.scores, np.fromiter(map(form.labels.__getitem__, of_scores[form.label]), bool, n_scores)
+        if len(columns[0]) > n_scores:
             _refuse_end(labelled, n_scores, scores, trials)
     if (labelled := next(blocks, None)) is not None:
         _refuse_end(labelled, 0, scores, trials)
@@ -129,10 +129,11 @@ def _refuse_end(labelled: Block, row: int, scores: str | Path, trials: str | Pat
 
 
 class _Batch(NamedTuple):
-    """Lines of a score file: their numbers, (enroll, test) pairs and scores (n_lines,)."""
+    """Lines of a score file: their numbers, names and scores (n_lines,)."""
 
     numbers: np.ndarray
-    pairs: list[tuple[bytes, bytes]]
+    enroll: list[bytes]
+    test: list[bytes]
     scores: np.ndarray
 
 
@@ -158,7 +159,7 @@ def _batches(path: str | Path) -> Iterator[_Batch]:
             number = block.numbers[broken[0]]
             line = _text(block.rows[broken[0]], path, number)
             raise SdpnError(f"{path}, line {number}: the score in '{line}' is not a number")
-        yield _Batch(block.numbers, list(zip(enroll, test, strict=True)), scores)
+        yield _Batch(block.numbers, enroll, test, scores)
 
 
 def _number(text: bytes) -> float:
@@ -172,15 +173,16 @@ def _text(fields: Sequence[bytes], path: str | Path, number: int) -> str:
     return decode_line(b" ".join(fields), path, number)[:80]
 
 
-def _refuse_others(batch: _Batch, pairs: list[tuple[bytes, bytes]], path: str | Path, where: str | Path) -> None:
-    """Make sure that the lines of a score file are of the trials that `pairs` names, whatever Unicode's form.
+def _refuse_others(batch: _Batch, enroll: list[bytes], test: list[bytes], path: str | Path, where: str | Path) -> None:
+    """Make sure that the lines of a score file are of the trials that are named, whatever Unicode's form.
 
     Raises:
         SdpnError: one is not; the sentence names it.
     """
-    if batch.pairs == pairs:
+    if (batch.enroll, batch.test) == (enroll, test):
         return
-    for number, own, wanted in zip_longest(batch.numbers, batch.pairs, pairs):
+    pairs = zip(batch.enroll, batch.test, strict=True), zip(enroll, test, strict=True)
+    for number, own, wanted in zip_longest(batch.numbers, *pairs):
         if wanted is None:
             line = _text(own, path, number)
             raise SdpnError(f"{path}, line {number}: it scores '{line}' behind the last trial of {where}")

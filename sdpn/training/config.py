@@ -1,8 +1,11 @@
-"""The settings of stage 4, as conf/sdpn/*.yaml gives them."""
+"""The settings of stage 4: from conf/sdpn/*.yaml, or from the config.yaml of an experiment, to make it again."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from sdpn.config import refuse_unknown_choices, value
+from sdpn.config import build, read_tree, refuse_unknown_choices, value
+from sdpn.errors import SdpnError
 
 USUAL_CHANNELS = {"ecapa": 1024, "resnet34": 32, "xvector": 512}
 """The networks, and how many channels each has where nothing else is said."""
@@ -178,3 +181,36 @@ class TrainConfig(LoopConfig):
             "input_norm": self.input_norm,
             "input_mean_share": self.input_mean_share,
         }
+
+
+RECORDED = ("augment", "inputs")  # what config.yaml holds beside the settings of TrainConfig
+
+
+class Settings(NamedTuple):
+    """What a file says of a training.
+
+    Attributes:
+        train: the settings themselves.
+        augment: how the experiment augmented views, settings of ViewConfig by name; empty for a file of conf/sdpn/.
+        inputs: the fingerprints of the features and banks that it was trained on; empty likewise.
+    """
+
+    train: TrainConfig
+    augment: dict[str, Any]
+    inputs: dict[str, Any]
+
+
+def read_settings(path: str | Path, given: dict[str, Any] | None = None) -> Settings:
+    """Read `path` (YAML), with the settings `given` in the place of the file's.
+
+    Raises:
+        SdpnError: see `sdpn.config.read`.
+    """
+    tree = read_tree(path)
+    augment, inputs = (tree.pop(name, {}) for name in RECORDED)
+    for name, found in zip(RECORDED, (augment, inputs), strict=True):
+        if not isinstance(found, dict):
+            raise SdpnError(f"{path}: '{name}' is '{found}', but in the config.yaml of an experiment it holds settings")
+    if augment:  # an older version did not equalize, and did not say so
+        augment = {"p_equalize": 0.0, **augment}
+    return Settings(build(TrainConfig, {**tree, **(given or {})}, str(path)), augment, inputs)

@@ -1,5 +1,6 @@
-"""What computes: the CPU's cores or a GPU."""
+"""What computes: the CPU's cores or a GPU, and how memory is kept for the next step."""
 
+import ctypes
 import os
 
 import torch
@@ -39,3 +40,21 @@ def computing_with(device: torch.device, count: int = 1) -> str:
     else:
         name = f"{torch.get_num_threads()} threads on {os.cpu_count()} CPU cores"
     return name if count == 1 else f"{count} processes, each with {name}"
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed memory for the next allocation in place of handing it back to the kernel.
+
+    Each step frees and asks for the same large tensors; by default each is mapped afresh and every page of it faults
+    once more. Measured on a 64-channel ECAPA-TDNN, batch 128 x 200 frames: 0.68 s forward and backward by default,
+    0.48 s so. Does nothing where the C library is another one.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -16,8 +16,8 @@ from sdpn.training.card import Origin, write_card
 from sdpn.training.checkpoint import Checkpoints
 from sdpn.training.config import TrainConfig
 from sdpn.training.loop import checkpoints_of, train
+from sdpn.training.prefetch import BatchSampler
 from sdpn.training.ranks import CommonError, Ranks
-from sdpn.training.sampler import BatchSampler
 from sdpn.training.trainer import Trainer
 
 PAPER = "arXiv 2308.02774"

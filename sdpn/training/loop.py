@@ -13,9 +13,8 @@ from sdpn.errors import SdpnError
 from sdpn.training.checkpoint import Checkpoints
 from sdpn.training.config import LoopConfig
 from sdpn.training.log import Interval, TrainLog
-from sdpn.training.prefetch import Batch, Prefetcher, ViewSource
+from sdpn.training.prefetch import Batch, BatchSampler, Prefetcher, ViewSource
 from sdpn.training.ranks import CommonError, Ranks
-from sdpn.training.sampler import BatchSampler
 from sdpn.training.stopping import CollapseWatch, check_finite, stop_signals
 
 

@@ -1,17 +1,87 @@
-"""One sitting of a training: claim the folder, train to the end or to a signal, record what was made."""
+"""One sitting of a training: whether the folder is its own, training to the end or a signal, and what was made."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from sdpn.config import parse_yaml
 from sdpn.console import say, timed
-from sdpn.files import exclusive
-from sdpn.training.config import STOPPED_BY_SIGNAL
+from sdpn.errors import SdpnError
+from sdpn.files import exclusive, write_text
+from sdpn.shards import Work
+from sdpn.training.config import STOPPED_BY_SIGNAL, UNRELATED_TO_THE_RESULT
 from sdpn.training.curves import draw_curves
-from sdpn.training.identity import claim, training_work
-from sdpn.training.memory import keep_freed_memory
+from sdpn.training.devices import keep_freed_memory
 from sdpn.training.ranks import Ranks
+
+
+def training_work(exp_dir: Path, resolved: dict[str, Any]) -> Work:
+    """The training as a piece of work: done once its model is written, whatever decides only what is watched."""
+    unrelated = _unrelated(resolved)
+    decisive = {name: setting for name, setting in resolved.items() if name not in unrelated}
+    return Work(exp_dir, "train", decisive)
+
+
+def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:
+    """Make `exp_dir` this training's: check that none or the same one has saved anything there, write `config.yaml`.
+
+    Args:
+        resolved: every setting of the training, and the fingerprints of its data, as a plain dictionary.
+
+    Raises:
+        SdpnError: another training has saved something there; the sentence says what differs.
+    """
+    path = exp_dir / "config.yaml"
+    # Where the finished training is this one, config.yaml is written anew if it is damaged
+    begun = any((exp_dir / "checkpoints").glob("*.pt")) or (exp_dir / "model").exists()
+    if begun and not training_work(exp_dir, resolved).was_made_so():
+        before = _settings_of(path)
+        if before is None:
+            raise SdpnError(
+                f"{exp_dir} holds a training, but {path} is missing or unreadable, so nothing tells whether it is this "
+                f"one: choose another experiment folder, or remove {exp_dir} to train anew"
+            )
+        differences = _differences(before, resolved, "")
+        if differences:
+            raise SdpnError(
+                f"{exp_dir} holds another training: {'; '.join(differences)}: "
+                f"choose another experiment folder, or remove {exp_dir} to train anew"
+            )
+    text = yaml.safe_dump(resolved, sort_keys=False)
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_text(path, text)
+
+
+def _settings_of(path: Path) -> dict[str, Any] | None:
+    try:
+        settings = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def _unrelated(settings: dict[str, Any]) -> frozenset[str]:
+    """The keys that do not decide the result; where the model is a mean of checkpoints, when they are taken does."""
+    averaged = settings.get("average_checkpoints", 1) > 1
+    return UNRELATED_TO_THE_RESULT - ({"checkpoint_every"} if averaged else set())
+
+
+def _differences(before: dict, now: dict, prefix: str) -> list[str]:
+    differences, unrelated = [], _unrelated(now)
+    for name in [*now, *(name for name in before if name not in now)]:
+        if name in unrelated:
+            continue
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            differences += _differences(old, new, f"{prefix}{name}.")
+        elif old != new and prefix == "inputs.":
+            differences.append(f"the {name} were made anew or stored in another form")
+        elif old != new:
+            differences.append(f"{prefix}{name} was {old}, is {new}")
+    return differences
 
 
 def sit(

@@ -29,7 +29,7 @@ def main(channels: int, utterances: int, repeats: int) -> None:
     torch.set_num_threads(1)
     from sdpn.extraction.extractor import Extractor, Held
     from sdpn.models.registry import build_encoder
-    from sdpn.training.memory import keep_freed_memory
+    from sdpn.training.devices import keep_freed_memory
 
     keep_freed_memory()
     rng = np.random.default_rng(0)

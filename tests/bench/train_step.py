@@ -63,7 +63,7 @@ def main(
 
     torch.set_num_threads(1)
     from sdpn.training.config import TrainConfig
-    from sdpn.training.memory import keep_freed_memory
+    from sdpn.training.devices import keep_freed_memory
 
     keep_freed_memory()
     speeds, shares = {}, {}
@@ -122,7 +122,7 @@ def speed_on(cores: list[int], environment: dict[str, str]) -> float:
 def print_speed(seconds: float) -> None:
     """Train by conf/sdpn/toy.yaml for some seconds, and print the utterances a second."""
     from sdpn import config
-    from sdpn.training.threads import sleep_at_barriers
+    from sdpn.training.start import sleep_at_barriers
 
     if "SDPN_BENCH_SPIN" not in os.environ:
         sleep_at_barriers()
@@ -131,9 +131,8 @@ def print_speed(seconds: float) -> None:
     from sdpn.augment.config import ViewConfig
     from sdpn.augment.views import ViewSampler
     from sdpn.training.config import TrainConfig
-    from sdpn.training.memory import keep_freed_memory
-    from sdpn.training.prefetch import Prefetcher
-    from sdpn.training.sampler import BatchSampler
+    from sdpn.training.devices import keep_freed_memory
+    from sdpn.training.prefetch import BatchSampler, Prefetcher
     from sdpn.training.trainer import Trainer
 
     keep_freed_memory()
@@ -194,8 +193,7 @@ def measure(config, index, banks, device, repeats: int) -> tuple[float, float, d
 
     from sdpn.augment.config import ViewConfig
     from sdpn.augment.views import ViewSampler
-    from sdpn.training.prefetch import Prefetcher
-    from sdpn.training.sampler import BatchSampler
+    from sdpn.training.prefetch import BatchSampler, Prefetcher
     from sdpn.training.trainer import Trainer
 
     lengths = {"teacher_frames": config.teacher_frames, "student_frames": config.student_frames}

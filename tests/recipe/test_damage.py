@@ -16,7 +16,7 @@ from sdpn.features.index import FeatureIndex
 from sdpn.models.folder import read_model
 from sdpn.shards import Work
 from sdpn.training.checkpoint import Checkpoints
-from sdpn.training.identity import claim
+from sdpn.training.sitting import claim
 
 FLIPS = 25
 

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from sdpn.errors import SdpnError
-from sdpn.training.identity import claim, training_work
+from sdpn.training.sitting import claim, training_work
 
 SETTINGS = {"lr": 0.1, "epochs": 3, "log_every": 10, "augment": {"p_mask": 0.2}, "inputs": {"features": "a1"}}
 

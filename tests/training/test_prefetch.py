@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from sdpn.training.prefetch import Prefetcher
+from sdpn.training.prefetch import BatchSampler, Prefetcher
 from sdpn.training.ranks import Ranks
-from sdpn.training.sampler import BatchSampler
 
 CPU = torch.device("cpu")
 

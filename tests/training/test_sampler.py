@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sdpn.training.sampler import BatchSampler
+from sdpn.training.prefetch import BatchSampler
 
 
 def test_an_epoch_sees_no_utterance_twice_and_leaves_out_what_fills_no_batch():

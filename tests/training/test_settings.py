@@ -3,8 +3,7 @@ import yaml
 
 from sdpn import config
 from sdpn.errors import SdpnError
-from sdpn.training.config import TrainConfig
-from sdpn.training.settings import read_settings
+from sdpn.training.config import TrainConfig, read_settings
 
 
 def test_the_config_of_an_experiment_is_read_with_what_it_records(tmp_path):

@@ -1,8 +1,17 @@
-"""How long OpenMP's threads wait for each other before they sleep."""
+"""The start of a training, before torch is imported: signals, and how long threads wait for each other."""
 
 import os
+import signal
+
+from sdpn.training.config import STOPPED_BY_SIGNAL
 
 _SPINS = "2000"  # some 50 microseconds: longer than threads of one step are apart on an idle machine
+
+
+def leave_on_signals() -> None:
+    """Until training begins there is nothing to save: leave at once with the status that asks for another start."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda *_: os._exit(STOPPED_BY_SIGNAL))
 
 
 def sleep_at_barriers() -> None:
