@@ -30,7 +30,7 @@ from sdpn.features.index import open_features
 from sdpn.finetune.config import FineTuneConfig, RoundConfig
 from sdpn.recipe.corpora import kind_of
 from sdpn.recipe.program import program, round_config, settings, shared
-from sdpn.training.start import leave_on_signals
+from sdpn.training.start import leave_on_signals, sleep_at_barriers
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,7 @@ def main(
         run_training(where, round, "finetune", ngpu)
         return 0
     leave_on_signals()
+    sleep_at_barriers()
     given = config.given(FineTuneConfig, overrides)
     corpus = Corpus.read(data)
     chosen = config.read(config_file or kind_of(corpus.name).finetune, RoundConfig, given).part(FineTuneConfig)

@@ -12,7 +12,7 @@ what they are for. What `run` is decides the rest:
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -155,7 +155,7 @@ def run_shards(
     return not where.dry_run
 
 
-def run_whole(where: Where, root: Path, step: str, nj: int | None) -> bool:
+def run_whole(where: Where, root: Path, step: str, nj: int | None, ended: Collection[int] = (0,)) -> bool:
     """Have a step run as one job of several cores; return whether it has.
 
     It is to be called again here: all is done then, and what came out is said.
@@ -163,6 +163,7 @@ def run_whole(where: Where, root: Path, step: str, nj: int | None) -> bool:
     Args:
         root: the folder whose `cluster` keeps the script and the log: DATA or EXP.
         nj: how many processes are asked for; None where the step has no --nj.
+        ended: the exit statuses of a step that has done what it can.
     """
     if where.slurm is None:
         return True
@@ -170,20 +171,20 @@ def run_whole(where: Where, root: Path, step: str, nj: int | None) -> bool:
     command = by_hand() + ([] if nj is None else ["--nj", str(cores)])
     folder = (root / "cluster").absolute()
     record = folder / f"{step}.jobs.json"
-    task = Task(step, command, partial(_has_ended_well, record, step), record)
+    task = Task(step, command, partial(_has_ended_well, record, step, ended), record)
     Arrays(folder, step, where.slurm, cores, whole=True, dry_run=where.dry_run, detach=where.detach).run([task])
     record.unlink(missing_ok=True)  # the next time it is another job's turn
     return not where.dry_run
 
 
-def _has_ended_well(record: Path, step: str) -> bool:
-    """Return whether the last job of a step has left the status 0."""
+def _has_ended_well(record: Path, step: str, ended: Collection[int] = (0,)) -> bool:
+    """Return whether the last job of a step has left one of these statuses."""
     found = Record.read(record).find(step)
     if found is None:
         return False
     array, index = found
     status = status_of(record.parent, array.name, index)
-    return status is not None and status["status"] == 0
+    return status is not None and status["status"] in ended
 
 
 class _Training(Arrays):

@@ -329,6 +329,13 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             default_help="conf/sdpn/paper.yaml for voxceleb and cnceleb, toy.yaml for toy, else small.yaml",
         ),
         Option(
+            "init",
+            "MODEL",
+            "experiment or model folder whose encoder stage 4 begins with",
+            "path",
+            to=("train_sdpn",),
+        ),
+        Option(
             "labels",
             "FILE",
             "utt2spk: stage 8 learns from these labels in place of clusters, into EXP/supervised",
