@@ -23,6 +23,7 @@ import click
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.cluster.devices import on_devices
+from sdpn.cluster.stage import Where, cluster_options, run_training
 from sdpn.console import run, say
 from sdpn.corpus.layout import Corpus
 from sdpn.features.index import open_features
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     help="experiment or model folder to begin with  [default: the experiment that the labels are of]",
 )
 @shared("ngpu")
+@cluster_options(shards=False)
 @click.option(
     "--dev-trials",
     metavar="LIST",
@@ -62,8 +64,12 @@ def main(
     init: Path | None,
     ngpu: int,
     dev_trials: str | None,
+    where: Where,
     **overrides,
 ) -> int:
+    if where.slurm is not None:
+        run_training(where, round, "finetune", ngpu)
+        return 0
     leave_on_signals()
     sleep_at_barriers()
     given = config.given(FineTuneConfig, overrides)

@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 
 from sdpn import config
+from sdpn.cluster.stage import Where, cluster_options, run_whole
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.finetune.config import LabelConfig, RoundConfig
@@ -33,13 +34,23 @@ NOT_WORTH_IT = 3  # the exit status where another round is not
 @round_config
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=Path), help="a utt2spk in place of clusters")
 @shared("seed")
+@cluster_options(shards=False)
 @settings(LabelConfig)
 def main(
-    data: Path, exp: Path, round: Path, config_file: str | None, labels: Path | None, seed: int, **overrides
+    data: Path,
+    exp: Path,
+    round: Path,
+    config_file: str | None,
+    labels: Path | None,
+    seed: int,
+    where: Where,
+    **overrides,
 ) -> int:
     corpus = Corpus.read(data)
     config_file = config_file or kind_of(corpus.name).finetune
     chosen = config.read(config_file, RoundConfig, config.given(LabelConfig, overrides)).part(LabelConfig)
+    if not run_whole(where, round, "make_pseudo_speakers", None, (0, NOT_WORTH_IT)):
+        return 0
     train = data / corpus.train
     from sdpn.finetune.stage7 import cluster_labels, given_labels
 

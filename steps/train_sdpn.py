@@ -10,6 +10,7 @@ step and end with status 85. `sdpn info EXP` says how far it is. What a small tr
 as --config makes it again, its augmentation included. With --init MODEL (an experiment or a model folder, an imported
 checkpoint too) it begins with that encoder, at a lower rate, and the features must be those that it was trained on.
 
+--cmd slurm trains in a job that saves before its limit and is requeued; its settings say on how many nodes.
 Several GPUs of one machine: --ngpu N. Several machines: one task for each GPU by srun (or torchrun), each with --ngpu 1
 and the same arguments. batch_size is that of the whole step, however many GPUs share it.
 """
@@ -22,6 +23,7 @@ import click
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.cluster.devices import on_devices
+from sdpn.cluster.stage import Where, cluster_options, run_training
 from sdpn.console import run, say, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 @training_config
 @click.option("--augment-config", default="conf/augment.yaml", help="how views are augmented (YAML)")
 @shared("init", "ngpu")
+@cluster_options(shards=False)
 @click.option(
     "--dev-trials",
     metavar="LIST",
@@ -60,8 +63,12 @@ def main(
     init: Path | None,
     ngpu: int,
     dev_trials: str | None,
+    where: Where,
     **overrides,
 ) -> int:
+    if where.slurm is not None:
+        run_training(where, exp, "train_sdpn", ngpu)
+        return 0
     leave_on_signals()
     sleep_at_barriers()
     given = config.given(TrainConfig, overrides)
