@@ -1,19 +1,22 @@
 """Comparing voices with a trained model: its network, a back-end, and the calibration of its scores."""
 
 import math
+import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdpn.backend.chain import Chain
-from sdpn.backend.chain_file import digest_of, load_chain, network_of
+from sdpn.backend.chain_file import digest_of, load_chain, network_of, save_chain
 from sdpn.console import warn
 from sdpn.errors import SdpnError
 from sdpn.extraction.embedder import Embedder
-from sdpn.extraction.sets import SIDE_BY_SIDE, model_digest
+from sdpn.extraction.sets import SIDE_BY_SIDE
 from sdpn.extraction.store import vectors_file
-from sdpn.models.folder import find_model
+from sdpn.models.digest import model_digest
+from sdpn.models.folder import find_model, is_exported
+from sdpn.models.onnx_model import Backend, OnnxModel, opened
 from sdpn.report.rows import RESULTS, ResultRow, read_rows
 from sdpn.shards import Work
 
@@ -34,7 +37,8 @@ class Recognizer:
     """Tells whether voices are one speaker's.
 
     Args:
-        model: an experiment (exp/<name>), whose stage 6 has made back-ends, or a model folder.
+        model: an experiment (exp/<name>), whose stage 6 has made back-ends, a model folder, or a file that
+            `sdpn export onnx` wrote, with the back-end and the calibration in it.
         backend: one of these by name, e.g. `lda-plda`, or `xvector+fbank-stats/lda-plda`, which takes the statistics of
             the fbank beside the x-vectors; a file that `sdpn score --save-backend` wrote; or a chain that learns
             nothing, e.g. "length-norm | cosine". None: `cosine` of the experiment, or that chain where it has none.
@@ -59,6 +63,9 @@ class Recognizer:
 
     def __init__(self, model: str | Path, backend: str | None = None, device: str = "cpu"):
         folder = find_model(model)
+        if is_exported(folder):
+            self._open_exported(folder, backend, device)
+            return
         self.backend, path = _find_backend(folder, backend)
         chain = _unlearned(self.backend) if path is None else load_chain(path)
         self.embedder = Embedder(folder, device, statistics=chain.side_by_side)
@@ -71,10 +78,37 @@ class Recognizer:
         self.calibration = _calibration_of(exp, self.backend, path) if path and self.backend in made else None
         self.uncalibrated = None if self.calibration else _why_uncalibrated(exp, self.backend, path, made)
 
-    def embed(
-        self, audio: str | Path | np.ndarray, sampling_rate: int | None = None, channel: int | str | None = None
-    ) -> np.ndarray:
-        """The x-vector of a recording: (dimension,) float32; see Embedder.embed."""
+    def _open_exported(self, file: Path, backend: str | None, device: str) -> None:
+        """Open an exported model, which carries one back-end; others are a file or a chain that learns nothing."""
+        self.embedder = Embedder(file, device)
+        self.sampling_rate, self.dimension = self.embedder.sampling_rate, self.embedder.dimension
+        exported = self.embedder.exported
+        made = exported.backend if isinstance(exported, OnnxModel) else None
+        self.calibration = None
+        if made is not None and backend in (None, made.name):
+            self.backend, self.chain = made.name, load_chain(opened(made))
+            self.calibration = Calibration(*made.calibration) if made.calibration else None
+        elif backend is not None and backend.endswith(".h5"):
+            self.backend, self.chain = backend, _tried(load_chain(backend), Path(backend), self.dimension)
+        elif backend is None or "|" in backend or backend == _DEFAULT:
+            self.backend = PLAIN if backend in (None, _DEFAULT) else Chain(backend).text
+            self.chain = _unlearned(self.backend).fit(np.ones((1, self.dimension)))
+        else:
+            has = f"it has '{made.name}'" if made else "it has none"
+            raise SdpnError(f"{file} has no back-end '{backend}': {has}; `sdpn export onnx --backend` chooses it")
+        self.uncalibrated = None
+        if self.calibration is None:
+            self.uncalibrated = f"{file} brings none for '{self.backend}': export it from an experiment after stage 6"
+
+    def exportable(self) -> Backend:
+        """Return the back-end and its calibration in the form that an exported model carries."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "backend.h5"
+            save_chain(path, self.chain)
+            return Backend(self.backend, path.read_bytes(), self.calibration)
+
+    def embed(self, audio: Any, sampling_rate: int | None = None, channel: int | str | None = None) -> np.ndarray:
+        """Return the x-vector of a recording, (dimension,) float32, or of each of a list; see Embedder.embed."""
         return self.embedder.embed(audio, sampling_rate, channel)
 
     def score(self, a: str | Path | np.ndarray, b: str | Path | np.ndarray) -> float:

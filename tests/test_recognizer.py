@@ -15,7 +15,7 @@ from sdpn.backend.chain import Chain
 from sdpn.backend.chain_file import CONTENT, load_chain, save_chain
 from sdpn.errors import SdpnError
 from sdpn.extraction.embedder import Embedder
-from sdpn.extraction.sets import model_digest
+from sdpn.models.digest import model_digest
 from sdpn.models.folder import CHECKSUMS
 from sdpn.recognizer import PLAIN, Recognizer
 from tests.voices import CALIBRATION, RATE, voice, write_experiment, write_small_model, write_voice

@@ -10,10 +10,10 @@ import torch
 from sdpn.backend.chain import Chain
 from sdpn.backend.chain_file import save_chain
 from sdpn.extraction.embedder import Embedder
-from sdpn.extraction.sets import model_digest
 from sdpn.extraction.store import XVectors, write_xvectors
 from sdpn.features.config import FbankConfig
 from sdpn.files import write_json
+from sdpn.models.digest import model_digest
 from sdpn.models.folder import write_model
 from sdpn.models.registry import build_encoder
 from sdpn.shards import Work

@@ -1,7 +1,7 @@
 """A fitted chain on disk: one HDF5 file that holds its text and what every step has learned."""
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -62,13 +62,13 @@ def _content_digest(opened: h5py.File) -> str:
     return digest(*parts)
 
 
-def load_chain(path: str | Path) -> Chain:
-    """Read a chain that `save_chain` wrote, fitted as it was.
+def load_chain(path: str | Path | IO[bytes]) -> Chain:
+    """Read a chain that `save_chain` wrote, fitted as it was; from a file by name, or from an open one.
 
     Raises:
         SdpnError: there is no such file, or it is not one.
     """
-    if not Path(path).is_file():
+    if isinstance(path, (str, Path)) and not Path(path).is_file():
         raise SdpnError(f"{path}: there is no such file")
     try:
         with h5py.File(path, "r") as opened:

@@ -61,13 +61,12 @@ def enroll(
     from sdpn.enrollment import Enrollment, check_name, held, recording_name
     from sdpn.errors import SdpnError
     from sdpn.extraction.embedder import Embedder
-    from sdpn.extraction.sets import model_digest
     from sdpn.models.folder import find_model
 
     check_name(name)
     folder = find_model(model)
     embedder = Embedder(folder, device, statistics=statistics)
-    known = (speakers_file, model_digest(folder), embedder.dimension)
+    known = (speakers_file, embedder.digest, embedder.dimension)
     Enrollment.read(*known, may_be_new=True)  # refused before any work
     found = list(embedder.embed_files(recordings, channel))
     broken = [one.reason for one in found if one.vector is None]
@@ -131,11 +130,10 @@ def identify(
         from sdpn.console import say, warn
         from sdpn.enrollment import Enrollment
         from sdpn.errors import SdpnError
-        from sdpn.extraction.sets import model_digest
         from sdpn.recognizer import Recognizer
 
         recognizer = Recognizer(model, backend, device)
-        enrollment = Enrollment.read(speakers_file, model_digest(recognizer.embedder.model), recognizer.dimension)
+        enrollment = Enrollment.read(speakers_file, recognizer.embedder.digest, recognizer.dimension)
         if not enrollment.speakers:
             raise SdpnError(f"{speakers_file}: nobody is enrolled")
         names = list(enrollment.speakers)

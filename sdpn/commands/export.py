@@ -43,20 +43,29 @@ def kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> None:
 @click.argument("exp", metavar="EXP|MODEL", type=PATH, required=False)
 @click.option("--model", type=PATH, help="the same as EXP|MODEL")
 @statistics_option
+@click.option("--backend", help="the back-end to put into it, with its calibration  [default: cosine]")
 @click.option("--out", type=FILE, metavar="FILE", help="[default: encoder.onnx in the model folder]")
-def onnx(exp: Path | None, model: Path | None, statistics: bool, out: Path | None) -> None:
+def onnx(exp: Path | None, model: Path | None, statistics: bool, backend: str | None, out: Path | None) -> None:
     """Write a model as ONNX, for batches of any size and length.
 
     \b
         sdpn export onnx exp/toy
 
     Inputs are features (batch, frames, bins), log-mel float32, and lengths (batch,), int64, the frames of each
-    utterance; the output is embedding (batch, dimensions). Sampling rate and features stand in the file's metadata.
-    ONNX Runtime's embeddings are compared with the model's own before the file is written.
+    utterance; the output is embedding (batch, dimensions). The file's metadata carries all else that `sdpn verify`,
+    `embed`, `enroll` and `identify` need with --model FILE, without torch: features, sampling rate, windows, back-end
+    and calibration. ONNX Runtime's embeddings are compared with the model's own before the file is written.
     """
     from sdpn.models.export import export_onnx
+    from sdpn.recognizer import Recognizer
 
-    _export(one_model(exp, model), out, "encoder.onnx", partial(export_onnx, statistics=statistics), "ONNX Runtime's")
+    path = one_model(exp, model)
+    carried = None
+    if backend is not None or not statistics:
+        recognizer = Recognizer(path, backend)
+        statistics, carried = recognizer.embedder.statistics, recognizer.exportable()
+    write = partial(export_onnx, statistics=statistics, backend=carried)
+    _export(path, out, "encoder.onnx", write, "ONNX Runtime's")
 
 
 @export.command("torch", short_help="Write a model as a graph for torch alone.")

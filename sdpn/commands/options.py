@@ -33,7 +33,14 @@ def model_option(command: Callable) -> Callable:
     """A decorator: --model and --device."""
     for option in (
         click.option("--device", default="cpu", show_default=True, help="what computes: cpu, cuda, cuda:1"),
-        click.option("--model", required=True, type=PATH, help="an experiment (exp/NAME) or a model folder"),
+        click.option(
+            "--model",
+            required=True,
+            type=PATH,
+            envvar="SDPN_MODEL",
+            show_envvar=True,
+            help="an experiment (exp/NAME), a model folder, or an exported .onnx",
+        ),
     ):
         command = option(command)
     return command

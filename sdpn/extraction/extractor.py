@@ -1,13 +1,15 @@
 """x-vectors of whole utterances: cached features in, embeddings out, in batches of similar length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import nn
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 _ROUND = 16  # batches are padded to a multiple of it, which convolutions of one frame like
 
@@ -56,8 +58,9 @@ class Extractor:
     """Embeds whole utterances with an encoder in evaluation mode.
 
     Args:
-        encoder: (batch, frames, bins) and lengths (batch,) -> (batch, dimensions), see sdpn.models.
-        device: where the encoder is.
+        encoder: (batch, frames, bins) and lengths (batch,) -> (batch, dimensions), see sdpn.models: a module of torch,
+            or a function of arrays such as an ONNX model's.
+        device: where the module is; None for a function of arrays.
         max_frames: a longer utterance is cut into windows of equal length, at most so long; its x-vector is the mean
             of theirs, weighted by duration.
         batch_frames: frames in a batch, padding included, so that memory is bounded; a longer window is alone.
@@ -68,20 +71,20 @@ class Extractor:
 
     def __init__(
         self,
-        encoder: nn.Module,
-        device: torch.device,
+        encoder: "nn.Module | Callable[[np.ndarray, np.ndarray], np.ndarray]",
+        device: "torch.device | str | None",
         max_frames: int = 6000,
         batch_frames: int = 4000,
         crops: int = 0,
         crop_frames: int = 400,
         statistics: bool = False,
     ):
-        self.encoder, self.device = encoder, device
+        self.encoder: Any = encoder
+        self.device = device
         self.max_frames, self.batch_frames = max_frames, batch_frames
         self.crops, self.crop_frames = crops, crop_frames
         self.statistics = statistics
 
-    @torch.inference_mode()
     def extract(self, features: Features, utterances: Sequence[int]) -> np.ndarray:
         """The x-vectors of `utterances` of `features`: (n_utterances, dimensions) float32, in their order."""
         rows = {utterance: row for row, utterance in enumerate(utterances)}
@@ -108,9 +111,14 @@ class Extractor:
         padded = np.zeros((len(batch), -(-longest // _ROUND) * _ROUND, features.num_bins), dtype=np.float32)
         for row, window in zip(padded, batch, strict=True):
             row[: window.frames] = features.read(window.utterance, window.start, window.stop)
-        lengths = torch.tensor([window.frames for window in batch])
-        embeddings = self.encoder(torch.from_numpy(padded).to(self.device), lengths.to(self.device))
-        return embeddings.cpu().numpy()
+        lengths = np.array([window.frames for window in batch])
+        if self.device is None:
+            return self.encoder(padded, lengths)
+        import torch  # here: an exported model is used without it
+
+        with torch.inference_mode():
+            views, counts = torch.from_numpy(padded), torch.from_numpy(lengths)
+            return self.encoder(views.to(self.device), counts.to(self.device)).cpu().numpy()
 
 
 def windows_of(utterance: int, frames: int, max_frames: int) -> list[Window]:

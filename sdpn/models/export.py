@@ -23,7 +23,9 @@ import sdpn
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.files import atomic_path
+from sdpn.models.digest import model_digest
 from sdpn.models.folder import fbank_config, read_model
+from sdpn.models.onnx_model import Backend, properties_of
 
 TOLERANCE = 1e-4  # of the embedding's coordinates, relative to their root mean square
 DESCRIPTION = "sdpn.json"  # the metadata within a file of torch.export
@@ -65,10 +67,18 @@ def export_torch(model: str | Path, out: str | Path, statistics: bool = False) -
     return difference
 
 
-def export_onnx(model: str | Path, out: str | Path, statistics: bool = False) -> float:
-    """Write the encoder of a model folder as ONNX, with the metadata among the file's properties.
+def export_onnx(
+    model: str | Path,
+    out: str | Path,
+    statistics: bool = False,
+    max_frames: int = 6000,
+    backend: Backend | None = None,
+) -> float:
+    """Write the encoder of a model folder as ONNX, with all that `OnnxModel` needs among the file's properties.
 
     Args:
+        max_frames: windows of longer recordings.
+        backend: what is to compare voices, with its calibration.
         statistics: whether the statistics of the features stand beside the embedding; see WithStatistics.
 
     Returns:
@@ -83,7 +93,8 @@ def export_onnx(model: str | Path, out: str | Path, statistics: bool = False) ->
     encoder, config = read_model(model)
     encoder = WithStatistics(encoder) if statistics else encoder
     bins = fbank_config(model, config).num_mel_bins
-    packed = to_onnx(trace(encoder, bins), metadata(config, statistics))
+    more = properties_of(model_digest(Path(model)), max_frames, statistics, backend)
+    packed = to_onnx(trace(encoder, bins), metadata(config, statistics) | more)
     difference = compare(encoder, onnx_encoder(packed), bins)
     _write(out, packed)
     return difference

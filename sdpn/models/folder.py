@@ -4,17 +4,18 @@ import hashlib
 import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
-from torch import nn
 
 from sdpn.config import build, parse_yaml
 from sdpn.errors import SdpnError
 from sdpn.features.config import FbankConfig
 from sdpn.files import atomic_path, write_text
-from sdpn.models.registry import build_encoder
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 CHECKSUMS = "SHA256SUMS"
 """The file of a model folder by which it checks itself; `sha256sum -c` reads it, too."""
@@ -30,6 +31,8 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
     Raises:
         SdpnError: the disk is full, or the folder may not be written.
     """
+    import torch  # here: exported models are found and described without it
+
     packed = io.BytesIO()
     torch.save(content, packed)
     with atomic_path(path) as temporary:
@@ -37,7 +40,7 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_model(
-    directory: str | Path, encoder: nn.Module, network: dict[str, Any], features: dict[str, Any]
+    directory: str | Path, encoder: "nn.Module", network: dict[str, Any], features: dict[str, Any]
 ) -> list[Path]:
     """Write `weights.pt`, a plain state_dict, `config.yaml`, and the checksums of both; return their paths.
 
@@ -81,7 +84,7 @@ def refuse_damaged(directory: Path) -> None:
 
 
 def find_model(path: str | Path) -> Path:
-    """The model folder that `path` means: itself, or the folder `model` of an experiment.
+    """Return the model that `path` means: a model folder, the folder `model` of an experiment, or an .onnx file.
 
     Example::
 
@@ -92,6 +95,10 @@ def find_model(path: str | Path) -> Path:
         SdpnError: neither holds a model.
     """
     path = Path(path)
+    if is_exported(path):
+        if not path.is_file():
+            raise SdpnError(f"{path}: there is no such file")
+        return path
     for directory in (path, path / "model"):
         if _holds_model(directory):
             return directory
@@ -100,7 +107,7 @@ def find_model(path: str | Path) -> Path:
     raise SdpnError(f"{path} holds no model: there is no weights.pt with a config.yaml in it, nor in {path / 'model'}")
 
 
-def read_model(directory: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+def read_model(directory: str | Path, device: "torch.device | str" = "cpu") -> "tuple[nn.Module, dict[str, Any]]":
     """The encoder of a model folder, in evaluation mode, and the folder's configuration.
 
     Nothing in the folder is executed: the weights are read as tensors only.
@@ -108,6 +115,10 @@ def read_model(directory: str | Path, device: torch.device | str = "cpu") -> tup
     Raises:
         SdpnError: the folder holds no model, a damaged one, or one that cannot be read.
     """
+    import torch  # here: see save_tensors
+
+    from sdpn.models.registry import build_encoder
+
     directory = Path(directory)
     if not _holds_model(directory):
         raise SdpnError(f"{directory} holds no model: run stage 4 first")
@@ -155,6 +166,11 @@ def asked_for(error: Exception) -> str | None:
 def sentence_of(error: Exception) -> str:
     """What an error says, in one short line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a path names an exported model rather than a folder."""
+    return path.suffix == ".onnx"
 
 
 def describe_model(directory: str | Path) -> list[str]:

@@ -12,9 +12,9 @@ from sdpn.backend.transforms import LengthNorm, MeanSubtract
 from sdpn.console import warn
 from sdpn.errors import SdpnError, UnwritableError
 from sdpn.evaluation.metrics import eer
-from sdpn.extraction.sets import model_digest
 from sdpn.features.index import open_features
 from sdpn.locks import remove_partial
+from sdpn.models.digest import model_digest
 from sdpn.scoring.calibration import FILE
 from sdpn.scoring.fitting import Clusters, versions_of
 from sdpn.scoring.plan import Plan
