@@ -29,7 +29,7 @@ Example::
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,16 @@ _DIGEST = re.compile("[0-9a-f]{32}")
 _PARTS = ("fingerprint", "outputs", "report")
 _MOST_REASONS = 3  # that are named; of the others their number
 _MOST_CHARACTERS = 60  # of a value that is shown
+
+
+def prepares(run: Callable) -> bool:
+    """Return whether this process has the folder to itself while `run` makes shards; a job of an array has not."""
+    return getattr(run, "prepares", True)
+
+
+def completes(run: Callable) -> bool:
+    """Return whether `run` makes all the shards it is given, so that what they are for can be made of them."""
+    return getattr(run, "completes", True)
 
 
 @dataclass(frozen=True)

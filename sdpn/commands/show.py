@@ -13,7 +13,9 @@ _CONFIG = "conf/augment.yaml"
 @click.argument("utterance", required=False)
 @click.option("--data", type=click.Path(path_type=Path), default="data", show_default=True, help="of the recipe")
 @click.option("--set", "set_name", help="the set it is in  [default: the first that has it]")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="the picture  [default: UTTERANCE.png]")
+@click.option(
+    "-o", "--out", "--output", "out", type=click.Path(path_type=Path), help="the picture  [default: UTTERANCE.png]"
+)
 @click.option(
     "--model", type=click.Path(path_type=Path), help="an experiment (exp/NAME): views as its training saw them"
 )

@@ -76,7 +76,7 @@ class Clusters:
             "number": counted.work if counted else None,
             "versions": versions_of("clusters"),
         }
-        self.work = Work(folder, "clusters", inputs)
+        self.work: Work = Work(folder, "clusters", inputs)
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -92,8 +92,8 @@ class Clusters:
             self.work.begin()
             write_array(self.path, speakers.labels_)
             note = speakers.note_ + (f"; as many as of {SIDE_BY_SIDE}" if self.counted else "")
-            found = {"number": speakers.n_clusters_, "oracle": self._agreement(speakers.labels_)}
-            self.work.finish([self.path], note=note, **found)
+            like_speakers = self._agreement(speakers.labels_)
+            self.work.finish([self.path], note=note, number=speakers.n_clusters_, oracle=like_speakers)
         say(f"  {self.work.report()['note']}")
         return np.load(self.path)
 

@@ -1,21 +1,139 @@
 """Every row of the table, in its order, with the steps that it is made by; what rows share is one object."""
 
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from sdpn.backend.chain import Chain
 from sdpn.backend.config import ORACLE, BackendConfig, ChainConfig
+from sdpn.console import say
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.extraction.sets import SIDE_BY_SIDE
 from sdpn.extraction.views import VIEWS
-from sdpn.scoring.calibration import Calibrator
-from sdpn.scoring.fitting import Backend, Clusters, CohortSample, Utterances
-from sdpn.scoring.rows import Row
-from sdpn.scoring.sources import Trials, TrialsOfFile, VectorSet
+from sdpn.scoring.calibration import ADAPTIVE, FILE, Calibrator
+from sdpn.scoring.fitting import Backend, Clusters, CohortSample, Utterances, versions_of
+from sdpn.scoring.sources import VectorSet
 from sdpn.scoring.systems import System, refuse_mixed_models, refuse_other_features, systems_of
 from sdpn.scoring.training_vectors import OracleLabels, TrainingSet
-from sdpn.scoring.trial_lists import TrialLists
+from sdpn.scoring.trial_lists import Trials, TrialsOfFile
+from sdpn.shards import Work
+
+
+@dataclass(eq=False)
+class Row:
+    """A trial list scored by a system, a back-end and a normalization: one score file, computed from these attributes.
+
+    Attributes:
+        folder: of its files.
+        system: whose x-vectors.
+        trials: the trial list.
+        vectors: the x-vectors of its set.
+        backend: what scores; None for a fusion.
+        norm: the score normalization.
+        cohort: what the scores are normalized against.
+        calibrator: the trials that calibrate it; None where it is not calibrated.
+        prior: of calibration and fusion.
+        quality: the quality measures that are inputs beside the score: the scores are then calibrated.
+        parts: the rows that are fused.
+        to_score, to_calibrate: whether the score file and the calibration trials are still to be made.
+        figures: the figures as a piece of work, once they are there.
+        failure: why the row cannot be made, a sentence.
+        doubt: what speaks against its back-end, a sentence.
+    """
+
+    folder: Path
+    system: System
+    trials: Trials
+    vectors: VectorSet
+    backend: Backend | None
+    norm: str
+    cohort: CohortSample
+    calibrator: Calibrator | None
+    prior: float
+    quality: list[str] = field(default_factory=list)
+    parts: list["Row"] = field(default_factory=list)
+    to_score: bool = True
+    to_calibrate: bool = False
+    figures: Work | None = None
+    failure: str | None = None
+    doubt: str | None = None
+
+    @cached_property
+    def score_file(self) -> Work:
+        """The scores.txt of the row as a piece of work."""
+        return Work(self.folder, "scores", self._inputs())
+
+    @cached_property
+    def calibration(self) -> Work | None:
+        """The scores of the calibration trials as a piece of work; None where the row takes or has none of its own."""
+        if self.calibrator is None or self.quality or self.parts:
+            return None
+        return Work(self.folder, "calibration", self.calibrator.inputs(self.norm))
+
+    def look(self) -> None:
+        """Ask what is still to be made; if it was there before, the reason is said."""
+        reason = self.score_file.stale_reason()
+        again = self.calibration.stale_reason() if self.calibration else None
+        self.to_score, self.to_calibrate = reason is not None, again is not None
+        for work, why, what in ((self.score_file, reason, ""), (self.calibration, again, ", calibration trials")):
+            if work and why and not work.is_new():
+                say(f"  {self.label}{what}: {why}: redone")
+
+    def _inputs(self) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"trials": self.trials.files, "versions": versions_of("scores")}
+        if self.backend is None:
+            scores = {part.name: {"scores": part.score_file, "calibration": part.calibration} for part in self.parts}
+            return inputs | {"fused": scores, "prior": self.prior}
+        inputs |= {"x-vectors": self.vectors.identity, "back-end": self.backend.work, "score_norm": self.norm}
+        if self.norm != "none":
+            inputs |= self.cohort.inputs(self.norm in ADAPTIVE)
+        if self.quality and self.calibrator:
+            inputs |= {"quality": self.quality, "prior": self.prior, "calibrator": self.calibrator.inputs(self.norm)}
+            inputs |= self.cohort.inputs(adaptive=True)
+        return inputs
+
+    @property
+    def scores_path(self) -> Path:
+        return self.folder / "scores.txt"
+
+    @property
+    def calibration_path(self) -> Path:
+        return self.folder / FILE
+
+    @property
+    def backend_name(self) -> str:
+        """Of a fusion, the names of what is fused."""
+        return self.backend.name if self.backend else f"fusion({', '.join(part.name for part in self.parts)})"
+
+    @property
+    def name(self) -> str:
+        """Back-end and normalization, e.g. "lda-plda+as"."""
+        norm = "" if self.norm == "none" else f"+{self.norm}"
+        return f"{self.backend_name}{norm}{'+quality' if self.quality else ''}"
+
+    @property
+    def label(self) -> str:
+        """The row in a few words, e.g. "eval: sdpn lda-plda+as"."""
+        return f"{self.trials.name}: {self.system.name} {self.name}"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the scores are log-likelihood ratios by their making."""
+        return bool(self.quality or self.parts)
+
+    @property
+    def clusters(self) -> Clusters | None:
+        """The clusters that the scores depend on; None where they depend on none."""
+        if self.backend and isinstance(self.backend.classes, Clusters):
+            return self.backend.classes
+        return self.cohort.clusters if self.norm != "none" else None
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the row has learned from speaker labels."""
+        return self.backend_name.startswith(ORACLE) or any(part.oracle for part in self.parts)
 
 
 class Plan:
@@ -41,7 +159,7 @@ class Plan:
     ):
         self.data_dir, self.exp_dir, self.corpus = data_dir, exp_dir, corpus
         self.settings, self.seed = settings, seed
-        self.lists = TrialLists(data_dir, corpus)
+        self.trials = cache(lambda name: Trials(name, data_dir, corpus))
         self.systems = systems_of(exp_dir, settings, backends)
         self.vectors, self.training, self.clusters = cache(self._vectors), cache(self._training), cache(self._clusters)
         self.cohort, self.backend, self.calibrator = cache(self._cohort), cache(self._backend), cache(self._calibrator)
@@ -75,7 +193,7 @@ class Plan:
 
     def _rows_of(self, list_name: str, system: System) -> list[Row]:
         """The rows of a list and a system: back-ends with every normalization, with quality measures too, fusions."""
-        trials, prior = Trials(list_name, self.lists), self.settings.calibration_prior
+        trials, prior = self.trials(list_name), self.settings.calibration_prior
         vectors = self.vectors(system, trials.set_name)
         folder = self.exp_dir / "scores" / list_name / system.folder
 
@@ -147,9 +265,9 @@ class Plan:
         if given == "clusters":
             return Calibrator(label, backend, cohort, measures, self.seed, clusters=self.clusters(system))
         if given in self.corpus.trials:
-            trials = Trials(given, self.lists)
+            trials = self.trials(given)
         else:
             sets = dict.fromkeys((*self.corpus.evals, self.corpus.train))
-            trials = TrialsOfFile(Path(given), self.lists, {name: self.vectors(system, name) for name in sets})
+            trials = TrialsOfFile(Path(given), self.data_dir, {name: self.vectors(system, name) for name in sets})
         vectors = self.vectors(system, trials.set_name)
         return Calibrator(label, backend, cohort, measures, self.seed, trials=trials, vectors=vectors)

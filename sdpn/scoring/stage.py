@@ -15,9 +15,8 @@ from sdpn.files import atomic_path, write_text
 from sdpn.locks import remove_partial
 from sdpn.scoring.calibration import ADAPTIVE, PLAIN, Taught, doubt_of
 from sdpn.scoring.fitting import Backend, versions_of
-from sdpn.scoring.plan import Plan
+from sdpn.scoring.plan import Plan, Row
 from sdpn.scoring.quality import quality_features
-from sdpn.scoring.rows import Row
 from sdpn.scoring.score_files import read_scores, write_scores
 from sdpn.scoring.systems import System
 from sdpn.scoring.trial_scores import Cohort, score_trials
@@ -41,8 +40,8 @@ def run_stage(plan: Plan) -> tuple[list[Row], list[str]]:
     for row in rows:
         row.look()
     say(f"  {len(rows)} score files, {sum(not row.to_score for row in rows)} of them done already")
-    for name in dict.fromkeys(row.trials.name for row in rows if row.to_score or row.to_calibrate):
-        plan.lists.trials(name)
+    for trials in dict.fromkeys(row.trials for row in rows if row.to_score or row.to_calibrate):
+        _ = trials.usable  # what cannot be read is refused before any work
     failures: list[str] = []
     for system in plan.systems:
         failures += _score_system(system, [row for row in rows if row.system is system], plan)
@@ -138,7 +137,7 @@ def _score_backend(backend: Backend, rows: list[Row]) -> list[str]:
 
 def _score_list(backend: Backend, rows: list[Row], cohort: Cohort | None, taught: Taught | None) -> list[str]:
     """Write the score files of rows of one list and back-end; return a sentence for each normalization that failed."""
-    trials, found = rows[0].trials.read(), rows[0].vectors.read()
+    trials, found = rows[0].trials.usable, rows[0].vectors.read()
     index = trials.rows(found.ids, rows[0].vectors.directory)
     norms = list(dict.fromkeys(row.norm for row in rows))
     against = f" against a cohort of {len(cohort.vectors)}" if cohort else ""
@@ -186,7 +185,7 @@ def _fuse(row: Row) -> None:
         raise SdpnError("there are no calibration trials")
     fusion = Calibration(row.prior)
     fusion.fit(np.column_stack([scores for scores, _ in taught]), taught[0][1] > 0)
-    trials = row.trials.read()
+    trials = row.trials.usable
     scores = np.column_stack([read_scores(part.scores_path, len(trials.is_target)) for part in row.parts])
     names = [part.name for part in row.parts]
     weights = {name: float(weight) for name, weight in zip(names, fusion.weights_, strict=True)}
@@ -214,16 +213,16 @@ def compute_figures(row: Row, wanted: Wanted) -> Work:
         "calibration_prior": wanted.prior,
         "operating_points": [point.name for point in wanted.points],
         "compat": wanted.compat,
-        "speakers": row.trials.lists.speakers_digest(row.trials.name),
+        "speakers": row.trials.speakers_digest,
         "versions": versions_of("figures"),
     }
     work = Work(row.folder, "figures", inputs)
     if work.stale_reason() is None:
         return work
-    trials = row.trials.read()
+    trials = row.trials.usable
     scores = read_scores(row.scores_path, len(trials.is_target))
     taught = np.load(row.calibration_path) if inputs["calibration"] else np.empty(0)
-    speakers = row.trials.lists.speakers(row.trials.name)
+    speakers = row.trials.speakers
     found = evaluate(trials, scores, speakers, wanted, taught if taught.size else None, row.calibrated)
     if found.calibration and found.calibration["weight"] <= 0:
         warn(f"{row.label}: not calibrated: on the calibration trials it tells targets and non-targets the wrong way")

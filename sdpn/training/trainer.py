@@ -32,6 +32,7 @@ class Trainer:
         device: where to compute.
         ranks: the processes that train together; each is given its share of a step's views.
         statistics: of the training set, which `input_norm: level` needs; see `InputNorm.set_statistics`.
+        encoder: to begin with, in the place of one with random weights; student and teacher are copies of it.
 
     Attributes:
         student, teacher: ProjectedEncoder, encoder and head.
@@ -49,12 +50,13 @@ class Trainer:
         device: torch.device,
         ranks: Ranks | None = None,
         statistics: tuple[np.ndarray, np.ndarray] | None = None,
+        encoder: nn.Module | None = None,
     ):
         torch.manual_seed(config.seed)
         self.config, self.device, self.ranks = config, device, ranks or Ranks()
         self.total_steps = config.epochs * steps_per_epoch
         self.warmup_steps = round(config.warmup_epochs * steps_per_epoch)
-        encoder = build_encoder(**config.network_settings(num_bins))
+        encoder = build_encoder(**config.network_settings(num_bins)) if encoder is None else copy.deepcopy(encoder)
         if statistics is not None:
             assert isinstance(encoder.input_norm, InputNorm)
             encoder.input_norm.set_statistics(*statistics)

@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
-"""How many functions an utterance passes through: those that stages 0 to 4 enter on a small folder of recordings.
+"""How many functions an utterance passes through, or a trial: those that stages 0 to 4 enter, or stage 6.
 
     tests/bench/journey.py --checkout . --corpus-dir FOLDER --config tiny.yaml
+    tests/bench/journey.py --checkout . --data data --exp exp/toy
 
-The programs of the recipe run in this process, one job each. The last line is one JSON object: distinct functions and
-the files they stand in, in total and by stage; comprehensions and generator expressions count with their function.
+The first is of a small folder of recordings, the second of an experiment after stage 5, which is copied. The programs
+of the recipe run in this process, one job each. The last line is one JSON object: distinct functions and the files they
+stand in, in total and by stage, and returns: how often, going through the functions as they are first entered, one
+comes back to a file that was left before. Comprehensions and generator expressions count with their function.
 """
 
 import importlib.util
 import json
+import shutil
 import sys
 import tempfile
 import threading
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -22,7 +27,7 @@ class Entered:
 
     def __init__(self, folder: Path):
         self.folders = tuple(f"{folder}/{part}/" for part in ("sdpn", "local", "steps"))
-        self.own, self.functions = {}, set()
+        self.own, self.functions = {}, {}
 
     def __call__(self, frame, event: str, argument) -> None:
         code = frame.f_code
@@ -31,7 +36,13 @@ class Entered:
             named = not code.co_name.startswith("<") or code.co_name == "<lambda>"
             known = self.own[code] = named and code.co_filename.startswith(self.folders)
             if known:
-                self.functions.add((code.co_filename, code.co_firstlineno, code.co_name))
+                self.functions[code.co_filename, code.co_firstlineno, code.co_name] = len(self.functions)
+
+    @property
+    def returns(self) -> int:
+        """How often one comes back to a file that was left before."""
+        files = [file for file, _ in groupby(file for file, _, _ in self.functions)]
+        return len(files) - len(set(files))
 
 
 def run_program(path: Path, words: list[str]) -> None:
@@ -43,10 +54,22 @@ def run_program(path: Path, words: list[str]) -> None:
 
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
 @click.option("--checkout", type=click.Path(path_type=Path, exists=True), default=Path(__file__).parents[2])
-@click.option("--corpus-dir", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--config", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--list", "listed", is_flag=True, help="name them")
-def main(checkout: Path, corpus_dir: Path, config: Path, listed: bool) -> None:
+@click.option("--corpus-dir", type=click.Path(path_type=Path, exists=True))
+@click.option("--config", type=click.Path(path_type=Path, exists=True))
+@click.option("--data", "of_trials", type=click.Path(path_type=Path, exists=True), help="of a trial: the data folder")
+@click.option("--exp", "experiment", type=click.Path(path_type=Path, exists=True), help="and the experiment")
+@click.option("--list", "listed", is_flag=True, help="name them, in the order in which they are entered")
+def main(
+    checkout: Path,
+    corpus_dir: Path | None,
+    config: Path | None,
+    of_trials: Path | None,
+    experiment: Path | None,
+    listed: bool,
+) -> None:
+    given = [(corpus_dir, config), (of_trials, experiment)]
+    if [None in pair for pair in given].count(False) != 1:
+        raise click.UsageError("give --corpus-dir and --config, or --data and --exp")
     checkout = checkout.resolve()
     sys.path[:0] = [str(checkout), str(checkout / "local"), str(checkout / "steps")]
     with tempfile.TemporaryDirectory() as name:
@@ -58,7 +81,12 @@ def main(checkout: Path, corpus_dir: Path, config: Path, listed: bool) -> None:
             ["steps/make_augment.py", data],
             ["steps/train_sdpn.py", "--config", str(config), "--ngpu", "0", data, exp],
         ]
-        everything, counts = set(), []
+        if of_trials and experiment:
+            made_later = shutil.ignore_patterns("scores", "backends", "results", "checkpoints")
+            shutil.copytree(experiment, exp, ignore=made_later)
+            chosen = ["--config", str(checkout / "conf" / "backend.yaml")]
+            stages = [["steps/score.py", *chosen, str(of_trials), exp]]
+        everything, counts = {}, []
         for program, *words in stages:
             entered = Entered(checkout)
             threading.setprofile(entered)
@@ -69,11 +97,12 @@ def main(checkout: Path, corpus_dir: Path, config: Path, listed: bool) -> None:
                 sys.setprofile(None)
                 threading.setprofile(None)
             counts.append([len(entered.functions), len({file for file, _, _ in entered.functions})])
-            everything |= entered.functions
+            everything |= {function: None for function in entered.functions if function not in everything}
     files = len({file for file, _, _ in everything})
-    for file, line, name in sorted(everything) if listed else ():
+    for file, line, name in everything if listed else ():
         print(f"{file}:{line}: {name}")
-    print(json.dumps({"functions": len(everything), "files": files, "by_stage": counts}))
+    found = {"functions": len(everything), "files": files, "by_stage": counts}
+    print(json.dumps(found | ({"returns": entered.returns} if of_trials else {})))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import torch
 from sdpn.models.folder import read_model, write_model
 from sdpn.models.input_norm import INPUT_NORMS, InputNorm, level_statistics
 from sdpn.models.registry import ENCODERS, build_encoder
-from sdpn.training import config
 
 LENGTHS = [40, 17, 1]
 
@@ -111,7 +110,3 @@ def test_a_model_folder_that_does_not_say_how_its_input_is_normalized_is_of_the_
     encoder, _ = read_model(tmp_path)
     assert encoder.input_norm.kind == "instance"
     assert not [name for name in encoder.state_dict() if name.startswith("input_norm")]
-
-
-def test_the_settings_offer_the_kinds_that_there_are():
-    assert config.INPUT_NORMS == INPUT_NORMS

@@ -5,7 +5,7 @@ import pytest
 
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors
-from sdpn.scoring.calibration_trials import pseudo_trials
+from sdpn.scoring.calibration import pseudo_trials
 from sdpn.scoring.training_vectors import TrainingVectors, clusterable
 
 

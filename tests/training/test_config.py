@@ -1,12 +1,17 @@
+from pathlib import Path
+
 import pytest
 
 from sdpn.config import read
 from sdpn.errors import SdpnError
 from sdpn.models.frames import PADDINGS
+from sdpn.models.input_norm import INPUT_NORMS
 from sdpn.models.pooling import POOLINGS
 from sdpn.models.registry import ENCODERS, build_encoder
 from sdpn.training import config
-from sdpn.training.config import TrainConfig
+from sdpn.training.config import TrainConfig, read_settings
+
+CONF = Path(__file__).parents[2] / "conf" / "sdpn"
 
 
 @pytest.mark.parametrize(
@@ -22,6 +27,8 @@ from sdpn.training.config import TrainConfig
         ({"precision": "float16"}, "'precision' is 'float16'; allowed: auto, float32, bfloat16"),
         ({"seed": 2**63}, "'seed' is 9223372036854775808; expected a whole number at least 0 and at most 9.2"),
         ({"lr": "high"}, "'lr' is 'high'; expected a number"),
+        ({"input_norm": "cmvn"}, "'input_norm' is 'cmvn'; allowed: instance, mean, level, none"),
+        ({"input_mean_share": 0.5}, "input_mean_share is 0.5; input_norm instance has none"),
     ],
 )
 def test_a_mistake_is_one_sentence(settings, sentence):
@@ -43,3 +50,18 @@ def test_a_configuration_describes_a_network_that_can_be_built(network):
 def test_the_choices_are_those_of_the_networks():
     assert config.POOLINGS == POOLINGS
     assert config.PADDINGS == PADDINGS
+    assert config.INPUT_NORMS == INPUT_NORMS
+
+
+@pytest.mark.parametrize("name", ["paper", "frobenius", "reference"])
+def test_the_published_settings_normalize_their_input_as_published(name):
+    assert read_settings(CONF / f"{name}.yaml").train.input_norm == "instance"
+
+
+def test_absent_keys_have_the_papers_value():
+    assert read_settings(CONF / "paper.yaml").train == read(None, TrainConfig, {"channels": 1024})
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_training_that_is_offered_can_be_read(path):
+    read_settings(path)

@@ -3,7 +3,7 @@ import pytest
 
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
-from sdpn.scoring.trial_lists import TrialLists
+from sdpn.scoring.trial_lists import Trials
 from sdpn.trials.arrays import TrialList, read_list
 
 
@@ -94,13 +94,13 @@ def test_utterances_without_a_speaker_are_warned_of_once(tmp_path, capsys):
     (tmp_path / "trials").mkdir()
     (tmp_path / "eval").mkdir()
     (tmp_path / "trials" / "eval.txt").write_text("a b target\na c nontarget\n")
-    lists = TrialLists(tmp_path, Corpus("mine", "train", ["eval"], {"eval": "eval"}))
-    lists.speakers("eval")
+    corpus = Corpus("mine", "train", ["eval"], {"eval": "eval"})
+    assert len(Trials("eval", tmp_path, corpus).speakers) == 2
     assert capsys.readouterr().err == ""
     (tmp_path / "eval" / "utt2spk").write_text("a x\nc y\n")
-    lists = TrialLists(tmp_path, lists.corpus)
-    enroll, test = lists.speakers("eval")
-    lists.speakers("eval")
+    trials = Trials("eval", tmp_path, corpus)
+    enroll, test = trials.speakers
+    assert trials.speakers[0] is enroll
     path = tmp_path / "eval" / "utt2spk"
     said = f"warning: eval: 1 of 3 utterances have no speaker in {path}, the first b: "
     assert capsys.readouterr().err.startswith(said) and (enroll == test).tolist() == [True, False]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from sdpn.errors import SdpnError
-from sdpn.scoring import calibration_trials
-from sdpn.scoring.calibration_trials import pseudo_trials
+from sdpn.scoring import calibration
+from sdpn.scoring.calibration import pseudo_trials
 
 
 def test_trials_pair_vectors_of_clusters_held_out():
@@ -20,7 +20,7 @@ def test_trials_pair_vectors_of_clusters_held_out():
 
 
 def test_the_number_of_trials_is_bounded_and_the_seed_decides(monkeypatch):
-    monkeypatch.setattr(calibration_trials, "MOST_TRIALS", 30)
+    monkeypatch.setattr(calibration, "MOST_TRIALS", 30)
     classes = np.arange(500) % 20
     drawn = [pseudo_trials(classes, seed).trials for seed in (1, 1, 2)]
     assert drawn[0].n_targets == drawn[0].n_nontargets == 30
