@@ -80,19 +80,23 @@ if stage 6 "score with every back-end, and show the results"; then
 fi
 
 # Round two: what stages 4 to 6 have made is taken further, in experiments of their own below it
-before=$exp
+before=$exp made=("$exp")
 for round in "${rounds[@]}"; do
     if stage 7 "pseudo-speakers, clusters of the training x-vectors"; then
-        run steps/make_pseudo_speakers.py "${make_pseudo_speakers[@]}" "$data" "$before" "$exp/$round"
+        status=0
+        run steps/make_pseudo_speakers.py "${make_pseudo_speakers[@]}" "$data" "$before" "$exp/$round" || status=$?
+        [ "$status" -ne 3 ] || break # another round is not worth it
+        [ "$status" -eq 0 ] || exit "$status"
     fi
 
     if stage 8 "fine-tune the encoder on them"; then
         run steps/finetune.py "${finetune[@]}" "$data" "$exp/$round"
     fi
 
-    if stage 9 "x-vectors and scores of the result"; then
+    before=$exp/$round made+=("$exp/$round")
+    if stage 9 "x-vectors and scores of the result, compared with those before"; then
         run steps/extract_xvectors.py "${extract_xvectors[@]}" "$data" "$exp/$round"
         run steps/score.py "${score[@]}" "$data" "$exp/$round"
+        run steps/compare_rounds.py "${made[@]}"
     fi
-    before=$exp/$round
 done

@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "embed": ("sdpn.commands.embed:embed", "Make x-vectors: a voice in numbers, for each recording."),
     "show": ("sdpn.commands.show:show", "Draw an utterance: waveform, fbank, and views as training sees them."),
     "info": ("sdpn.commands.info:info", "Say how far a training is and how it goes, also while it runs."),
+    "jobs": ("sdpn.commands.jobs:jobs", "Say what has become of the jobs of --cmd slurm."),
     "score": ("sdpn.commands.score:score", "Score trials over anybody's x-vectors, with any back-end."),
     "compare": ("sdpn.commands.compare:compare", "Put the results of several experiments on one page."),
     "import": ("sdpn.commands.import_model:import_model", "Make a model folder of another toolkit's checkpoint."),

@@ -29,7 +29,7 @@ Example::
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,16 @@ _DIGEST = re.compile("[0-9a-f]{32}")
 _PARTS = ("fingerprint", "outputs", "report")
 _MOST_REASONS = 3  # that are named; of the others their number
 _MOST_CHARACTERS = 60  # of a value that is shown
+
+
+def prepares(run: Callable) -> bool:
+    """Return whether this process has the folder to itself while `run` makes shards; a job of an array has not."""
+    return getattr(run, "prepares", True)
+
+
+def completes(run: Callable) -> bool:
+    """Return whether `run` makes all the shards it is given, so that what they are for can be made of them."""
+    return getattr(run, "completes", True)
 
 
 @dataclass(frozen=True)
@@ -127,8 +137,8 @@ class Work:
             outputs: files in or below `directory`.
             checked: large ones among them that carry checksums of their own, which are verified when they are read: of
                 these the size alone is recorded.
-            report: small things to be kept with the record. What it lists as `again` was left out and may be had
-                another time, so the work is then stale.
+            report: small values to be kept with the record. Items listed as `again` could not be made this time; as
+                long as there are any, the work counts as stale and is done again.
         """
         written = {}
         for path in map(Path, outputs):

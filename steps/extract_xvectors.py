@@ -14,14 +14,14 @@ on --nj.
 """
 
 import shutil
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
-from sdpn.cluster.pool import run_jobs
+from sdpn.cluster.stage import Where, cluster_options, run_shards
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
@@ -32,10 +32,12 @@ from sdpn.extraction.side_by_side import join_sets
 from sdpn.extraction.store import FORMS
 from sdpn.extraction.views import VIEWS, AugmentedViews
 from sdpn.recipe.program import program, settings, shared
+from sdpn.shards import completes
 
 
 @program(__doc__, "data", "exp")
 @shared("nj", "ngpu")
+@cluster_options()
 @click.option(
     "--max-frames", default=6000, type=click.IntRange(100), help="frames of a window; longer utterances have several"
 )
@@ -55,6 +57,7 @@ def main(
     config_file: str,
     augment_config: str,
     seed: int,
+    where: Where,
     **given,
 ) -> None:
     chosen = config.read(config_file, ExtractionConfig, config.given(ExtractionConfig, given))
@@ -63,7 +66,7 @@ def main(
     corpus = Corpus.read(data)
     if not (exp / "model" / "weights.pt").exists():
         raise SdpnError(f"{exp}/model is missing: run stage 4 first")
-    if ngpu:
+    if ngpu and where.slurm is None:
         from sdpn.training.devices import choose_device
 
         choose_device(ngpu)
@@ -85,17 +88,21 @@ def main(
         else:
             say("no augmented views of the training set: stage 3 has not been run")
     say(f"x-vectors of {', '.join(sets)}: {', '.join(system.name for system in systems.values())}, {nj} jobs")
-    jobs = partial(run_jobs, nj=nj)
-    with timed(f"x-vectors in {exp}/xvectors and {exp}/systems"):
+
+    def extract(jobs: Callable) -> None:
         for folder, system in systems.items():
             for name in sets:
                 extract_set(data / name, folder / "xvectors" / name, system, jobs)
             of_views = folder / "xvectors" / corpus.train / VIEWS
             if views is not None:
                 extract_set(data / corpus.train, of_views, system, jobs, views)
-            elif of_views.exists():
+            elif of_views.exists() and completes(jobs):
                 say(f"  {of_views} is removed: no augmented views are asked for")
                 shutil.rmtree(of_views)
+
+    with timed(f"x-vectors in {exp}/xvectors and {exp}/systems"):
+        if not run_shards(extract, where, exp, "extract_xvectors", nj, bool(ngpu)):
+            return
         beside, both = exp / "systems" / FBANK_STATISTICS / "xvectors", exp / "systems" / SIDE_BY_SIDE / "xvectors"
         for name in [*sets, f"{corpus.train}/{VIEWS}"]:
             if (beside / name).exists():

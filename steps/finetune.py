@@ -23,13 +23,14 @@ import click
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.cluster.devices import on_devices
+from sdpn.cluster.stage import Where, cluster_options, run_training
 from sdpn.console import run, say
 from sdpn.corpus.layout import Corpus
 from sdpn.features.index import open_features
 from sdpn.finetune.config import FineTuneConfig, RoundConfig
 from sdpn.recipe.corpora import kind_of
 from sdpn.recipe.program import program, round_config, settings, shared
-from sdpn.training.start import leave_on_signals
+from sdpn.training.start import leave_on_signals, sleep_at_barriers
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     help="experiment or model folder to begin with  [default: the experiment that the labels are of]",
 )
 @shared("ngpu")
+@cluster_options(shards=False)
 @click.option(
     "--dev-trials",
     metavar="LIST",
@@ -62,9 +64,14 @@ def main(
     init: Path | None,
     ngpu: int,
     dev_trials: str | None,
+    where: Where,
     **overrides,
 ) -> int:
+    if where.slurm is not None:
+        run_training(where, round, "finetune", ngpu)
+        return 0
     leave_on_signals()
+    sleep_at_barriers()
     given = config.given(FineTuneConfig, overrides)
     corpus = Corpus.read(data)
     chosen = config.read(config_file or kind_of(corpus.name).finetune, RoundConfig, given).part(FineTuneConfig)

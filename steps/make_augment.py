@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, BankConfig
-from sdpn.cluster.pool import run_jobs
+from sdpn.cluster.stage import Where, cluster_options, run_shards
 from sdpn.console import run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.recipe.program import program, settings, shared
@@ -19,8 +19,9 @@ from sdpn.recipe.program import program, settings, shared
 
 @program(__doc__, "data")
 @shared("nj", "seed", "allow-pipes")
+@cluster_options()
 @settings(BankConfig, "conf/augment.yaml")
-def main(data: Path, config_file: str, nj: int, seed: int, **overrides) -> None:
+def main(data: Path, config_file: str, nj: int, seed: int, where: Where, **overrides) -> None:
     chosen = config.read(config_file, AugmentConfig, config.given(BankConfig, overrides))
     corpus = Corpus.read(data)
     if corpus.parts:
@@ -30,7 +31,7 @@ def main(data: Path, config_file: str, nj: int, seed: int, **overrides) -> None:
 
     say(f"augmentation of {corpus.train}: {chosen.reverb_copies} reverberated copies, noise banks, {nj} jobs")
     with timed(f"augmentation cached in {data}/augment"):
-        make_banks(data, corpus, chosen, seed, partial(run_jobs, nj=nj))
+        run_shards(partial(make_banks, data, corpus, chosen, seed), where, data, "make_augment", nj)
 
 
 if __name__ == "__main__":

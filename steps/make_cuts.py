@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sdpn import config
 from sdpn.cluster.pool import run_jobs
+from sdpn.cluster.stage import Where, cluster_options, run_whole
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
@@ -21,12 +22,15 @@ from sdpn.recipe.program import program, settings, shared
 
 @program(__doc__, "data")
 @shared("nj", "allow-pipes")
+@cluster_options(shards=False)
 @settings(CutsConfig, "conf/cuts.yaml")
-def main(data: Path, config_file: str, nj: int, **overrides) -> None:
+def main(data: Path, config_file: str, nj: int, where: Where, **overrides) -> None:
     chosen = config.read(config_file, CutsConfig, config.given(CutsConfig, overrides))
     corpus = Corpus.read(data)
     if corpus.parts:
         say(f"{data}: the cuts of {', '.join(corpus.parts)} serve: nothing to do")
+        return
+    if not run_whole(where, data, "make_cuts", nj):
         return
     from sdpn.corpus.cuts import check_speakers, make_cuts, refuse_to_trim_given
 

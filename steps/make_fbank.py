@@ -9,13 +9,14 @@ threads decode. --verify reads every feature against its checksum, and makes dam
 data directory that came with a feats.scp keep those features: conf/fbank.yaml must say what they are.
 """
 
-from functools import partial
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from sdpn import config
-from sdpn.cluster.pool import run_jobs
+from sdpn.cluster.stage import Where, cluster_options, run_shards
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
@@ -26,6 +27,7 @@ from sdpn.recipe.program import program, settings, shared
 
 @program(__doc__, "data")
 @shared("nj")
+@cluster_options()
 @click.option("--ngpu", default=0, type=click.IntRange(0, 1), help="1: compute on a GPU")
 @click.option("--verify", "verifying", is_flag=True, help="check what is there by its checksums")
 @click.option("--max-skipped", type=float, help="share of a set that may be left out  [default: that of --cuts-config]")
@@ -40,6 +42,7 @@ def main(
     verifying: bool,
     max_skipped: float | None,
     cuts_config: str,
+    where: Where,
     **overrides,
 ) -> None:
     allowed = config.read(cuts_config, CutsConfig, {"max_skipped": max_skipped}).max_skipped
@@ -51,7 +54,7 @@ def main(
     from sdpn.features.cache import verify
     from sdpn.features.sets import make_set
 
-    if ngpu:
+    if ngpu and where.slurm is None:
         from sdpn.training.devices import choose_device
 
         choose_device(ngpu)
@@ -62,16 +65,20 @@ def main(
     if corpus.given_features and made:
         others = ", ".join(corpus.given_features)
         warn(f"{', '.join(made)}: no features came with it, as with {others}: those by {config_file} must be alike")
-    with exclusive(data, "fbank"), timed(f"fbank of {len(sets)} sets cached in {data}"):
+
+    def make(jobs: Callable) -> None:
         for name in sets:
             given = data / name / corpus.given_features[name] if name in corpus.given_features else None
-            make = partial(make_set, data / name, chosen, partial(run_jobs, nj=nj), ngpu, nj, given, allowed)
-            make()
-            if verifying:
-                damaged = verify(data / name)
-                say(f"  {data / name}: {damaged or 'no'} damaged utterances")
-                if damaged:
-                    make()
+            make_set(data / name, chosen, jobs, ngpu, nj, given, allowed)
+
+    alone = nullcontext() if where.shards or where.dry_run else exclusive(data, "fbank")
+    with alone, timed(f"fbank of {len(sets)} sets cached in {data}"):
+        if run_shards(make, where, data, "make_fbank", nj, bool(ngpu)) and verifying:
+            damaged = {name: verify(data / name) for name in sets}
+            for name, count in damaged.items():
+                say(f"  {data / name}: {count or 'no'} damaged utterances")
+            if any(damaged.values()):
+                run_shards(make, where, data, "make_fbank", nj, bool(ngpu))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sdpn import config
 from sdpn.backend.config import BackendConfig, read_backends
+from sdpn.cluster.stage import Where, cluster_options, run_whole
 from sdpn.console import run, say, timed, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
@@ -25,13 +26,16 @@ from sdpn.recipe.program import program, settings, shared
 
 @program(__doc__, "data", "exp")
 @shared("seed")
+@cluster_options(shards=False)
 @settings(BackendConfig, "conf/backend.yaml")
-def main(data: Path, exp: Path, config_file: str, seed: int, **overrides) -> None:
+def main(data: Path, exp: Path, config_file: str, seed: int, where: Where, **overrides) -> None:
     given = config.given(BackendConfig, overrides)
     chosen, chains = read_backends(config_file, given)
     corpus = Corpus.read(data)
     if not (exp / "xvectors").is_dir():
         raise SdpnError(f"{exp}/xvectors is missing: run stage 5 first")
+    if not run_whole(where, exp, "score", None):
+        return
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))  # joblib warns where it cannot count cores
     from sdpn.report.embedding_map import embedding_map
     from sdpn.report.report import write_results

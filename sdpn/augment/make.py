@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache, partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.features.sets import listed_cuts, read_cuts
 from sdpn.files import digest, exclusive
-from sdpn.shards import Work
+from sdpn.shards import Work, completes, prepares
 
 
 def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run: Callable) -> None:
@@ -46,7 +47,7 @@ def make_banks(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, run
         return
     train = open_features(data / corpus.train)
     _check_mode(train, config.augment)
-    with exclusive(data / "augment"):
+    with exclusive(data / "augment") if prepares(run) else nullcontext():
         _make(data, corpus, config, seed, train, run)
 
 
@@ -55,7 +56,7 @@ def _make(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, train: F
     settings = config.part(BankConfig)
     depends = {"augment": settings, "seed": seed, "train": train.fingerprint, "version": VERSION}
     whole = Work(folder, "augment", depends)
-    if whole.stale_reason() is not None:  # banks made by halves are not to be trained on
+    if prepares(run) and whole.stale_reason() is not None:  # banks made by halves are not to be trained on
         whole.begin()
     cuts = cache(partial(read_cuts, data / corpus.train))  # read where something is made of them
     rirs = read_cuts(data / corpus.rir) if corpus.rir else []
@@ -104,7 +105,7 @@ def _make(data: Path, corpus: Corpus, config: AugmentConfig, seed: int, train: F
     has_rooms = in_audio and bool(rirs) and config.reverb_copies > 0
     if has_rooms:
         planned.append(bank("rooms", listed_cuts(data / corpus.rir), stream_samples, {}, of_noise))
-    if whole.stale_reason() is None and whole.report().get("settings"):
+    if not completes(run) or (whole.stale_reason() is None and whole.report().get("settings")):
         return
     for old in folder.iterdir():
         if old.is_dir() and old.name not in {*planned, "done"}:

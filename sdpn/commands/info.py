@@ -24,7 +24,7 @@ def info(exp: Path | None, model: Path | None) -> None:
 
         lines = describe_model(exp)
     else:
-        from sdpn.training.state import describe
+        from sdpn.finetune.state import describe
 
         lines = describe(exp)
     for line in lines:

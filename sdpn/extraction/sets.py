@@ -1,7 +1,7 @@
 """The x-vectors of a whole set, in shards that can be made anywhere and in any order."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex, open_features
 from sdpn.files import digest, exclusive, write_array
 from sdpn.models.digest import model_digest
-from sdpn.shards import Work
+from sdpn.shards import Work, completes, prepares
 
 if TYPE_CHECKING:
     from sdpn.extraction.extractor import Features
@@ -92,7 +92,7 @@ def extract_set(
     neither the number of jobs nor a kill changes a bit of the result.
 
     Args:
-        run: runs a function over jobs, in any order, and yields the results.
+        run: runs a function over jobs, in any order, and yields the results; see also `shards.completes`.
         views: has augmented views of the utterances extracted in their place, named by `views.view_names`.
 
     Raises:
@@ -104,16 +104,19 @@ def extract_set(
     inputs = {"features": index.fingerprint, **system.fingerprint()}
     if views is not None:
         inputs |= views.fingerprint(index)
-    with exclusive(directory):
+    with exclusive(directory) if prepares(run) else nullcontext():
         works = {form: Work(directory, "xvectors", {**inputs, "form": form}) for form in FORMS}
         whole = works[system.form]
         reason = whole.stale_reason()
         if reason is None:
             count = len(index) if views is None else len(views.chosen(index)) * views.config.views
             say(f"  {directory}: nothing to do, {count} x-vectors are there")
-            _remove_shards(directory)
+            if prepares(run):
+                _remove_shards(directory)
             return False
         if any(work.stale_reason() is None for work in works.values()):
+            if not completes(run):
+                return False
             say(f"  {directory}: the x-vectors that are there are written as {system.form}")
             found = read_xvectors(directory)
             whole.begin()
@@ -122,12 +125,15 @@ def extract_set(
             return True
         if not whole.is_new():
             say(f"  {directory}: made again: {reason}")
-        whole.begin()
+        if prepares(run):
+            whole.begin()
         shards = _plan(index, directory, system, inputs, views)
         todo = [shard for shard in shards if shard.work.stale_reason() is not None]
         with Progress(str(directory), sum(len(shard.utterances) for shard in todo), "utterances") as progress:
             for count in run(make_shard, [(shard,) for shard in todo]):
                 progress.advance(count)
+        if not completes(run):
+            return True
         whole.finish(write_xvectors(directory, _joined(index, shards, views), system.form))
         _remove_shards(directory)
     return True

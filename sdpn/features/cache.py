@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain, groupby
@@ -20,7 +21,7 @@ from sdpn.features.shard import Item, Load, Shard, make_shard
 from sdpn.features.storage import KIND_OF, Extent
 from sdpn.features.writers import SUFFIXES
 from sdpn.files import atomic_path, digest, exclusive, file_stamp, stamps_digest, write_text
-from sdpn.shards import Work
+from sdpn.shards import Work, completes, prepares
 from sdpn.skipped import Skipped, count_reasons, write_skipped
 
 VERSION = 5
@@ -66,7 +67,7 @@ def fill(
         load: samples of an item at `config.sampling_rate`.
         config: what features to make, and how to store them.
         depends: what the samples of all items depend on besides the items themselves, for `Work.inputs`.
-        run: runs a function over jobs, in any order, and yields the results.
+        run: runs a function over jobs, in any order, and yields the results; see also `shards.completes`.
         make: makes a shard, `make_shard` where None.
 
     Returns:
@@ -87,7 +88,7 @@ def fill(
         **depends,
     }
     listing = directory / "index" / "sources.txt.gz"  # so that the next run can look at them without reading the items
-    with exclusive(directory):
+    with exclusive(directory) if prepares(run) else nullcontext():
         whole = _whole(directory, items, config, depends, _read_sources(listing))
         if whole.stale_reason() is None:
             say(f"  {directory}: nothing to do, all {whole.report()['shards']} shards are done")
@@ -106,13 +107,16 @@ def fill(
         whole = _whole(directory, items, config, depends, sources)
         if not todo and not whole.is_new():
             say(f"  {directory}: the index is made again: {whole.stale_reason()}")
-        whole.begin()
-        (directory / "index" / "index.json").unlink(missing_ok=True)  # no one may read new files by the old index
+        if prepares(run):
+            whole.begin()
+            (directory / "index" / "index.json").unlink(missing_ok=True)  # no one may read new files by the old index
         if len(todo) < len(shards):
             say(f"  {directory}: {len(shards) - len(todo)} of {len(shards)} shards are done already")
         with Progress(str(directory), sum(len(shard.items) for shard, _ in todo), "utterances") as progress:
             for count in run(make or make_shard, [(shard,) for shard, _ in todo]):
                 progress.advance(count)
+        if not completes(run):
+            return True
         files = [shard.path for shard in shards]
         outputs, again = _finish(directory, shards)
         if items.audio is None:

@@ -13,7 +13,7 @@ from sdpn.features.config import FbankConfig
 from sdpn.features.index import FeatureIndex
 from sdpn.features.storage import STORAGE_TYPES, Extent, storage_key
 from sdpn.files import exclusive, file_digest, read_jsonl_gz, write_jsonl_gz
-from sdpn.shards import Work
+from sdpn.shards import Work, completes
 from sdpn.skipped import count_reasons, read_skipped, refuse_many_skipped
 from sdpn.utterance import Utterance
 
@@ -105,13 +105,17 @@ def make_set(
     if ngpu:
         from sdpn.features.gpu import make_shard_on
 
-        make, run = partial(make_shard_on, device="cuda", threads=nj), _one_by_one
+        make, run = partial(make_shard_on, device="cuda", threads=nj), _one_by_one if completes(run) else run
+    if given is not None and not completes(run):
+        return
     if given is not None:
         from sdpn.features.kaldi import index_scp
 
         index_scp(directory, given, config, {cut.id for cut in cuts()})
     else:
         fill(directory, Listed(cuts, {"cuts": of_cuts}), stream_samples, config, {}, run, make)
+    if not completes(run):
+        return
     index = FeatureIndex.open(directory)
     listing = directory / "skipped_fbank.txt"
     skipped = count_reasons(read_skipped(listing))

@@ -176,6 +176,7 @@ class ClassTrainer:
         return {
             "largest_class_share": self.chosen.max() / self.chosen.sum(),
             "classes_in_use": (self.chosen > 0).sum(),
+            "n_classes": torch.full((), float(self.n_classes), device=self.device),
             "neighbour_distance": indicators.neighbour_distance(embeddings),
             "effective_rank": indicators.effective_rank(embeddings),
         }

@@ -145,6 +145,9 @@ SECTIONS: dict[str, Section] = {
 
 
 def _cores() -> str:
+    allocated = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if allocated.isdecimal():  # of a job, which may not be bound to its cores
+        return allocated
     return str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
@@ -156,6 +159,16 @@ def _gpus() -> str:
     return "1" if "GPU" in listed.stdout else "0"
 
 
+_CLUSTER = (
+    "make_cuts",
+    "make_fbank",
+    "make_augment",
+    "train_sdpn",
+    "extract_xvectors",
+    "score",
+    "make_pseudo_speakers",
+    "finetune",
+)
 _MADE = ("kaldi", "lhotse")  # corpora that the user has prepared as sets
 _GIVEN = ("folder", "kaldi", "lhotse", "voxceleb", "cnceleb")  # all but toy, which makes what it needs
 _of_corpus = partial(Option, to=("prepare",), identifies=True)
@@ -275,6 +288,24 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             to=("check_conf", "check_sizes", "train_sdpn", "extract_xvectors", "finetune"),
         ),
         Option(
+            "cmd",
+            "CMD",
+            "where jobs run: local, slurm, or slurm with settings of its file and options of sbatch: 'slurm --mem 8G'",
+            default="local",
+            to=_CLUSTER,
+        ),
+        Option("cluster-config", "FILE", "settings of --cmd slurm", "file", "conf/cluster/slurm.yaml", to=_CLUSTER),
+        Option(
+            "dry-run", "", "print the scripts that --cmd slurm would submit, and submit nothing", "switch", to=_CLUSTER
+        ),
+        Option(
+            "detach",
+            "",
+            "leave the jobs of --cmd slurm to themselves; the same command goes on later",
+            "switch",
+            to=_CLUSTER,
+        ),
+        Option(
             "seed",
             "N",
             "seed of everything random",
@@ -296,6 +327,13 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "FILE",
             "settings of stage 4, the same as --train-config",
             default_help="conf/sdpn/paper.yaml for voxceleb and cnceleb, toy.yaml for toy, else small.yaml",
+        ),
+        Option(
+            "init",
+            "MODEL",
+            "experiment or model folder whose encoder stage 4 begins with",
+            "path",
+            to=("train_sdpn",),
         ),
         Option(
             "labels",

@@ -233,7 +233,7 @@ def _table(rows: list[ResultRow], looks: list[dict[str, str]]) -> str:
         backend = row.backend + (" + quality" if row.quality else "")
         cells = [html.Cell(row.label, f"{row.trials} {trials} {oracle}", swatch=look, only="narrow")]
         cells += [html.Cell(row.experiment, only="wide", name=True)] if several else []
-        cells += [html.Cell(row.system, swatch=look, only="wide", name=True)]
+        cells += [html.Cell(row.shown_system, swatch=look, only="wide", name=True)]
         cells += [html.Cell(backend, oracle, only="wide", name=True)]
         cells += [html.Cell(row.score_norm, only="wide", name=True), html.Cell(row.trials, trials, only="wide")]
         for _, key in figures:

@@ -16,6 +16,7 @@ from sdpn.locks import remove_partial
 from sdpn.report.rows import Origin, ResultRow, read_origin
 from sdpn.scoring.plan import Row
 from sdpn.shards import Work
+from sdpn.training.state import trained_on_labels
 
 MOST_SENTENCES = 15  # comparisons of a trial list that results.md spells out; all stand in results.json and the report
 PACKAGES = ("sdpn", "torch", "numpy", "scipy", "scikit-learn", "numba", "lhotse", "kaldiio", "h5py", "plotly")
@@ -34,7 +35,10 @@ _AVERAGED = {
 
 def result_rows(exp_dir: Path, rows: list[Row]) -> list[ResultRow]:
     """Collect the results of the rows: figures, or why there are none."""
-    return [_result_of(row, row.figures, exp_dir) if row.figures else _failed(row) for row in rows]
+    made = [_result_of(row, row.figures, exp_dir) if row.figures else _failed(row) for row in rows]
+    if not trained_on_labels(exp_dir):
+        return made
+    return [row if row.baseline else replace(row, oracle=True, labelled=True) for row in made]
 
 
 def _named(row: Row) -> ResultRow:
@@ -291,7 +295,7 @@ def legend(rows: list[ResultRow]) -> list[str]:
         learned = ""
         if row.chain and Chain(row.chain).needs_classes:
             learned = f"; classes: {row.pseudo_speakers} pseudo-speakers, no labels"
-            if row.oracle:
+            if row.classes == "speakers":
                 learned = "; classes: oracle, the speaker labels that the corpus has"
             elif row.classes == "utterances":
                 learned = "; classes: utterances with their augmented views, no labels"
@@ -361,7 +365,7 @@ def _calibration_legend(rows: list[ResultRow]) -> list[str]:
 def _of(row: ResultRow) -> str:
     """System and back-end, after the experiment where there are several, which may differ in what they learned."""
     experiment = f"{row.experiment}: " if row.experiment else ""
-    return f"{experiment}{row.system}, {row.backend}"
+    return f"{experiment}{row.shown_system}, {row.backend}"
 
 
 def _names(rows: list[ResultRow]) -> list[str]:
@@ -371,7 +375,7 @@ def _names(rows: list[ResultRow]) -> list[str]:
 def _labels(row: ResultRow, rows: list[ResultRow]) -> list[str]:
     experiment = [row.experiment] if any(other.experiment for other in rows) else []
     backend = f"{row.backend} + quality" if row.quality else row.backend
-    return [*experiment, row.system, backend, row.score_norm]
+    return [*experiment, row.shown_system, backend, row.score_norm]
 
 
 def _trials(row: ResultRow) -> str:

@@ -53,6 +53,7 @@ class ResultRow:
         quality: the quality measures that are inputs of the score.
         fused: the rows that are fused.
         oracle: whether it has learned from speaker labels.
+        labelled: whether the network itself was trained on speaker labels (`--labels`).
         baseline: whether it is there for comparison alone.
         experiment: whose row it is where there are several experiments; else "".
         figures: name (`eer_percent`, `min_cllr`, `min_dcf_P`, `cllr`, `act_dcf_P`, ...) -> value, not rounded.
@@ -92,6 +93,7 @@ class ResultRow:
     quality: list[str] = field(default_factory=list)
     fused: list[str] = field(default_factory=list)
     oracle: bool = False
+    labelled: bool = False
     baseline: bool = False
     experiment: str = ""
     figures: dict[str, float] = field(default_factory=dict)
@@ -131,11 +133,16 @@ class ResultRow:
         return self.figures["eer_percent"]
 
     @property
+    def shown_system(self) -> str:
+        """The system as tables name it: "sdpn labels" where the network was trained on labels."""
+        return f"{self.system} labels" if self.labelled else self.system
+
+    @property
     def label(self) -> str:
         """The row in a few words, without its trial list: "sdpn lda-plda+as"."""
         norm = "" if self.score_norm == "none" else f"+{self.score_norm}"
         quality = "+quality" if self.quality else ""
-        return f"{self.experiment}{': ' * bool(self.experiment)}{self.system} {self.backend}{norm}{quality}"
+        return f"{self.experiment}{': ' * bool(self.experiment)}{self.shown_system} {self.backend}{norm}{quality}"
 
     def is_like(self, other: "ResultRow") -> bool:
         """Return whether the other is the same of another experiment: system, back-end and normalization."""

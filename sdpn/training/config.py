@@ -193,11 +193,13 @@ class Settings(NamedTuple):
         train: the settings themselves.
         augment: how the experiment augmented views, settings of ViewConfig by name; empty for a file of conf/sdpn/.
         inputs: the fingerprints of the features and banks that it was trained on; empty likewise.
+        init: the model that it began with; None where it began from scratch.
     """
 
     train: TrainConfig
     augment: dict[str, Any]
     inputs: dict[str, Any]
+    init: str | None = None
 
 
 def read_settings(path: str | Path, given: dict[str, Any] | None = None) -> Settings:
@@ -208,9 +210,10 @@ def read_settings(path: str | Path, given: dict[str, Any] | None = None) -> Sett
     """
     tree = read_tree(path)
     augment, inputs = (tree.pop(name, {}) for name in RECORDED)
+    init = tree.pop("init", None)
     for name, found in zip(RECORDED, (augment, inputs), strict=True):
         if not isinstance(found, dict):
             raise SdpnError(f"{path}: '{name}' is '{found}', but in the config.yaml of an experiment it holds settings")
     if augment:  # an older version did not equalize, and did not say so
         augment = {"p_equalize": 0.0, **augment}
-    return Settings(build(TrainConfig, {**tree, **(given or {})}, str(path)), augment, inputs)
+    return Settings(build(TrainConfig, {**tree, **(given or {})}, str(path)), augment, inputs, init)

@@ -19,6 +19,7 @@ from sdpn.training.loop import checkpoints_of, train
 from sdpn.training.prefetch import BatchSampler
 from sdpn.training.ranks import CommonError, Ranks
 from sdpn.training.trainer import Trainer
+from sdpn.training.warm_start import WarmStart
 
 PAPER = "arXiv 2308.02774"
 _SAMPLED = 5000  # utterances whose statistics stand for those of the training set
@@ -31,6 +32,7 @@ def fit(
     device: torch.device,
     ranks: Ranks | None = None,
     examine: Callable[[nn.Module], dict[str, float]] | None = None,
+    start: WarmStart | None = None,
 ) -> list[Path] | None:
     """Train, and write `exp_dir`/{checkpoints/, train.jsonl, tensorboard/, model/, systems/untrained/model/}.
 
@@ -40,6 +42,7 @@ def fit(
     Args:
         ranks: the processes that train together; all call this alike, the first one writes and speaks.
         examine: figures of the teacher's encoder, for the line at the end of an epoch; they are looked at, no more.
+        start: the encoder to begin with, which then stands for no untrained baseline; `config` describes it.
 
     Returns:
         The files of the model; None where SIGTERM or SIGUSR1 asked to stop, after saving.
@@ -52,11 +55,15 @@ def fit(
     index, ranks = views.index, ranks or Ranks()
     check_fit(config, index.frames, ranks.count)
     batches = BatchSampler(len(index), config.batch_size, config.seed)
-    statistics = ranks.on_first(lambda: level_statistics(_sample(index))) if config.input_norm == "level" else None
-    trainer = Trainer(config, index.num_bins, batches.steps_per_epoch, device, ranks, statistics)
-    settings = (config.network_settings(index.num_bins), index.config.spectral())
+    statistics = None
+    if config.input_norm == "level" and start is None:  # an encoder that is there has its own
+        statistics = ranks.on_first(lambda: level_statistics(_sample(index)))
+    encoder = start.encoder if start else None
+    trainer = Trainer(config, index.num_bins, batches.steps_per_epoch, device, ranks, statistics, encoder)
+    network = start.network if start else config.network_settings(index.num_bins)
+    settings = (network, index.config.spectral())
     untrained: list[Path] = []
-    if ranks.first:  # the teacher before its first step is the `untrained` baseline
+    if ranks.first and start is None:  # the teacher before its first step is the `untrained` baseline
         untrained = write_model(exp_dir / "systems" / "untrained" / "model", trainer.teacher.encoder, *settings)
     checkpoints = checkpoints_of(exp_dir, config, batches.steps_per_epoch)
     if not train(trainer, views, batches, exp_dir, checkpoints, examine):
@@ -68,8 +75,9 @@ def fit(
     teacher = "the teacher's encoder after the last step"
     if averaged > 1:
         teacher = f"the mean of the teacher's encoders in the last {averaged} checkpoints"
-    origin = Origin("A speaker encoder trained by self-supervision (SDPN)", teacher, "without speaker labels", PAPER)
-    write_card(exp_dir, origin, config, settings[0], index, trainer.encoder)
+    labels = "without speaker labels" + (f", beginning with {start.directory}," if start else "")
+    origin = Origin("A speaker encoder trained by self-supervision (SDPN)", teacher, labels, PAPER)
+    write_card(exp_dir, origin, config, network, index, trainer.encoder)
     return [*untrained, *model]
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sdpn.errors import SdpnError
 from sdpn.files import digest
+from sdpn.training.heartbeat import heartbeats
 
 T = TypeVar("T")
 
@@ -115,7 +116,8 @@ def place_from_environment(environment: Mapping[str, str] = os.environ) -> Place
     """The place of this process that torchrun, `srun` or `launch` gave it; None where it trains alone.
 
     torchrun and `launch` set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. Under `srun` the rank is
-    SLURM_PROCID, and the ranks meet on the first node of the step, at a port that follows from the job's number.
+    SLURM_PROCID, and the ranks meet on the first node of the step, at a port that follows from the numbers of job and
+    step.
 
     Raises:
         SdpnError: what stands there cannot be.
@@ -134,7 +136,8 @@ def place_from_environment(environment: Mapping[str, str] = os.environ) -> Place
     if rank >= count:
         raise SdpnError(f"the environment calls this process rank {rank} of {count}; ranks count from 0")
     address = env.get("MASTER_ADDR") or _first_node(env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST"))
-    port = _number(env, "MASTER_PORT") or 20000 + _number(env, "SLURM_JOB_ID", 9500) % 20000
+    steps = _number(env, "SLURM_JOB_ID", 9500) + 137 * _number(env, "SLURM_STEP_ID")  # several in one job, too
+    port = _number(env, "MASTER_PORT") or 20000 + steps % 20000
     return Place(rank, count, local, address, port)
 
 
@@ -185,7 +188,8 @@ def joined(place: Place | None, device: torch.device) -> Iterator[Ranks]:
             "are all of them running, and is the port free (MASTER_PORT)?"
         ) from error
     try:
-        yield Ranks(place.rank, place.count, place.local)
+        with heartbeats(place.rank, place.count, place.address, place.port):
+            yield Ranks(place.rank, place.count, place.local)
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error) and "NCCL" not in str(error):
             raise

@@ -46,10 +46,10 @@ def claim(exp_dir: Path, resolved: dict[str, Any]) -> None:
             )
         differences = _differences(before, resolved, "")
         if differences:
-            raise SdpnError(
-                f"{exp_dir} holds another training: {'; '.join(differences)}: "
-                f"choose another experiment folder, or remove {exp_dir} to train anew"
-            )
+            remedy = f"choose another experiment folder, or remove {exp_dir} to train anew"
+            if [difference.split()[0] for difference in differences] == ["epochs"]:  # "epochs was 30, is 60"
+                remedy += f"; --init {exp_dir} with another folder trains its model further"
+            raise SdpnError(f"{exp_dir} holds another training: {'; '.join(differences)}: {remedy}")
     text = yaml.safe_dump(resolved, sort_keys=False)
     if not path.exists() or path.read_bytes() != text.encode():
         write_text(path, text)

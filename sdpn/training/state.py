@@ -1,9 +1,10 @@
 """The state of a training in plain words, from its files alone; also while it runs."""
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -16,39 +17,77 @@ from sdpn.training.log import collapse, read_log
 _EER = {"probe_eer": "of an utterance's halves against others'", "dev_eer": "on the dev trials"}
 
 
-def describe(exp_dir: Path) -> list[str]:
+class Kind(Protocol):
+    """What is said of one kind of training.
+
+    Attributes:
+        headline: what is trained, in a line.
+        epochs: of the whole training.
+    """
+
+    headline: str
+    epochs: int
+
+    def figures(self, line: dict[str, float]) -> list[str]:
+        """What a line of the log says, but for loss, rate and speed."""
+
+    def collapse(self, line: dict[str, float], total_steps: int) -> str | None:
+        """Why a line of the log speaks of a collapse; None where it does not."""
+
+
+class Sdpn:
+    """What is said of stage 4, see `Kind`.
+
+    Args:
+        settings: of config.yaml.
+    """
+
+    def __init__(self, settings: dict[str, Any]):
+        known = {name: setting for name, setting in settings.items() if name not in ("augment", "inputs", "init")}
+        self.config = config = configuration.read(None, TrainConfig, known)
+        self.epochs = config.epochs
+        self.headline = (
+            f"{config.network}, {config.width} channels, {config.prototypes} prototypes, "
+            f"batches of {config.batch_size}, {config.epochs} epochs"
+        )
+
+    def figures(self, line: dict[str, float]) -> list[str]:
+        return [
+            f"prototypes in use: {line['prototypes_in_use']:.0f} of {self.config.prototypes}, as many as "
+            f"{line['assignment_perplexity']:.0f} equally used ones",
+            f"embeddings: effective rank {line['effective_rank']:.1f} of {self.config.embedding_size}, "
+            f"{line['neighbour_distance']:.2f} from their nearest neighbour",
+        ]
+
+    def collapse(self, line: dict[str, float], total_steps: int) -> str | None:
+        return collapse(line, self.config, total_steps // self.epochs)
+
+
+def describe(exp_dir: Path, kind_of: Callable[[dict[str, Any]], Kind] = Sdpn) -> list[str]:
     """What a person wants to know of the training in `exp_dir`, a line for each thing.
+
+    Args:
+        kind_of: settings of its config.yaml -> what is said of it.
 
     Raises:
         SdpnError: there is no training.
     """
-    config = _config(exp_dir)
+    kind = kind_of(settings_of(exp_dir))
     lines = read_log(exp_dir / "train.jsonl")
     last = lines[-1] if lines else None
-    text = [
-        f"{exp_dir}: {config.network}, {config.width} channels, {config.prototypes} prototypes, "
-        f"batches of {config.batch_size}, {config.epochs} epochs",
-        f"state: {_state(exp_dir, last)}",
-    ]
+    text = [f"{exp_dir}: {kind.headline}", f"state: {_state(exp_dir, last)}"]
     if last is not None:
-        total = last.get("total_steps") or round(last["step"] / last["epoch"] * config.epochs)  # older logs lack it
+        total = last.get("total_steps") or round(last["step"] / last["epoch"] * kind.epochs)  # older logs lack it
         age = time.time() - (exp_dir / "train.jsonl").stat().st_mtime
-        text.append(f"progress: step {last['step']} of {total}, epoch {last['epoch']} of {config.epochs} ({_ago(age)})")
+        text.append(f"progress: step {last['step']} of {total}, epoch {last['epoch']} of {kind.epochs} ({_ago(age)})")
         left = timedelta(seconds=round((total - last["step"]) * last["seconds_per_step"]))
         if last["step"] < total:
             text.append(f"speed: {last['utterances_per_second']:.1f} utterances a second, {left} left at that speed")
         if last["waiting_share"] > 0.1:
             text.append(f"data: {last['waiting_share']:.0%} of the time is spent waiting for data")
         text.append(f"loss: {last['loss']:.3f}{_trend(lines)}, learning rate {last['lr']:.3g}")
-        text.append(
-            f"prototypes in use: {last['prototypes_in_use']:.0f} of {config.prototypes}, as many as "
-            f"{last['assignment_perplexity']:.0f} equally used ones"
-        )
-        text.append(
-            f"embeddings: effective rank {last['effective_rank']:.1f} of {config.embedding_size}, "
-            f"{last['neighbour_distance']:.2f} from their nearest neighbour"
-        )
-        reason = collapse(last, config, int(total // config.epochs))
+        text += kind.figures(last)
+        reason = kind.collapse(last, int(total))
         text.append(f"health: looks collapsed: {reason}" if reason else "health: no sign of a collapse")
         for name, meaning in _EER.items():
             figures = [line[name] for line in lines if name in line]
@@ -69,18 +108,23 @@ def augmentation_of(exp_dir: Path) -> dict[str, Any]:
     Raises:
         SdpnError: there is no training.
     """
-    settings = _settings(exp_dir).get("augment")
+    settings = settings_of(exp_dir).get("augment")
     if not isinstance(settings, dict):
         raise SdpnError(f"{exp_dir}/config.yaml is damaged: it does not say how views are augmented")
     return settings
 
 
-def _config(exp_dir: Path) -> TrainConfig:
-    known = {name: setting for name, setting in _settings(exp_dir).items() if name not in ("augment", "inputs")}
-    return configuration.read(None, TrainConfig, known)
+def trained_on_labels(exp_dir: Path) -> bool:
+    """Whether the network in `exp_dir` was trained on speaker labels that a user gave (stage 8 with `--labels`)."""
+    return (exp_dir / "config.yaml").exists() and settings_of(exp_dir).get("learned_from") == "labels"
 
 
-def _settings(exp_dir: Path) -> dict[str, Any]:
+def settings_of(exp_dir: Path) -> dict[str, Any]:
+    """What config.yaml of an experiment says.
+
+    Raises:
+        SdpnError: there is no training, or it is damaged.
+    """
     path = exp_dir / "config.yaml"
     if not path.exists():
         raise SdpnError(f"{exp_dir} holds no training: {path} is missing")

@@ -32,6 +32,7 @@ class Trainer:
         device: where to compute.
         ranks: the processes that train together; each is given its share of a step's views.
         statistics: of the training set, which `input_norm: level` needs; see `InputNorm.set_statistics`.
+        encoder: to begin with, in the place of one with random weights; student and teacher are copies of it.
 
     Attributes:
         student, teacher: ProjectedEncoder, encoder and head.
@@ -49,12 +50,13 @@ class Trainer:
         device: torch.device,
         ranks: Ranks | None = None,
         statistics: tuple[np.ndarray, np.ndarray] | None = None,
+        encoder: nn.Module | None = None,
     ):
         torch.manual_seed(config.seed)
         self.config, self.device, self.ranks = config, device, ranks or Ranks()
         self.total_steps = config.epochs * steps_per_epoch
         self.warmup_steps = round(config.warmup_epochs * steps_per_epoch)
-        encoder = build_encoder(**config.network_settings(num_bins))
+        encoder = build_encoder(**config.network_settings(num_bins)) if encoder is None else copy.deepcopy(encoder)
         if statistics is not None:
             assert isinstance(encoder.input_norm, InputNorm)
             encoder.input_norm.set_statistics(*statistics)
@@ -104,11 +106,11 @@ class Trainer:
             self.usage.update(logits.softmax(dim=1))
             targets = sinkhorn(logits, config.sinkhorn_iterations).unflatten(0, teacher_points.shape[:2]).mean(dim=0)
 
-        def lose(embeddings: Tensor, points: Tensor, scores: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-            return self._losses(embeddings, points, scores, teacher_points, targets)
+        def compute_losses(embeddings: Tensor, points: Tensor, scores: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+            return self._compute_losses(embeddings, points, scores, teacher_points, targets)
 
         # The student, and the losses of the whole step
-        (embeddings, points, _), terms, log_p = self.descent.backward(student_views, lose)
+        (embeddings, points, _), terms, log_p = self.descent.backward(student_views, compute_losses)
         gradient_norm = self._clip()
         self.descent.step(self.learning_rate(step))
         update_teacher(self.teacher, self.student, self.teacher_momentum(step))
@@ -121,7 +123,7 @@ class Trainer:
             "targets": targets,
         }
 
-    def _losses(
+    def _compute_losses(
         self, embeddings: Tensor, points: Tensor, scores: Tensor, teacher_points: Tensor, targets: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of a step by name, their weighted sum as `loss`, and the student's log-assignments."""

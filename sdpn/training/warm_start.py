@@ -1,6 +1,6 @@
 """A training that begins with an encoder that is there: an experiment's, a model folder's, an imported checkpoint's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,10 @@ from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex
 from sdpn.models.digest import model_digest
 from sdpn.models.folder import fbank_config, find_model, read_model
+from sdpn.training.config import TrainConfig
+
+_GENTLER = 0.25
+"""Of the learning rate: the head and the prototypes are new, and would pull the encoder about."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,39 @@ def read_start(path: str | Path, index: FeatureIndex) -> WarmStart:
     wrong = [name for name in expected if expected[name] != found[name]]
     if wrong:
         differences = ", ".join(f"{name} {found[name]} where it was {expected[name]}" for name in wrong)
-        options = " ".join(f"--{name.replace('_', '-')} {expected[name]}" for name in wrong)
+        options = " ".join(_as_option(name, expected[name]) for name in wrong)
         raise SdpnError(
             f"{index.directory} has other features than {directory} was trained on ({differences}): make a data folder "
             f"with `steps/make_fbank.py {options} DATA`"
         )
     return WarmStart(directory, encoder, dict(config["network"]), model_digest(directory))
+
+
+def begin_with(start: WarmStart, config: TrainConfig, given: dict[str, Any]) -> tuple[TrainConfig, list[str]]:
+    """The settings of a training that begins with an encoder: its network, and a gentler schedule.
+
+    Args:
+        given: the settings that the user gave on the command line.
+
+    Returns:
+        The settings, and a sentence for each one that the user might have expected otherwise.
+
+    Raises:
+        SdpnError: the user asks for another network than the encoder is.
+    """
+    known = {field.name for field in fields(config)}
+    network = {name: setting for name, setting in start.network.items() if name in known}
+    for name, setting in network.items():
+        if given.get(name, setting) != setting:
+            option = f"--{name.replace('_', '-')}"
+            raise SdpnError(f"{option} is {given[name]}, but {start.directory} has {setting}: leave it out")
+    config, sentences = replace(config, **network), [f"begins with {start.directory}"]
+    if "lr" not in given:
+        sentences.append(f"lr lowered from {config.lr:g} to {_GENTLER * config.lr:g} for it; --lr gives another")
+        config = replace(config, lr=_GENTLER * config.lr)
+    return config, sentences
+
+
+def _as_option(name: str, setting: Any) -> str:
+    name = name.replace("_", "-")
+    return f"--{name} {setting}" if not isinstance(setting, bool) else f"--{name}" if setting else f"--no-{name}"

@@ -39,8 +39,8 @@ def test_every_line_carries_the_indicators(tuned, tmp_path):
     tuned("exp")
     expected = {
         "step", "total_steps", "epoch", "lr", "margin", "loss", "kept_share", "corrected_share", "accuracy",
-        "gradient_norm", "largest_class_share", "classes_in_use", "neighbour_distance", "effective_rank",
-        "utterances_per_second", "seconds_per_step", "waiting_share",
+        "gradient_norm", "largest_class_share", "classes_in_use", "n_classes", "neighbour_distance", "effective_rank",
+        "utterances_per_second", "seconds_per_step", "cpu_seconds_per_step", "waiting_share",
     }  # fmt: skip
     for line in lines(tmp_path / "exp"):
         assert set(line) - {"gate_threshold"} == expected

@@ -96,7 +96,7 @@ class Recipe:
     def content(self, part: str, root: Path | None = None) -> dict[str, bytes]:
         """All files of `data` or `exp` but locks and what tells of times."""
         folder = (root or self.folder) / part
-        logs = {".lock", "train.jsonl", "training.png", "README.md"}
+        logs = {".lock", "train.jsonl", "training.png", "curves.json", "README.md"}
         return {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))

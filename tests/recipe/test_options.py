@@ -35,7 +35,7 @@ def test_help_names_every_stage_of_the_script():
         (["--exp-dir", "-x"], "the option --exp-dir needs a value"),
         (["--stage", "one"], "--stage is 'one'; expected a whole number"),
         (["--stage=3", "--stop-stage=2"], "--stage 3 comes after --stop-stage 2"),
-        (["--stop-stage", "9"], "the last stage is 6"),
+        (["--stop-stage", "10"], "the last stage is 9"),
         (["--nj", "0"], "--nj is 0; expected at least 1"),
         (["--feats-type", "npz"], "--feats-type is 'npz'; allowed: ark, hdf5"),
         (["--augment", "loud"], "--augment is 'loud'; allowed: mel, waveform, off"),

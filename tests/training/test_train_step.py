@@ -83,6 +83,20 @@ def test_two_processes_train_one_model_and_a_mistake_of_both_is_one_sentence(com
     assert "trained already" in capfd.readouterr().out
 
 
+def test_a_finished_training_goes_on_in_another_folder_that_begins_with_its_model(command, tmp_path):
+    assert train(command("exp")).returncode == 0
+    more = train(command("exp", "--epochs", "8"))
+    assert more.returncode == 1
+    assert f"epochs was 4, is 8: choose another experiment folder, or remove {tmp_path / 'exp'}" in more.stderr
+    assert f"--init {tmp_path / 'exp'} with another folder" in more.stderr
+    further = train(command("further", "--init", str(tmp_path / "exp")))
+    assert further.returncode == 0, further.stderr
+    assert f"begins with {tmp_path / 'exp' / 'model'}" in further.stdout
+    recorded = yaml.safe_load((tmp_path / "further" / "config.yaml").read_text())
+    assert recorded["lr"] == 0.25 * TINY["lr"]
+    assert "trained already" in train(command("further", "--config", str(tmp_path / "further" / "config.yaml"))).stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_ends_it_with_status_85_and_the_same_command_goes_on(number, command, tmp_path):
     options, log = ("--epochs", "400", "--checkpoint-every", "100000", "--keep-every-epochs", "0"), tmp_path / "log"
