@@ -55,7 +55,7 @@ sdpn_build() ( # under a lock, since the jobs of an array may all come here at o
         cpu=https://download.pytorch.org/whl/cpu
         if .venv/bin/python local/bootstrap_pip.py --reachable "$cpu/torch/"; then index=(--extra-index-url "$cpu"); fi
     fi
-    .venv/bin/python -m pip install -q --disable-pip-version-check "${index[@]}" "$torch" -e ".[toy,test,m4a]" >&2 || exit 1
+    .venv/bin/python -m pip install --disable-pip-version-check "${index[@]}" "$torch" -e ".[train,report,toy,test,m4a]" >&2 || exit 1
     echo "$stamp" >.venv/.stamp
 )
 

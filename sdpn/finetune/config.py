@@ -7,6 +7,8 @@ from typing import Any
 from sdpn.config import value
 from sdpn.training.config import LoopConfig
 
+XVECTORS, BOTH = "x-vectors", "both"
+
 
 @dataclass(frozen=True)
 class LabelConfig:
@@ -14,6 +16,11 @@ class LabelConfig:
 
     clusters: int | None = value(
         None, "how many clusters; null: the coarsest level at which x-vectors fall apart clearly", at_least=2
+    )
+    cluster_on: str = value(
+        XVECTORS,
+        "what is clustered: x-vectors, or both, with the statistics of the fbank beside them, which know the recording",
+        one_of=(XVECTORS, BOTH),
     )
     min_class_size: int = value(8, "smaller classes are dropped", at_least=2)
     max_class_size: int = value(50, "of a larger class so many are drawn; 0: all stay", at_least=0)

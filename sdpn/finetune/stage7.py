@@ -8,14 +8,17 @@ import numpy as np
 
 from sdpn.errors import SdpnError
 from sdpn.evaluation.partition import Agreement, agreement
+from sdpn.extraction.sets import SIDE_BY_SIDE
+from sdpn.extraction.views import VIEWS
 from sdpn.features.index import open_features
 from sdpn.files import exclusive
-from sdpn.finetune.config import LabelConfig
+from sdpn.finetune.config import BOTH, LabelConfig
 from sdpn.finetune.labels import CLUSTERS, GIVEN, LABELS, UTT2SPK, classes_of, write_labels
 from sdpn.finetune.pseudo_speakers import Selection, select_members
 from sdpn.finetune.rounds import read_round, reason_to_stop
 from sdpn.scoring.fitting import versions_of
 from sdpn.scoring.sources import VectorSet
+from sdpn.scoring.training_vectors import TrainingSet, clusterable
 from sdpn.scoring.trial_lists import read_speakers
 from sdpn.shards import Work
 
@@ -34,23 +37,24 @@ def cluster_labels(
     Raises:
         SdpnError: there are no x-vectors, or too few classes are left.
     """
-    vectors = VectorSet(exp / "xvectors" / train.name)
-    inputs = {"x-vectors": vectors.identity, "labels": settings, "seed": seed, "versions": versions_of("clusters")}
+    vectors = _vectors(exp, train.name, settings.cluster_on == BOTH)
+    of = vectors.inputs("both" if settings.cluster_on == BOTH else "clean")
+    inputs = {**of, "labels": settings, "seed": seed, "versions": versions_of("clusters")}
     work = Work(round_dir / LABELS, LABELS, {"source": CLUSTERS, **inputs})
     if work.stale_reason() is None:
         return _lines(work.report()), None
     with exclusive(work.directory):
         found = vectors.read()
-        selection = select_members(found.vectors, settings, seed)
-        oracle = _oracle(train, found.ids, selection.classes)
-        previous = _previous(exp, found.ids, selection.classes)
+        ids = found.all.ids[: found.n_utterances]
+        selection = select_members(clusterable(found, settings.cluster_on == BOTH), settings, seed)
+        oracle, previous = _oracle(train, ids, selection.classes), _previous(exp, ids, selection.classes)
         report: dict[str, Any] = {
             "source": CLUSTERS,
             "experiment": str(exp),
             "classes": selection.n_classes,
             "kept": int(np.count_nonzero(selection.classes >= 0)),
             "silhouette": selection.silhouette,
-            "lines": _describe(selection, len(found.ids)),
+            "lines": _describe(selection, len(ids)),
             "oracle": asdict(oracle) if oracle else None,
             "previous": asdict(previous) if previous else None,
         }
@@ -59,7 +63,7 @@ def cluster_labels(
             width = len(str(selection.n_classes))
             names = [f"pseudo{number:0{width}d}" for number in range(selection.n_classes)]
             work.begin()
-            work.finish([write_labels(work.directory / UTT2SPK, found.ids, selection.classes, names)], **report)
+            work.finish([write_labels(work.directory / UTT2SPK, ids, selection.classes, names)], **report)
         return _lines(report), reason
 
 
@@ -81,6 +85,13 @@ def given_labels(train: Path, exp: Path, labels: Path, round_dir: Path) -> list[
             counts: dict[str, Any] = {"classes": len(names), "kept": kept}
             work.finish([path], source=GIVEN, experiment=str(exp), lines=[line], **counts)
     return _lines(work.report())
+
+
+def _vectors(exp: Path, train: str, statistics: bool) -> TrainingSet:
+    """The training x-vectors of an experiment, with the statistics of the fbank beside them if these are asked for."""
+    clean = VectorSet((exp / "systems" / SIDE_BY_SIDE if statistics else exp) / "xvectors" / train)
+    views = clean.directory / VIEWS
+    return TrainingSet(clean, VectorSet(views, clean) if statistics and views.is_dir() else None)
 
 
 def _describe(selection: Selection, total: int) -> list[str]:

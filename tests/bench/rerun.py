@@ -91,7 +91,7 @@ def make_empty_shard(shard) -> int:
     table["offset"] = 40 + np.arange(count) * (frames * row + 40)
     with atomic_path(shard.table) as temporary, open(temporary, "wb") as opened:
         np.save(opened, table)
-    shard.work.finish([shard.path, shard.table], skipped={}, notes={}, again=[])
+    shard.work.finish([shard.path, shard.table], checked=[shard.path], skipped={}, notes={}, again=[])
     return count
 
 
@@ -146,10 +146,13 @@ def in_turn(stages: dict[str, list[str]], do: Callable[[str, list[str]], float])
 @click.command(help=__doc__.replace("\n\n    ", "\n\n\b\n    "))
 @click.option("--utterances", default=1_100_000, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("/tmp/bench-rerun"), show_default=True)
+@click.option("--last-stage", default="6", show_default=True, type=click.Choice(list(STAGES)))
 @click.option("--score-options", default="", help="of stage 6, e.g. what makes it cheap at a million utterances")
 @click.option("--faked", help="run this program where no audio is read", hidden=True)
 @click.argument("words", nargs=-1)
-def main(utterances: int, folder: Path, score_options: str, faked: str | None, words: tuple[str, ...]) -> None:
+def main(
+    utterances: int, folder: Path, last_stage: str, score_options: str, faked: str | None, words: tuple[str, ...]
+) -> None:
     if faked:
         run_faked(faked, list(words))
         return
@@ -157,8 +160,12 @@ def main(utterances: int, folder: Path, score_options: str, faked: str | None, w
     if not tree.exists():
         write_tree(folder, utterances)
     names = {"tree": tree, "data": folder / "data", "exp": folder / "exp"}
-    stages = {stage: [word.format(**names) for word in words] for stage, words in STAGES.items()}
-    stages["6"] += score_options.split()
+    options = {"6": score_options.split()}
+    stages = {
+        stage: [word.format(**names) for word in words] + options.get(stage, [])
+        for stage, words in STAGES.items()
+        if stage <= last_stage
+    }
     made = in_turn(stages, lambda program, words: cpu_of([__file__, "--faked", program, "--", *words], log))
     noop = in_turn(stages, lambda program, words: cpu_of([program, *words], log))
     for stage in stages:

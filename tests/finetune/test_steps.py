@@ -1,6 +1,7 @@
 """The executables of stages 7 and 8, as run.sh calls them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,3 +142,48 @@ def test_the_configurations_that_come_with_the_recipe_are_valid():
     assert [path.stem for path in files] == ["paper", "small", "toy"]
     for path in files:
         config.read(path, RoundConfig)
+
+
+def test_the_papers_settings_are_the_defaults():
+    from sdpn import config
+    from sdpn.finetune.config import RoundConfig
+
+    paper = config.read(STEPS.parent / "conf" / "finetune" / "paper.yaml", RoundConfig)
+    assert paper == RoundConfig()
+    assert (paper.min_class_size, paper.max_class_size, paper.scale, paper.margin) == (8, 50, 30, 0.2)
+    assert (paper.gate_from, paper.correction_from, paper.correction_temperature) == (5, 9, 0.1)
+    assert (paper.correction_confidence, paper.large_margin_epochs, paper.large_margin_frames) == (0.5, 5, 600)
+    assert (paper.large_margin, paper.large_margin_lr) == (0.5, 1 / 50)
+
+
+def test_clusters_can_be_of_x_vectors_beside_the_statistics_of_the_fbank(step, data, experiment, tmp_path):
+    missing = run(step("make_pseudo_speakers", "--cluster-on", "both", data, experiment, tmp_path / "round1"))
+    assert "run stage 5 first" in missing.stderr
+    both = experiment / "systems" / "xvector+fbank-stats" / "xvectors" / "train"
+    index = FeatureIndex.open(data / "train")
+    random = np.random.default_rng(6)
+    directions = np.vstack((np.eye(3), -np.eye(3)[:2]))
+    heaps = directions[np.arange(20) % 5] + 0.05 * random.standard_normal((20, 3))
+    written = write_xvectors(both, XVectors(index.ids, heaps.astype(np.float32), np.asarray(index.frames)))
+    Work(both, "xvectors", {}).finish(written, first=2)
+    options = ("--cluster-on", "both", "--clusters", "5")
+    made = run(step("make_pseudo_speakers", *options, data, experiment, tmp_path / "round1"))
+    assert "in 5 classes of 4 to 4" in made.stdout, made.stderr
+
+
+def test_rounds_stop_where_the_classes_do_not_change(step, data, experiment, tmp_path):
+    """The x-vectors of round 1 are those of the experiment: the second would learn the same."""
+    round1, round2 = tmp_path / "round1", tmp_path / "round2"
+    assert run(step("make_pseudo_speakers", data, experiment, round1)).returncode == 0
+    assert run(step("finetune", "--epochs", "1", "--large-margin-epochs", "0", data, round1)).returncode == 0
+    shutil.copytree(experiment / "xvectors", round1 / "xvectors")
+    stopped = run(step("make_pseudo_speakers", data, round1, round2))
+    assert stopped.returncode == 3, stopped.stderr
+    assert f"no further round after {round1}: its classes would be those of round1 (NMI 1.000" in stopped.stdout
+    assert not (round2 / "labels" / "utt2spk").exists()
+    compared = subprocess.run(
+        [sys.executable, STEPS / "compare_rounds.py", experiment, round1], capture_output=True, text=True
+    )
+    assert compared.returncode == 0, compared.stderr
+    assert "round1, " in compared.stdout
+    assert (experiment / "rounds" / "rounds.png").exists()
