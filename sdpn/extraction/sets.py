@@ -104,6 +104,7 @@ def extract_set(
     inputs = {"features": index.fingerprint, **system.fingerprint()}
     if views is not None:
         inputs |= views.fingerprint(index)
+    made_as = {} if views is None else {"augment": views.augmentation()}  # what the fingerprint has as a digest
     with exclusive(directory) if prepares(run) else nullcontext():
         works = {form: Work(directory, "xvectors", {**inputs, "form": form}) for form in FORMS}
         whole = works[system.form]
@@ -120,7 +121,7 @@ def extract_set(
             say(f"  {directory}: the x-vectors that are there are written as {system.form}")
             found = read_xvectors(directory)
             whole.begin()
-            whole.finish(write_xvectors(directory, found, system.form))
+            whole.finish(write_xvectors(directory, found, system.form), **made_as)
             _remove_shards(directory)
             return True
         if not whole.is_new():
@@ -134,7 +135,7 @@ def extract_set(
                 progress.advance(count)
         if not completes(run):
             return True
-        whole.finish(write_xvectors(directory, _joined(index, shards, views), system.form))
+        whole.finish(write_xvectors(directory, _joined(index, shards, views), system.form), **made_as)
         _remove_shards(directory)
     return True
 

@@ -68,12 +68,16 @@ class AugmentedViews:
         keys = view_keys(self.seed, _EPOCH, index.keys, 0, 1)[0]
         return np.sort(np.argsort(keys, kind="stable")[:count])
 
+    def augmentation(self) -> dict[str, Any]:
+        """How views are augmented, as JSON has it."""
+        augment = {**dataclasses.asdict(self.augment), "p_mask": 0.0}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in augment.items()}
+
     def fingerprint(self, index: FeatureIndex) -> dict[str, Any]:
         """What the views depend on beside the features."""
-        augment = {**dataclasses.asdict(self.augment), "p_mask": 0.0}
         return {
             "banks": self.banks(index).fingerprint,
-            "augment": digest({name: list(v) if isinstance(v, tuple) else v for name, v in augment.items()}),
+            "augment": digest(self.augmentation()),
             "seed": self.seed,
             **{name: value for name, value in dataclasses.asdict(self.config).items() if name.startswith("view")},
         }

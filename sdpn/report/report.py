@@ -1,7 +1,6 @@
 """The results of an experiment: results.md, results.json and report.html, whose page may hold several experiments."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,12 @@ from typing import Any
 import yaml
 
 from sdpn.backend.config import BackendConfig
-from sdpn.config import parse_yaml, to_dict
+from sdpn.config import to_dict
 from sdpn.files import digest
 from sdpn.locks import remove_partial
 from sdpn.report import page as html
 from sdpn.report import plots
+from sdpn.report.again import again
 from sdpn.report.pairs import compare_pairs
 from sdpn.report.results import (
     as_json,
@@ -365,28 +365,6 @@ def _setup(experiments: dict[str, tuple[Path, dict | None, dict[str, Any]]]) -> 
     versions = "\n".join(f"{part} {which}" for part, which in environment().items())
     parts.append(html.fold("environment", html.verbatim(versions)))
     return parts
-
-
-def again(folder: Path, settings: dict[str, Any]) -> list[str]:
-    """Return the lines that make an experiment again from its data folder: the training beside it, then the results.
-
-    Args:
-        settings: of stage 6, with its seed, and the data folder as `data`.
-    """
-    data = settings.get("data", "DATA")  # earlier versions did not keep it
-    asked = {key: value for key, value in settings.items() if key != "data" and value not in (None, "")}
-    options = [word for key, value in asked.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-    if not (folder / "config.yaml").exists():
-        return [". ./path.sh", shlex.join(["steps/score.py", *options, data, str(folder)])]
-    training = parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
-    new = f"{folder}-again"
-    words = ["--stage", "4", "--stop-stage", "5", "--config", str(folder / "config.yaml")]
-    words += ["--seed", str(training.get("seed", 1))]
-    if mode := training.get("augment", {}).get("augment"):
-        words += ["--augment", mode]
-    words += ["--data-dir", data, "--exp-dir", new]
-    lines = [shlex.join(["./run.sh", *words]), ". ./path.sh", shlex.join(["steps/score.py", *options, data, new])]
-    return lines
 
 
 def _lists(rows: list[ResultRow]) -> dict[str, list[int]]:
