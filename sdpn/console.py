@@ -27,6 +27,11 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun in singular or plural, as in "1 job", "2 jobs"; `many` is `one` with an s."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def warn(text: str) -> None:
     """Print one line of warning on standard error."""
     _life.spoke()

@@ -22,7 +22,7 @@ import click
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.cluster.stage import Where, cluster_options, run_shards
-from sdpn.console import run, say, timed
+from sdpn.console import counted, run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.extraction.baselines import FBANK_STATISTICS, UNTRAINED, baselines_of
@@ -87,7 +87,9 @@ def main(
             views = AugmentedViews(data, ViewConfig(**augmentation.part(ViewConfig)), chosen, seed)
         else:
             say("no augmented views of the training set: stage 3 has not been run")
-    say(f"x-vectors of {', '.join(sets)}: {', '.join(system.name for system in systems.values())}, {nj} jobs")
+    say(
+        f"x-vectors of {', '.join(sets)}: {', '.join(system.name for system in systems.values())}, {counted(nj, 'job')}"
+    )
 
     def extract(jobs: Callable) -> None:
         for folder, system in systems.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 from sdpn import config
 from sdpn.augment.config import AugmentConfig, BankConfig
 from sdpn.cluster.stage import Where, cluster_options, run_shards
-from sdpn.console import run, say, timed
+from sdpn.console import counted, run, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.recipe.program import program, settings, shared
 
@@ -29,7 +29,10 @@ def main(data: Path, config_file: str, nj: int, seed: int, where: Where, **overr
         return
     from sdpn.augment.make import make_banks
 
-    say(f"augmentation of {corpus.train}: {chosen.reverb_copies} reverberated copies, noise banks, {nj} jobs")
+    say(
+        f"augmentation of {corpus.train}: {counted(chosen.reverb_copies, 'reverberated copy', 'reverberated copies')}, "
+        f"noise banks, {counted(nj, 'job')}"
+    )
     with timed(f"augmentation cached in {data}/augment"):
         run_shards(partial(make_banks, data, corpus, chosen, seed), where, data, "make_augment", nj)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from sdpn import config
 from sdpn.cluster.pool import run_jobs
 from sdpn.cluster.stage import Where, cluster_options, run_whole
-from sdpn.console import run, say, timed, warn
+from sdpn.console import counted, run, say, timed, warn
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.recipe.program import program, settings, shared
@@ -60,13 +60,16 @@ def report(data: Path, name: str, role: str, reason: str | None, tally) -> None:
     if reason != "new":
         say(f"{data / name}: cuts: {reason}: redone")
     kept = {"train": " (oracle: kept aside in utt2spk.oracle)", "eval": ""}
-    speakers = f", {tally.speakers} speakers{kept[role]}" if tally.speakers else ""
+    speakers = f", {counted(tally.speakers, 'speaker')}{kept[role]}" if tally.speakers else ""
     say(f"  {name}: {tally.cuts} cuts, {tally.seconds / 3600:.2f} h{speakers}")
     for rate, count in sorted(tally.resampled.items()):
-        say(f"  {name}: {count} recordings of {rate} Hz are resampled when they are read")
+        say(
+            f"  {name}: {counted(count, f'recording of {rate} Hz is', f'recordings of {rate} Hz are')} "
+            "resampled while reading"
+        )
     if tally.several_channels:
         used = "each channel is a room" if role == "rir" else "one channel is used"
-        say(f"  {name}: {tally.several_channels} recordings have several channels: {used}")
+        say(f"  {name}: {counted(tally.several_channels, 'recording has', 'recordings have')} several channels: {used}")
     if tally.windowed:
         say(f"  {name}: {tally.windowed} long ones became several cuts of equal length")
     if tally.trimmed:

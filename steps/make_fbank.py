@@ -17,7 +17,7 @@ import click
 
 from sdpn import config
 from sdpn.cluster.stage import Where, cluster_options, run_shards
-from sdpn.console import run, say, timed, warn
+from sdpn.console import counted, run, say, timed, warn
 from sdpn.corpus.config import CutsConfig
 from sdpn.corpus.layout import Corpus
 from sdpn.features.config import FbankConfig
@@ -60,7 +60,10 @@ def main(
         choose_device(ngpu)
     sets = [corpus.train, *corpus.evals]
     form = f"{chosen.feats_type}, compression: {chosen.compress}"
-    say(f"fbank of {', '.join(sets)}: {chosen.num_mel_bins} bins, {chosen.sampling_rate} Hz, {form}, {nj} jobs")
+    say(
+        f"fbank of {', '.join(sets)}: {chosen.num_mel_bins} bins, {chosen.sampling_rate} Hz, {form}, "
+        f"{counted(nj, 'job')}"
+    )
     made = [name for name in sets if name not in corpus.given_features]
     if corpus.given_features and made:
         others = ", ".join(corpus.given_features)

@@ -17,7 +17,7 @@ from pathlib import Path
 from sdpn import config
 from sdpn.backend.config import BackendConfig, read_backends
 from sdpn.cluster.stage import Where, cluster_options, run_whole
-from sdpn.console import run, say, timed, warn
+from sdpn.console import counted, run, say, timed, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.files import exclusive
@@ -72,7 +72,7 @@ def main(data: Path, exp: Path, config_file: str, seed: int, where: Where, **ove
     if missing:
         raise SdpnError(f"nothing could be made of {', '.join(missing)}; {failures[0]}")
     if failures:
-        warn(f"rows could not be made; {len(failures)} warnings above say why, the first: {failures[0]}")
+        warn(f"rows could not be made; above stands why: {counted(len(failures), 'warning')}, the first: {failures[0]}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from sdpn import config
 from sdpn.augment.config import AugmentConfig, ViewConfig
 from sdpn.cluster.devices import on_devices
 from sdpn.cluster.stage import Where, cluster_options, run_training
-from sdpn.console import run, say, warn
+from sdpn.console import counted, run, say, warn
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.index import FeatureIndex, open_features
@@ -161,7 +161,7 @@ def _train(
 
     announcement = (
         f"training {settings.network} ({settings.width} channels, {settings.prototypes} prototypes) on "
-        f"{len(index)} utterances, epochs: {settings.epochs}, batches of {settings.batch_size}, "
+        f"{counted(len(index), 'utterance')}, epochs: {settings.epochs}, batches of {settings.batch_size}, "
         f"with {computing_with(device, ranks.count)}"
     )
     return sit(

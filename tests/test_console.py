@@ -14,6 +14,11 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_number_has_its_noun_in_singular_or_plural():
+    assert [console.counted(number, "job") for number in range(3)] == ["0 jobs", "1 job", "2 jobs"]
+    assert [console.counted(number, "copy is", "copies are") for number in (1, 21)] == ["1 copy is", "21 copies are"]
+
+
 def test_without_a_terminal_each_tenth_is_a_plain_line(capsys):
     with console.Progress("fbank", 200, "utterances") as progress:
         for _ in range(200):

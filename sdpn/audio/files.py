@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdpn.audio.decoders import ffmpeg
-from sdpn.console import say
+from sdpn.console import counted, say
 from sdpn.errors import Reason, SdpnError
 from sdpn.files import Stamp
 from sdpn.skipped import Skipped
@@ -126,7 +126,8 @@ def list_recordings(folder: str | Path, run: Callable[..., Iterable] = serially)
         listing = replace(listing, files=[file for file in listing.files if file.raw in chosen])
         forms = sorted({os.path.splitext(file.raw)[1] for file in copies})
         say(
-            f"  {folder}: {len(copies)} files are another form of a file beside them, e.g. {copies[0].name}: they are "
+            f"  {folder}: {counted(len(copies), 'file is', 'files are')} another form of a file beside them, "
+            f"e.g. {copies[0].name}: they are "
             f"left out ({', '.join(forms)})"
         )
     if listing.files and listing.others:
@@ -275,4 +276,4 @@ def refuse_without_ffmpeg(listing: Listing) -> None:
     """
     lacking = [file for file in listing.files if os.path.splitext(file.raw)[1].lower() in ffmpeg.EXTENSIONS]
     if lacking:
-        ffmpeg.refuse_without(f"{len(lacking)} files below {listing.folder} (e.g. {lacking[0].name})")
+        ffmpeg.refuse_without(f"{counted(len(lacking), 'file')} below {listing.folder} (e.g. {lacking[0].name})")

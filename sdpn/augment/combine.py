@@ -13,7 +13,7 @@ from typing import Any
 
 from sdpn.augment.config import NOISE_KINDS
 from sdpn.augment.far import FAR
-from sdpn.console import say
+from sdpn.console import counted, say
 from sdpn.corpus.layout import COMBINED, Corpus
 from sdpn.corpus.writer import prepare_once
 from sdpn.errors import SdpnError
@@ -134,7 +134,7 @@ def _combine_training_sets(
     clashing = clashing_ids(train.values())
     written = [*combine(data / "train", train, clashing), _remember(data / "train", train.values())]
     hours = sum(int(index.frames.sum()) * index.config.row_seconds for index in train.values()) / 3600
-    say(f"  train: {sum(map(len, train.values()))} utterances of {', '.join(train)}, {hours:.2f} h")
+    say(f"  train: {counted(sum(map(len, train.values())), 'utterance')} of {', '.join(train)}, {hours:.2f} h")
     if clashing:
         say(f"  train: {len(clashing)} ids are in several parts and get the part's name in front, e.g. {min(clashing)}")
     labels = {name: folders[name] / corpus.train / _ORACLE for name, corpus in corpora.items()}

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from sdpn.audio.write import write_flac
-from sdpn.console import Progress, say
+from sdpn.console import Progress, counted, say
 from sdpn.corpus.writer import Prepared
 from sdpn.errors import Reason, SdpnError, reason_of
 from sdpn.features.audio import load_samples
@@ -96,7 +96,10 @@ def add_far(prepared: Prepared, data: Path, seed: int, run: Callable) -> tuple[P
     near = prepared.trials[NEAR]
     trials = [trial for trial in near.trials if trial.enroll in lengths and trial.test in lengths]
     counts = ", ".join(f"{len(own)} of {len(own) + len(kept[kind])} {kind}" for kind, own in held.items() if own)
-    say(f"  {FAR}: {len(made)} utterances of {NEAR} in rooms and noises of its own ({counts}), which no other set has")
+    say(
+        f"  {FAR}: {counted(len(made), 'utterance')} of {NEAR} in rooms and noises of its own ({counts}), "
+        "which no other set has"
+    )
     added = replace(
         prepared,
         speech={**prepared.speech, FAR: made},

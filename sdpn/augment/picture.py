@@ -11,6 +11,7 @@ from sdpn.augment.banks import Banks, open_banks
 from sdpn.augment.config import ViewConfig
 from sdpn.augment.plan import Plan
 from sdpn.augment.sampling import make_sampler
+from sdpn.console import counted
 from sdpn.corpus.layout import Corpus
 from sdpn.errors import SdpnError
 from sdpn.features.audio import load_samples
@@ -87,7 +88,7 @@ def list_utterances(data: Path, set_name: str | None) -> list[str]:
     for name in [corpus.train, *corpus.evals]:
         ids = open_features(data / name).ids
         more = f", ... (`sdpn show --data {data} --set {name}` lists all)" if len(ids) > _LISTED else ""
-        lines.append(f"{name}, {len(ids)} utterances: {', '.join(ids[:_LISTED])}{more}")
+        lines.append(f"{name}, {counted(len(ids), 'utterance')}: {', '.join(ids[:_LISTED])}{more}")
     return lines
 
 

@@ -8,6 +8,7 @@ from sdpn.backend.threads import Each, in_threads
 from sdpn.backend.transforms import lengths
 from sdpn.backend.vectors import as_matrix, class_means
 from sdpn.backend.ward import WardTree
+from sdpn.console import counted
 from sdpn.errors import SdpnError
 
 WHOLE_TREE = 12_000  # so many vectors, or fewer, are all leaves of Ward's tree
@@ -87,8 +88,9 @@ class PseudoSpeakers:
         merged = f", merged to {self.merge_to}" if labels.max() + 1 < found else ""
         dropped = np.count_nonzero(self.labels_ < 0)
         self.note_ = (
-            f"{len(X)} vectors in {found} clusters{merged}: {self.n_classes_} pseudo-speakers, "
-            f"{dropped} vectors in clusters of fewer than {self.min_size} left out"
+            f"{counted(len(X), 'vector')} in {counted(found, 'cluster')}{merged}: "
+            f"{counted(self.n_classes_, 'pseudo-speaker')}, "
+            f"{counted(dropped, 'vector')} in clusters of fewer than {self.min_size} left out"
         )
         if self.levels_:
             self.note_ += f"; {explain(self.levels_, groups)}"

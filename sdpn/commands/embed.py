@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sdpn.commands.options import PATH, channel_option, check_device, model_option, statistics_option
+from sdpn.console import counted
 from sdpn.errors import SdpnError
 
 _FORMS = (".npz", ".ark", ".h5", ".hdf5")
@@ -59,7 +60,7 @@ def embed(
     named, unlisted = named_files(recordings)
     folder = find_model(model)
     run = partial(run_jobs, nj=nj if device == "cpu" else 1)
-    with timed(f"{len(named)} recordings"):
+    with timed(counted(len(named), "recording")):
         files = list(named.values())
         found = dict(zip(named, embed_all(folder, files, run, device, statistics, channel), strict=True))
     broken = unlisted + [one.reason for one in found.values() if one.vector is None]
@@ -74,7 +75,7 @@ def embed(
     vectors = [one.vector for one in usable.values() if one.vector is not None]
     write_vectors(out, list(usable), vectors, [one.num_frames for one in usable.values()])
     left_out = f", {len(broken)} left out" if broken else ""
-    say(f"  {len(usable)} x-vectors in {out}{left_out}")
+    say(f"  {counted(len(usable), 'x-vector')} in {out}{left_out}")
 
 
 def _warn_of_channels(notes: list[str]) -> None:

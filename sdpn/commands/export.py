@@ -8,6 +8,7 @@ import click
 
 from sdpn.commands.groups import Group
 from sdpn.commands.options import PATH, one_model, statistics_option
+from sdpn.console import counted
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -34,9 +35,9 @@ def kaldi_dir(set_dir: Path, out: Path, oracle: bool) -> None:
     from sdpn.corpus.kaldi_export import export_kaldi_dir
 
     done = export_kaldi_dir(set_dir, out, oracle)
-    say(f"{out}: {done.utterances} utterances of {done.speakers} speakers")
+    say(f"{out}: {counted(done.utterances, 'utterance')} of {counted(done.speakers, 'speaker')}")
     if done.left_out:
-        warn(f"{done.left_out} utterances have no features and are left out, as Kaldi asks for")
+        warn(f"{counted(done.left_out, 'utterance has', 'utterances have')} no features: left out, as Kaldi asks for")
 
 
 @export.command("onnx", short_help="Write a model as ONNX.")

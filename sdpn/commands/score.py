@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from sdpn.console import counted
 from sdpn.errors import SdpnError
 
 NORMS = ("none", "z", "t", "s", "as", "as2")
@@ -131,7 +132,7 @@ def score(
 
             train = read_vectors(training_vectors_of(find_model(model), chain.side_by_side))
         cohort = cohort_of(chain, options["cohort"], train, *sizes)
-    with timed(f"{len(found_list.enroll)} trials scored"):
+    with timed(f"{counted(len(found_list.enroll), 'trial')} scored"):
         found_scores = score_trials(chain, found.vectors[rows], found_list, [score_norm], cohort)
     if found_scores.failures:
         raise SdpnError(found_scores.failures[score_norm])

@@ -11,7 +11,7 @@ import numpy as np
 
 from sdpn.audio.files import Listing
 from sdpn.audio.headers import probe
-from sdpn.console import say
+from sdpn.console import counted, say
 from sdpn.errors import Reason, SdpnError
 from sdpn.skipped import Skipped
 from sdpn.tables import composed, lines_of
@@ -101,7 +101,7 @@ def understand(listing: Listing, labelled: bool | None = None) -> tuple[bool, st
     if labelled:
         return True, f"{where}: {count} taken for speakers, as --labelled says"
     if labelled is False:
-        return False, f"{where}: {len(names)} recordings without speaker labels, as --unlabelled says"
+        return False, f"{where}: {counted(len(names), 'recording')} without speaker labels, as --unlabelled says"
     if direct:
         why = f"{len(direct)} of {len(names)} recordings lie directly in it"
     elif deep:
@@ -115,7 +115,7 @@ def understand(listing: Listing, labelled: bool | None = None) -> tuple[bool, st
     hint = ""
     if folders:
         hint = f"; --labelled says that the {count} {'are speakers' if len(folders) > 1 else 'is a speaker'}"
-    return False, f"{where}: taken for {len(names)} recordings without speaker labels, since {why}{hint}"
+    return False, f"{where}: taken for {counted(len(names), 'recording')} without speaker labels, since {why}{hint}"
 
 
 def scan(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sdpn.audio.headers import Header
-from sdpn.console import say
+from sdpn.console import counted, say
 from sdpn.corpus.sources import Source, base_of, fingerprint_sources, probe_sources, refuse_commands
 from sdpn.errors import Reason, SdpnError
 from sdpn.feats_scp import read_feats_scp
@@ -109,7 +109,8 @@ class DataDir:
         used = {segment.recording for segment in segments.values()} & self.recordings.keys()
         if len(used) < len(self.recordings):
             unused = len(self.recordings) - len(used)
-            say(f"  {self.folder}: {unused} recordings of wav.scp have no segment, so nothing of them is used")
+            without = counted(unused, "recording of wav.scp has", "recordings of wav.scp have")
+            say(f"  {self.folder}: {without} no segment, so nothing of that is used")
         recordings = {id: source for id, source in self.recordings.items() if id in used}
         headers = probe_sources(recordings, run, f"headers of {self.folder}", cache)
         usable, skipped = [], self._lost(segments)
@@ -169,7 +170,8 @@ def _recordings(folder: Path) -> dict[str, Source]:
     inside = [value for value in files if _IN_ARCHIVE.match(value) and not (base / value).exists()]
     if inside:
         raise SdpnError(
-            f"{folder}/wav.scp: {len(inside)} recordings are in archives, e.g. {inside[0]}, which are not read: write "
+            f"{folder}/wav.scp: {counted(len(inside), 'recording is in an archive', 'recordings are in archives')}, "
+            f"e.g. {inside[0]}, and archives are not read: write "
             "them out with Kaldi's wav-copy, or extract them in commands (`wav-copy ... - |`) with --allow-pipes"
         )
     commands = [value[:-1].strip() for value in table.values() if value.endswith("|")]
@@ -222,7 +224,7 @@ def _speakers(folder: Path) -> dict[str, str]:
         raise SdpnError(f"{spk2utt}: {twice} has more than one speaker")
     differ = sorted(id for id in turned if speakers and speakers.get(id) != turned[id])
     if differ:
-        raise SdpnError(f"{utt2spk} and spk2utt disagree on {len(differ)} utterances: {some(differ)}")
+        raise SdpnError(f"{utt2spk} and spk2utt disagree on {counted(len(differ), 'utterance')}: {some(differ)}")
     return speakers or turned
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sdpn.console import counted
 from sdpn.errors import SdpnError
 from sdpn.files import jsonl_gz_writer, read_jsonl_gz, write_jsonl_gz
 from sdpn.utterance import Utterance, in_order
@@ -63,8 +64,8 @@ def summary(utterances: Iterable[Utterance]) -> str:
     utterances = list(utterances)
     speakers = {utterance.speaker for utterance in utterances} - {None}
     hours = sum(utterance.duration for utterance in utterances) / 3600
-    labels = f"{len(speakers)} speakers, " if speakers else "no speaker labels, "
-    return f"{labels}{len(utterances)} utterances, {hours:.2f} h"
+    labels = f"{counted(len(speakers), 'speaker')}, " if speakers else "no speaker labels, "
+    return f"{labels}{counted(len(utterances), 'utterance')}, {hours:.2f} h"
 
 
 def write_set(set_dir: str | Path, utterances: Iterable[Utterance], speech: bool = True) -> list[Path]:

@@ -13,7 +13,7 @@ from sdpn.audio import faults, pipes
 from sdpn.audio.files import AudioFile
 from sdpn.audio.headers import Header, from_json, probe
 from sdpn.audio.read import measure
-from sdpn.console import Progress
+from sdpn.console import Progress, counted
 from sdpn.errors import Reason, SdpnError, UnusableError
 from sdpn.files import Stamp, digest, write_text
 
@@ -56,7 +56,8 @@ def refuse_commands(sources: Iterable[Source], where: str | Path, allowed: bool)
         pipes.allow()
     elif commands:
         raise SdpnError(
-            f"{where}: {len(commands)} recordings are commands, e.g. `{commands[0][:100]}`: look at them, and give "
+            f"{where}: {counted(len(commands), 'recording is a command', 'recordings are commands')}, "
+            f"e.g. `{commands[0][:100]}`: look at them, and give "
             "--allow-pipes to have them run, in this stage and in the next ones"
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sdpn.console import say
+from sdpn.console import counted, say
 from sdpn.corpus.clips import ClipSource, fingerprint_clips, make_clips
 from sdpn.corpus.folder import choose_speakers, hold_out
 from sdpn.corpus.options import distinguishing
@@ -115,7 +115,7 @@ def _left_out(skipped: Sequence[Skipped]) -> str:
     """The end of a sentence on what a set lacks: utterances that were left out may be why."""
     if not skipped:
         return ""
-    return f" ({len(skipped)} utterances were left out, the first, {skipped[0]})"
+    return f" ({counted(len(skipped), 'utterance was', 'utterances were')} left out, the first, {skipped[0]})"
 
 
 def split_speakers(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdpn.console import say, timed
+from sdpn.console import counted, say, timed
 from sdpn.corpus.layout import Corpus
 from sdpn.corpus.manifests import (
     refuse_control_characters,
@@ -160,7 +160,8 @@ def refuse_shared_speakers(speakers: dict[str, set[str | None]], data: Path) -> 
         shared = sorted(trained & evaluated) if name != "train" else []
         if shared:
             raise SdpnError(
-                f"{data}: {len(shared)} speakers are both in train and in {name}: {some(shared)}; take them out of "
+                f"{data}: {counted(len(shared), 'speaker is', 'speakers are')} both in train and in {name}: "
+                f"{some(shared)}; take them out of "
                 "one, or give different people different names"
             )
 
@@ -180,6 +181,7 @@ def refuse_shared_utterances(speech: dict[str, list[Utterance]]) -> None:
         ]
         if shared:
             raise SdpnError(
-                f"{len(shared)} utterances are both in train and in {name}, e.g. {shared[0].id} ({shared[0].source}): "
+                f"{counted(len(shared), 'utterance is', 'utterances are')} both in train and in {name}, "
+                f"e.g. {shared[0].id} ({shared[0].source}): "
                 "take them out of one"
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdpn.config import build, parse_yaml
-from sdpn.console import Progress, say
+from sdpn.console import Progress, counted, say
 from sdpn.errors import SdpnError
 from sdpn.extraction.baselines import FBANK_STATISTICS
 from sdpn.extraction.store import FORMS, XVectors, read_xvectors, write_xvectors
@@ -111,7 +111,7 @@ def extract_set(
         reason = whole.stale_reason()
         if reason is None:
             count = len(index) if views is None else len(views.chosen(index)) * views.config.views
-            say(f"  {directory}: nothing to do, {count} x-vectors are there")
+            say(f"  {directory}: nothing to do, {counted(count, 'x-vector is', 'x-vectors are')} there")
             if prepares(run):
                 _remove_shards(directory)
             return False

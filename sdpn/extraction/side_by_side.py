@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.console import say
+from sdpn.console import counted, say
 from sdpn.errors import SdpnError
 from sdpn.extraction.store import XVectors, read_xvectors, write_xvectors
 from sdpn.files import exclusive
@@ -35,5 +35,5 @@ def join_sets(xvectors: Path, statistics: Path, directory: Path, form: str) -> b
         work.begin()
         both = XVectors(first.ids, np.hstack((first.vectors, second.vectors)), first.num_frames)
         work.finish(write_xvectors(directory, both, form), first=first.vectors.shape[1])
-        say(f"  {directory}: {len(both.ids)} x-vectors with the statistics of the fbank beside them")
+        say(f"  {directory}: {counted(len(both.ids), 'x-vector')} with the statistics of the fbank beside them")
     return True

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.audio.decoders import ffmpeg
-from sdpn.console import Progress, say, warn
+from sdpn.console import Progress, counted, say, warn
 from sdpn.errors import Reason, SdpnError
 from sdpn.features.ark import HEADER_BYTES
 from sdpn.features.config import FbankConfig
@@ -91,7 +91,7 @@ def fill(
     with exclusive(directory) if prepares(run) else nullcontext():
         whole = _whole(directory, items, config, depends, _read_sources(listing))
         if whole.stale_reason() is None:
-            say(f"  {directory}: nothing to do, all {whole.report()['shards']} shards are done")
+            say(f"  {directory}: nothing to do, all of it is done ({counted(whole.report()['shards'], 'shard')})")
             return False
         wanted = sorted(items.read(), key=lambda item: item.id.encode())
         if not wanted:
@@ -100,7 +100,7 @@ def fill(
         todo = [(shard, reason) for shard in shards if (reason := shard.work.stale_reason())]
         for reason in sorted({reason for shard, reason in todo if not shard.work.is_new()}):
             again = sum(one == reason for _, one in todo)
-            say(f"  {directory}: {again} of {len(shards)} shards are made again: {reason}")
+            say(f"  {directory}: {again} of {counted(len(shards), 'shard')} made again: {reason}")
         sources: list[str] = []
         if items.audio is None:  # those of the windows of one recording, which stand together, once
             sources = [path for path, _ in groupby(chain.from_iterable(item.sources() for item in wanted))]
@@ -111,7 +111,7 @@ def fill(
             whole.begin()
             (directory / "index" / "index.json").unlink(missing_ok=True)  # no one may read new files by the old index
         if len(todo) < len(shards):
-            say(f"  {directory}: {len(shards) - len(todo)} of {len(shards)} shards are done already")
+            say(f"  {directory}: {len(shards) - len(todo)} of {counted(len(shards), 'shard')} done already")
         with Progress(str(directory), sum(len(shard.items) for shard, _ in todo), "utterances") as progress:
             for count in run(make or make_shard, [(shard,) for shard, _ in todo]):
                 progress.advance(count)
@@ -219,7 +219,7 @@ def _finish(directory: Path, shards: list[Shard]) -> tuple[list[Path], list[str]
         outputs.append(directory / "feats.scp")
     else:
         (directory / "feats.scp").unlink(missing_ok=True)
-    left_out, kept = "utterances left out, listed with the reason", "utterances kept but to be looked at, listed"
+    left_out, kept = "left out, listed with the reason", "kept but to be looked at, listed"
     outputs += list_items(directory / "skipped_fbank.txt", skipped, f"{directory}: {{}} {left_out}")
     outputs += list_items(directory / "notes_fbank.txt", notes, f"{directory}: {{}} {kept}")
     own = {file.name for file in files} | {"feats.scp"}
@@ -234,8 +234,8 @@ def _finish(directory: Path, shards: list[Shard]) -> tuple[list[Path], list[str]
     hours = frames * config.row_seconds / 3600
     rows = "samples" if config.profile == "waveform" else "frames"
     say(
-        f"  {directory}: {len(entries)} utterances, {frames} {rows} ({hours:.2f} h) in {len(shards)} "
-        f"{config.feats_type} file{'s' if len(shards) > 1 else ''}, {size / 1e6:.1f} MB"
+        f"  {directory}: {counted(len(entries), 'utterance')}, {frames} {rows} ({hours:.2f} h) in "
+        f"{counted(len(shards), f'{config.feats_type} file')}, {size / 1e6:.1f} MB"
     )
     return outputs, again
 
@@ -251,5 +251,6 @@ def list_items(path: Path, rows: list[Skipped], warning: str) -> list[Path]:
         return []
     write_skipped(path, sorted(rows))
     kinds = count_reasons(rows).most_common(3)
-    warn(f"{warning.format(len(rows))} in {path} ({'; '.join(f'{count} {kind}' for kind, count in kinds)})")
+    reasons = "; ".join(f"{count} {kind}" for kind, count in kinds)
+    warn(f"{warning.format(counted(len(rows), 'utterance'))} in {path} ({reasons})")
     return [path]

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sdpn.console import Progress, say
+from sdpn.console import Progress, counted, say
 from sdpn.errors import Reason, SdpnError, UnusableError
 from sdpn.feats_scp import MatrixPart, read_feats_scp
 from sdpn.features.cache import list_items
@@ -84,12 +84,15 @@ def index_scp(directory: Path, scp: Path, config: FbankConfig, wanted: Collectio
         listed = list_items(
             directory / "skipped_fbank.txt",
             [Skipped(name, reason) for name, reason in skipped.items()],
-            f"{directory}: {{}} utterances left out, listed with the reason",
+            f"{directory}: {{}} left out, listed with the reason",
         )
         copied = [directory / COPIES] if (directory / COPIES).exists() else []
         outputs = write_index(directory, files, entries, config, work.identity)
         work.finish([*outputs, *listed, *copied], checked=copied)
-    say(f"  {directory}: {len(entries)} utterances in {len(files)} arks that were there already, by {scp}")
+    say(
+        f"  {directory}: {counted(len(entries), 'utterance')} in "
+        f"{counted(len(files), 'ark that was', 'arks that were')} there already, by {scp}"
+    )
     return True
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn import config as configuration
+from sdpn.console import counted
 from sdpn.finetune.collapse import collapse
 from sdpn.finetune.config import FineTuneConfig
 from sdpn.training import state
@@ -24,7 +25,7 @@ class FineTuning:
         self.epochs = self.config.all_epochs
         self.headline = (
             f"{settings['init']} fine-tuned on {settings['learned_from']}, batches of {self.config.batch_size}, "
-            f"{self.config.epochs} epochs and {self.config.large_margin_epochs} with a large margin"
+            f"{counted(self.config.epochs, 'epoch')} and {self.config.large_margin_epochs} with a large margin"
         )
 
     def figures(self, line: dict[str, float]) -> list[str]:

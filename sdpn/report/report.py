@@ -9,6 +9,7 @@ import yaml
 
 from sdpn.backend.config import BackendConfig
 from sdpn.config import to_dict
+from sdpn.console import counted
 from sdpn.files import digest
 from sdpn.locks import remove_partial
 from sdpn.report import page as html
@@ -197,7 +198,7 @@ def _by_list(rows: list[ResultRow]) -> str:
     for trials in dict.fromkeys(row.trials for row in rows if row.figures):
         mine = [row for row in rows if row.trials == trials and row.figures and not row.oracle]
         first = next(row for row in rows if row.trials == trials and row.figures)
-        speakers = "" if first.speakers is None else f"{first.speakers} speakers"
+        speakers = "" if first.speakers is None else counted(first.speakers, "speaker")
         cells = [html.Cell(trials, f"{first.targets} / {first.nontargets} trials, {speakers}".strip(", "))]
         for baseline in (False, True):
             own = [row for row in mine if row.baseline == baseline]

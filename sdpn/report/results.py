@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.backend.chain import Chain
+from sdpn.console import counted
 from sdpn.evaluation.intervals import FEWEST_SPEAKERS
 from sdpn.files import digest, write_text
 from sdpn.locks import remove_partial
@@ -304,7 +305,7 @@ def legend(rows: list[ResultRow]) -> list[str]:
             continue
         learned = ""
         if row.chain and Chain(row.chain).needs_classes:
-            learned = f"; classes: {row.pseudo_speakers} pseudo-speakers, no labels"
+            learned = f"; classes: {counted(row.pseudo_speakers, 'pseudo-speaker')}, no labels"
             if row.classes == "speakers":
                 learned = "; classes: oracle, the speaker labels that the corpus has"
             elif row.classes == "utterances":
@@ -338,7 +339,8 @@ def legend(rows: list[ResultRow]) -> list[str]:
     few = [row for row in rows if row.speakers is not None and row.speakers < FEWEST_SPEAKERS]
     for row in few:
         lines.append(
-            f"no intervals for {row.trials}: it has {row.speakers} speakers, and fewer than {FEWEST_SPEAKERS} tell "
+            f"no intervals for {row.trials}: it has {counted(row.speakers, 'speaker')}, "
+            f"and fewer than {FEWEST_SPEAKERS} tell "
             "too little of others"
         )
     if any(row.intervals for row in rows):

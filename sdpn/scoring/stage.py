@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sdpn.backend.calibration import Calibration
-from sdpn.console import say, timed, warn
+from sdpn.console import counted, say, timed, warn
 from sdpn.errors import SdpnError, UnwritableError
 from sdpn.evaluation.figures import Wanted, evaluate
 from sdpn.files import atomic_path, write_text
@@ -39,7 +39,7 @@ def run_stage(plan: Plan) -> tuple[list[Row], list[str]]:
     rows = plan.rows()
     for row in rows:
         row.look()
-    say(f"  {len(rows)} score files, {sum(not row.to_score for row in rows)} of them done already")
+    say(f"  {counted(len(rows), 'score file')}, {sum(not row.to_score for row in rows)} of them done already")
     for trials in dict.fromkeys(row.trials for row in rows if row.to_score or row.to_calibrate):
         _ = trials.usable  # what cannot be read is refused before any work
     failures: list[str] = []
@@ -88,7 +88,10 @@ def _score_system(system: System, rows: list[Row], plan: Plan) -> list[str]:
         n_views = len(training.owners) - training.n_utterances
         views = f" and {n_views} of augmented views" if n_views else ""
         dimensions = training.clean.shape[1]
-        say(f"{system.name}: {training.n_utterances} training x-vectors{views}, {dimensions} dimensions")
+        say(
+            f"{system.name}: {counted(training.n_utterances, 'training x-vector')}{views}, "
+            f"{counted(dimensions, 'dimension')}"
+        )
     failures = []
     for backend, own in stale.items():
         try:
@@ -141,7 +144,7 @@ def _score_list(backend: Backend, rows: list[Row], cohort: Cohort | None, taught
     index = trials.rows(found.ids, rows[0].vectors.directory)
     norms = list(dict.fromkeys(row.norm for row in rows))
     against = f" against a cohort of {len(cohort.vectors)}" if cohort else ""
-    with timed(f"{trials.name}: {len(trials.is_target)} trials scored{against}"):
+    with timed(f"{trials.name}: {counted(len(trials.is_target), 'trial')} scored{against}"):
         of_norms = score_trials(backend.chain, found.vectors[index], trials, norms, cohort)
     for row in rows:
         row.failure = of_norms.failures.get(row.norm)

@@ -9,6 +9,7 @@ from torch import nn
 
 import sdpn
 from sdpn import config as configuration
+from sdpn.console import counted
 from sdpn.features.index import FeatureIndex
 from sdpn.files import write_text
 from sdpn.training.log import read_log
@@ -73,10 +74,10 @@ def write_card(
 Log-mel frames in, a {size}-dimensional embedding out; compare embeddings by cosine. {name}
 with {channels} channels, {parameters / 1e6:.2f} million parameters: {origin.encoder}.
 
-- trained {origin.labels} on {len(index)} utterances, {hours:.1f} hours: {index.directory}
+- trained {origin.labels} on {counted(len(index), "utterance")}, {hours:.1f} hours: {index.directory}
   (features {index.fingerprint})
 - {index.num_bins} mel bins at {index.config.sampling_rate} Hz; all settings of the features stand in config.yaml
-- {last.get("step", 0)} steps, {last.get("epoch", 0)} epochs, finished on {ended}
+- {counted(last.get("step", 0), "step")}, {counted(last.get("epoch", 0), "epoch")}, finished on {ended}
 - sdpn {sdpn.__version__}; method: {origin.method}
 
 At the end of the training:

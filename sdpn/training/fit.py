@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sdpn.augment.views import ViewSampler
+from sdpn.console import counted
 from sdpn.features.index import FeatureIndex
 from sdpn.models.folder import write_model
 from sdpn.models.input_norm import level_statistics
@@ -89,7 +90,7 @@ def check_fit(config: TrainConfig, frames: Any, ranks: int = 1) -> None:
     """
     if config.batch_size > len(frames):
         raise CommonError(
-            f"batch_size is {config.batch_size} but the training set has {len(frames)} utterances: "
+            f"batch_size is {config.batch_size} but the training set has {counted(len(frames), 'utterance')}: "
             "choose a smaller batch_size"
         )
     for name in ("teacher_frames", "student_frames"):
@@ -100,8 +101,8 @@ def check_fit(config: TrainConfig, frames: Any, ranks: int = 1) -> None:
             )
     if config.prototypes > len(frames):
         raise CommonError(
-            f"prototypes is {config.prototypes} but the training set has {len(frames)} utterances, too few to use "
-            "every prototype: choose fewer prototypes"
+            f"prototypes is {config.prototypes} but the training set has {counted(len(frames), 'utterance')}, "
+            "too few to use every prototype: choose fewer prototypes"
         )
     parts = ranks * config.accumulate
     if config.batch_size % parts or config.batch_size // parts < 2:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from sdpn.console import counted
 from sdpn.errors import SdpnError
 from sdpn.training.config import TrainConfig
 
@@ -31,11 +32,12 @@ def fit_to_corpus(
     parts = processes * config.accumulate
     if utterances < 2 * parts:
         raise SdpnError(
-            f"the training set has {utterances} utterances, but a step needs at least {2 * parts}: 2 for each of "
+            f"the training set has {counted(utterances, 'utterance')}, "
+            f"but a step needs at least {2 * parts}: 2 for each of "
             f"{processes} processes x {config.accumulate} micro-batches"
         )
     wanted: dict[str, tuple[int, str]] = {}
-    whole = f"the training set has {utterances} utterances"
+    whole = f"the training set has {counted(utterances, 'utterance')}"
     batch = min(config.batch_size, utterances) // parts * parts
     if config.batch_size > utterances:
         wanted["batch_size"] = batch, whole if parts == 1 else f"{whole}, and a batch is {parts} equal parts"

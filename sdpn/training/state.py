@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import yaml
 
 from sdpn import config as configuration
+from sdpn.console import counted
 from sdpn.errors import SdpnError
 from sdpn.locks import is_held
 from sdpn.training.config import TrainConfig
@@ -48,7 +49,7 @@ class Sdpn:
         self.epochs = config.epochs
         self.headline = (
             f"{config.network}, {config.width} channels, {config.prototypes} prototypes, "
-            f"batches of {config.batch_size}, {config.epochs} epochs"
+            f"batches of {config.batch_size}, {counted(config.epochs, 'epoch')}"
         )
 
     def figures(self, line: dict[str, float]) -> list[str]:

@@ -310,7 +310,7 @@ def test_what_cannot_even_be_listed_in_a_folder_is_warned_of(exp, tmp_path):
     os.mkfifo(tmp_path / "in" / "pipe.wav")
     (tmp_path / "in" / os.fsdecode(b"\xff.wav")).write_bytes(b"RIFF")
     done = call("embed", tmp_path / "in", "--model", exp, "-o", tmp_path / "x.npz", "--nj", 1)
-    assert done.returncode == 0 and "1 x-vectors in" in done.stdout and "2 left out" in done.stdout
+    assert done.returncode == 0 and "1 x-vector in" in done.stdout and "2 left out" in done.stdout
     assert f"warning: {tmp_path}/in/pipe.wav: not a regular file" in done.stderr
     assert "its name is not UTF-8" in done.stderr
 

@@ -116,7 +116,7 @@ def test_dev_speakers_of_whom_there_is_no_file_are_a_sentence(prepare, corpora):
 
 def test_an_evaluated_speaker_among_the_dev_speakers_is_an_error(prepare, corpora):
     (corpora / "CN-Celeb_flac" / "dev" / "dev.lst").write_text("id00000\nid00800\n")
-    with pytest.raises(SdpnError, match=r"1 speakers are both in train and in eval: id00800"):
+    with pytest.raises(SdpnError, match=r"1 speaker is both in train and in eval: id00800"):
         prepare(corpora)
 
 

@@ -96,8 +96,8 @@ def test_other_rates_and_channels_are_converted_and_counted_once(data, make_cuts
         assert cut.load_audio().shape == (1, 16000)
         assert cut.sampling_rate == 16000
     printed = capsys.readouterr().out
-    assert printed.count("eval: 1 recordings of 8000 Hz are resampled") == 1
-    assert printed.count("eval: 1 recordings have several channels") == 1
+    assert printed.count("eval: 1 recording of 8000 Hz is resampled") == 1
+    assert printed.count("eval: 1 recording has several channels") == 1
 
 
 def test_the_channel_is_that_of_the_configuration(data, make_cuts):
@@ -112,7 +112,7 @@ def test_the_channel_is_that_of_the_configuration(data, make_cuts):
 
 def test_a_speaker_in_train_and_eval_is_an_error_before_any_cut(data, make_cuts):
     write_set(data / "eval", [entry(data, "e0", speaker="Ann")])
-    with pytest.raises(SdpnError, match="1 speakers are both in train and in eval: Ann"):
+    with pytest.raises(SdpnError, match="1 speaker is both in train and in eval: Ann"):
         make_cuts(data)
     assert not (data / "train" / "cuts.jsonl.gz").exists()
 
@@ -208,7 +208,7 @@ def test_every_channel_of_a_room_is_a_cut(data, make_cuts, capsys):
     hall = CutSet.from_jsonl_lazy(data / "rir" / "cuts.jsonl.gz")
     channels = [cut.load_audio()[0] for cut in hall if cut.id != "box"]
     assert not np.allclose(channels[0], channels[1])
-    assert "rir: 1 recordings have several channels: each channel is a room" in capsys.readouterr().out
+    assert "rir: 1 recording has several channels: each channel is a room" in capsys.readouterr().out
 
 
 def test_more_skipped_than_allowed_is_an_error_and_keeps_what_was_there(data, make_cuts):

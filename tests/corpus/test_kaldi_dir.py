@@ -72,7 +72,7 @@ def test_commands_run_only_when_allowed(prepare, kaldi, make_cuts, tmp_path):
 
     path = next((kaldi.parent / "audio" / "train").glob("ann0.wav"))
     edit(kaldi / "train" / "wav.scp", "audio/train/ann0.wav", f"touch {tmp_path}/run; cat {path} |")
-    with pytest.raises(SdpnError, match=r"wav.scp: 1 recordings are commands, e.g. `touch .*--allow-pipes"):
+    with pytest.raises(SdpnError, match=r"wav.scp: 1 recording is a command, e.g. `touch .*--allow-pipes"):
         prepare()
     assert not (tmp_path / "run").exists()
     prepare("--allow-pipes")
@@ -252,7 +252,7 @@ def test_why_nothing_can_be_split_is_told(clips, prepare, kaldi, tmp_path):
     [
         ("wav.scp", "ann-1 ", "ann-0 ", r"wav.scp, line 2: ann-0 stands there twice"),
         ("wav.scp", "ann-1 audio/train/ann1.wav", "ann-1", r"wav.scp, line 2: expected an id and a value, got 'ann-1'"),
-        ("wav.scp", "audio/train/ann1.wav", "raw/wav.1.ark:77", r"1 recordings are in archives, e.g. raw/wav.1.ark:77"),
+        ("wav.scp", "audio/train/ann1.wav", "raw/wav.1.ark:77", r"1 recording is in an archive, e.g. raw/wav.1.ark:77"),
         ("utt2spk", "ann-1 ann", "ann-1 ann bob", r"utt2spk, line 2: expected .*'ann-1 ann bob'"),
     ],
 )
@@ -349,7 +349,7 @@ def test_segments_and_recordings_without_each_other_are_counted(prepare, kaldi, 
         "fay-1-a\tit is not in segments\tutt2spk names it",
         "fay-1-b\tit is not in segments\tutt2spk names it",
     ]
-    assert "1 recordings of wav.scp have no segment" in capsys.readouterr().out
+    assert "1 recording of wav.scp has no segment" in capsys.readouterr().out
 
 
 def test_an_utterance_of_two_speakers_in_spk2utt_is_refused(prepare, kaldi):

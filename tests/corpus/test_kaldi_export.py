@@ -167,7 +167,7 @@ def test_features_go_along_and_what_has_none_is_left_out(data, capsys):
     write_text(data / "eval" / "feats.scp", "a-x /f.ark:9\nZoë-1 /f.ark:77\n")
     run(data / "eval", data / "out")
     assert validate(data / "out")["feats.scp"] == {"Zoë-1": "/f.ark:77", "a-x": "/f.ark:9"}
-    assert "1 utterances have no features and are left out" in capsys.readouterr().err
+    assert "1 utterance has no features: left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])

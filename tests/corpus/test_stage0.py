@@ -72,7 +72,7 @@ def test_ids_used_twice_are_counted_and_their_places_named():
 
 def test_speakers_that_are_trained_on_and_evaluated_are_refused_before_anything_is_written(tmp_path):
     prepared = Prepared({"train": entries("a", "b"), "eval": entries("b", "c")}, {}, {})
-    with pytest.raises(SdpnError, match=r"1 speakers are both in train and in eval: b"):
+    with pytest.raises(SdpnError, match=r"1 speaker is both in train and in eval: b"):
         write_corpus(tmp_path, "test", {}, prepared)
     assert not list(tmp_path.rglob("*.gz"))
 
@@ -88,9 +88,7 @@ def test_utterances_that_are_trained_on_and_evaluated_are_refused_without_labels
     own = [Utterance(f"u{n}", f"{n}.wav", 16000, 16000) for n in range(4)]
     parts = [Utterance(f"u4-{n}", "4.wav", 16000, 16000, recording="u4", start=n, duration=1) for n in range(2)]
     prepared = Prepared({"train": [*own[:3], parts[0]], "eval": [own[3], parts[1], own[2]]}, {}, {})
-    with pytest.raises(
-        SdpnError, match=r"1 utterances are both in train and in eval, e.g. u2 \(2.wav\): take them out"
-    ):
+    with pytest.raises(SdpnError, match=r"1 utterance is both in train and in eval, e.g. u2 \(2.wav\): take them out"):
         write_corpus(tmp_path, "test", {}, prepared)
     assert not list(tmp_path.rglob("*.gz"))
 

@@ -235,7 +235,7 @@ def test_two_files_with_one_id_are_an_error(prepare, corpora):
 
 def test_a_speaker_both_trained_on_and_evaluated_is_an_error(prepare, corpora):
     shutil.copytree(corpora / "vox1" / "test" / "wav" / "id10270", corpora / "vox2" / "dev" / "wav" / "id10270")
-    with pytest.raises(SdpnError, match=r"1 speakers are both in train and in eval: id10270"):
+    with pytest.raises(SdpnError, match=r"1 speaker is both in train and in eval: id10270"):
         prepare(corpora)
 
 

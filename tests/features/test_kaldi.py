@@ -230,7 +230,7 @@ def test_an_utterance_of_given_features_that_is_not_finite_is_left_out(tmp_path,
     assert FeatureIndex.open(tmp_path).ids == ["utt0", "utt2"]
     listed = (tmp_path / "skipped_fbank.txt").read_text().splitlines()
     assert len(listed) == 1 and listed[0].startswith("utt1\tNaN or infinite\t")
-    assert "1 utterances left out" in capsys.readouterr().err
+    assert "1 utterance left out" in capsys.readouterr().err
 
 
 def test_doubles_that_no_float32_holds_are_not_finite(tmp_path, matrices):

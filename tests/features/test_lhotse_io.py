@@ -178,7 +178,7 @@ def test_audio_that_changed_makes_its_shard_stale(directory, tmp_path, capsys):
     make_set(directory, FbankConfig(), run_here)
     soundfile.write(tmp_path / "a.flac", load_tone(Tone("other", 12345)), 16000)
     make_set(directory, FbankConfig(), run_here)
-    assert "1 of 1 shards are made again: utterances changed" in capsys.readouterr().out
+    assert "1 of 1 shard made again: utterances changed" in capsys.readouterr().out
 
 
 def test_cuts_of_another_rate_than_the_fbanks_are_refused(directory):

@@ -170,7 +170,7 @@ def test_without_ffmpeg_stage_0_says_so_before_it_reads_a_header(wav, tmp_path, 
     folder.mkdir()
     encode(wav(16000), folder / "a.m4a")
     without_ffmpeg(monkeypatch)
-    with pytest.raises(SdpnError, match=r"ffmpeg is not installed: it is needed for 1 files below .* \(e.g. a.m4a\)"):
+    with pytest.raises(SdpnError, match=r"ffmpeg is not installed: it is needed for 1 file below .* \(e.g. a.m4a\)"):
         refuse_without_ffmpeg(list_audio(folder))
     with pytest.raises(SdpnError, match="ffmpeg is not installed"):
         decoded(folder / "a.m4a")
