@@ -18,14 +18,34 @@ sdpn_python() { # the first Python that is new enough
     return 1
 }
 
+# A .venv serves where it was built, and where the same folder is mounted under another name as well
+sdpn_is_built() {
+    local stamp found
+    stamp="${SDPN_TORCH:-torch==2.13.0} $(cksum <"$sdpn_root/setup.py")"
+    found=$(cat "$sdpn_root/.venv/.stamp" 2>/dev/null) || return 1
+    [ "$found" = "$stamp $sdpn_root" ] ||
+        { [ "${found% *}" = "$stamp" ] && [ "${found##* }/.venv/bin/python" -ef "$sdpn_root/.venv/bin/python" ] &&
+            [ "${found##* }/setup.py" -ef "$sdpn_root/setup.py" ]; }
+}
+
+sdpn_lock() { # of .venv, until this shell ends; by a folder where the file system, or the machine, has no flock
+    exec 9>.venv/.lock
+    if flock 9 2>/dev/null; then return; fi
+    until mkdir .venv/.building 2>/dev/null; do
+        # an hour without a sign: whoever was building is gone
+        [ -z "$(find .venv/.building -maxdepth 0 -mmin +60 2>/dev/null)" ] || rmdir .venv/.building 2>/dev/null || true
+        sleep 1
+    done
+    trap 'rmdir .venv/.building 2>/dev/null || true' EXIT
+}
+
 sdpn_build() ( # under a lock, since the jobs of an array may all come here at once
+    sdpn_is_built && exit 0
     torch=${SDPN_TORCH:-torch==2.13.0}
     stamp="$torch $(cksum <"$sdpn_root/setup.py") $sdpn_root"
-    [ "$(cat "$sdpn_root/.venv/.stamp" 2>/dev/null)" != "$stamp" ] || exit 0
     python=$(sdpn_python) && cd "$sdpn_root" && mkdir -p .venv || exit 1
-    exec 9>.venv/.lock
-    ! command -v flock >/dev/null || flock 9
-    [ "$(cat .venv/.stamp 2>/dev/null)" != "$stamp" ] || exit 0
+    sdpn_lock
+    sdpn_is_built && exit 0
     echo "path.sh: building .venv with $python (on first use, or after setup.py changed; it takes some minutes)" >&2
     # Debian keeps ensurepip in a package of its own, so pip comes from the index where it is not at hand
     "$python" -m venv .venv >/dev/null 2>&1 || "$python" -m venv --without-pip .venv || exit 1
@@ -35,7 +55,7 @@ sdpn_build() ( # under a lock, since the jobs of an array may all come here at o
         cpu=https://download.pytorch.org/whl/cpu
         if .venv/bin/python local/bootstrap_pip.py --reachable "$cpu/torch/"; then index=(--extra-index-url "$cpu"); fi
     fi
-    .venv/bin/python -m pip install -q --disable-pip-version-check "${index[@]}" "$torch" -e ".[toy,test,m4a]" >&2 || exit 1
+    .venv/bin/python -m pip install --disable-pip-version-check "${index[@]}" "$torch" -e ".[train,report,toy,test,m4a]" >&2 || exit 1
     echo "$stamp" >.venv/.stamp
 )
 

@@ -14,6 +14,9 @@ from tqdm import tqdm
 from sdpn.errors import SdpnError
 from sdpn.files import sentence
 
+EXTRAS = {"lhotse": "train", "tensorboard": "train", "matplotlib": "train", "plotly": "report", "onnx": "onnx"}
+"""Packages that only parts of the work need, and the extra in setup.py that brings them."""
+
 SILENCE = 25.0
 """Seconds without a word after which a step says that it is still at work: silence looks like a hang."""
 
@@ -159,6 +162,11 @@ def run(command: click.Command, resumes: bool = True) -> None:
         sys.exit(error.exit_code)
     except SdpnError as error:
         fail(str(error), error.status)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            raise
+        fail(f"this needs {package}, which is not installed: run pip install 'sdpn[{EXTRAS[package]}]'", 1)
     except OSError as error:
         reason = sentence(error)
         if reason is None:

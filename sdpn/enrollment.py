@@ -110,7 +110,7 @@ def recording_name(path: Path, vector: np.ndarray) -> str:
 
 
 def check_name(name: str) -> None:
-    """Make sure that a speaker can be told from nobody, and a name from the next line.
+    """Make sure that a name is text in one line, and is not "-", which stands for nobody.
 
     Raises:
         SdpnError: it is empty, "-", or has line breaks or other unprintable characters.

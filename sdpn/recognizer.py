@@ -273,9 +273,9 @@ def _refuse_stale(exp: Path, model: Path, backend: Path) -> None:
 
 
 def _calibration_of(exp: Path, name: str, backend: Path) -> Calibration | None:
-    """What stage 6 has learned of a back-end's scores; None where it has not, or of another fit of the back-end.
+    """Return the calibration that stage 6 learned for this fit of a back-end; None if there is none.
 
-    Nor does a calibration count under which a higher score speaks for two speakers: such scores tell nothing.
+    A calibration with a negative weight is ignored: by it a higher score would mean different speakers.
     """
     for row in _rows_of(exp, name):
         if row.score_norm == "none" and not row.quality and row.calibration:

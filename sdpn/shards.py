@@ -137,8 +137,8 @@ class Work:
             outputs: files in or below `directory`.
             checked: large ones among them that carry checksums of their own, which are verified when they are read: of
                 these the size alone is recorded.
-            report: small things to be kept with the record. What it lists as `again` was left out and may be had
-                another time, so the work is then stale.
+            report: small values to be kept with the record. Items listed as `again` could not be made this time; as
+                long as there are any, the work counts as stale and is done again.
         """
         written = {}
         for path in map(Path, outputs):

@@ -34,7 +34,10 @@ VIEW = np.dtype(
         ("noise_step", "<f4"),
         ("noise_kind", "<i4"),
         ("snr", "<f4"),  # dB
-        ("balance", "<f4"),  # dB by which the bands tell less of the speech's power than of the noise's
+        (
+            "balance",
+            "<f4",
+        ),  # dB; the mel bands underestimate the power of the speech by this much more than that of the noise
         ("codec_snr", "<f4"),  # dB; not a number: no codec
         ("equalizer", "<f4", (EQUALIZER_COSINES,)),  # the weight of each cosine over the bins; all 0: no equalizer
         ("level", "<f4"),  # added to every value

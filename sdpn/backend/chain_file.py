@@ -71,7 +71,7 @@ def load_chain(path: str | Path | IO[bytes]) -> Chain:
     if isinstance(path, (str, Path)) and not Path(path).is_file():
         raise SdpnError(f"{path}: there is no such file")
     try:
-        with h5py.File(path, "r") as opened:
+        with h5py.File(path, "r", locking=False) as opened:
             if opened.attrs.get("format") != FORMAT:
                 raise SdpnError(f"{path}: not a back-end that sdpn wrote ({FORMAT})")
             if opened.attrs.get(CONTENT, "") not in ("", _content_digest(opened)):  # earlier versions wrote none
@@ -112,7 +112,7 @@ def digest_of(path: str | Path) -> str | None:
 
 def _attribute(path: str | Path, name: str) -> str | None:
     try:
-        with h5py.File(path, "r") as opened:
+        with h5py.File(path, "r", locking=False) as opened:
             found = opened.attrs.get(name)
     except OSError:
         raise SdpnError(_DAMAGED.format(path)) from None

@@ -12,7 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from sdpn.cluster import slurm
 from sdpn.cluster.config import SlurmConfig, larger
@@ -20,6 +22,8 @@ from sdpn.cluster.script import array_script
 from sdpn.console import say, warn
 from sdpn.errors import SdpnError
 from sdpn.files import exclusive, write_json, write_text
+
+T = TypeVar("T")
 
 DETACHED = 75  # exit status: jobs run, call again later
 _SETTLING = 3  # looks at a shard whose job is gone before it is taken for lost: file servers tell late of new files
@@ -221,11 +225,11 @@ class Arrays:
         """Return what is in the queue; if nobody answers, all of the jobs."""
         for array in record.arrays:
             if not array.job:  # this process's forerunner was killed while it submitted
-                array.job = self._ask(lambda array=array: slurm.named(array.name) or "none")
+                array.job = self._ask(partial(slurm.named, array.name)) or "none"
         jobs = [array.job for array in record.arrays if array.job not in ("", "none")]
-        return self._ask(lambda: slurm.queue(jobs))
+        return self._ask(partial(slurm.queue, jobs))
 
-    def _ask(self, question: Callable) -> object:
+    def _ask(self, question: Callable[[], T]) -> T:
         begun, warned = time.monotonic(), False
         while True:
             try:

@@ -126,7 +126,7 @@ channel_option = click.option(
 
 @contextmanager
 def errors_apart() -> Iterator[None]:
-    """Have errors leave with the status ERROR, since 1 is an answer here; a bug of ours too, with its traceback."""
+    """Exit with the status ERROR after any error, a bug included, since the status 1 is an answer here."""
     try:
         yield
     except SdpnError as error:

@@ -120,7 +120,7 @@ def _read_ark(directory: Path) -> XVectors:
 
 
 def _read_hdf5(path: Path) -> XVectors:
-    with h5py.File(path, "r") as opened:
+    with h5py.File(path, "r", locking=False) as opened:
         found = XVectors(list(opened["ids"].asstr()[()]), opened["vectors"][()], opened["num_frames"][()])
     if found.vectors.ndim != 2 or not len(found.ids) == len(found.vectors) == len(found.num_frames):
         raise ValueError("the datasets do not fit together")

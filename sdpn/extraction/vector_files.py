@@ -213,7 +213,7 @@ def _read_array(opened: IO[bytes] | gzip.GzipFile) -> np.ndarray:
 
 def _hdf5(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     found: list[tuple[str, np.ndarray]] = []
-    with h5py.File(path, "r") as opened:
+    with h5py.File(path, "r", locking=False) as opened:
         opened.visititems(lambda name, item: found.append((name, item[()])) if isinstance(item, h5py.Dataset) else None)
     yield from found
 

@@ -27,7 +27,7 @@ class Features:
 
     Attributes:
         matrix: what is to be stored.
-        power_ratio: mean square of the samples over what the mel bands tell of it; 1 for white noise.
+        power_ratio: mean square of the samples, divided by its estimate from the mel bands; 1 for white noise.
         notes: what is remarkable about the audio, in a few words each.
     """
 

@@ -223,13 +223,13 @@ class Hdf5Features(_Writer):
         import h5py
 
         # Such a file has no mark that it is being written, so that one whose writer was killed can be gone on with
-        return h5py.File(path, "w", libver="earliest")
+        return h5py.File(path, "w", libver="earliest", locking=False)
 
     def _open_to_append(self, bins: int) -> Any:
         import h5py
 
         try:
-            return h5py.File(self._path, "r+", libver="earliest")
+            return h5py.File(self._path, "r+", libver="earliest", locking=False)
         except OSError as error:
             reason = sentence(error) or "it is no whole HDF5 file: remove it, or name another one"
             raise SdpnError(f"cannot append to {self._path}: {reason}") from None

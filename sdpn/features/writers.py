@@ -166,7 +166,7 @@ def _lay_out(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, int]:
     """Make an HDF5 file of contiguous datasets like `arrays`, without values; return at which byte each begins."""
     import h5py
 
-    with h5py.File(path, "w", libver="latest") as file:
+    with h5py.File(path, "w", libver="latest", locking=False) as file:
         datasets = {name: contiguous(file, name, array.shape, array.dtype) for name, array in arrays.items()}
         return {name: dataset.id.get_offset() for name, dataset in datasets.items()}
 

@@ -176,10 +176,11 @@ def usage_window(config: TrainConfig, epoch_steps: int) -> int:
 
 
 def collapse(line: dict[str, float], config: TrainConfig, epoch_steps: int) -> str | None:
-    """Why a log line speaks of a collapse, in words; None where it does not.
+    """Return why a line of the log indicates a collapse, in words; None if it does not.
 
-    Prototypes are judged once the window in which they are counted is full: a few utterances cannot use many. So are
-    the teacher's targets: where they are all alike, some prototype is still a little ahead, and many look in use.
+    Prototypes in use and the entropy of the targets are judged only once the window in which they are counted is full,
+    since a few utterances cannot use many prototypes. The entropy is needed, too: if all targets are alike, chance
+    puts one prototype or another ahead, so that many seem to be in use.
     """
     reasons = []
     counted = line["step"] * config.batch_size * config.teacher_views >= usage_window(config, epoch_steps)

@@ -127,7 +127,7 @@ def train(
                     examined = _examine(examine, objective.encoder) if epoch_ends else {}
                     log.write({**line, **examined}, objective.summary(line))
                     interval.restart_clock()
-                watch.look(line)
+                watch.check(line)
             if time_to_save and ranks.first:
                 state = {"trainer": objective.state_dict(), "interval": interval.state_dict(), "draws": draws}
                 checkpoints.save(step, {**state, **_computed_with(config, ranks)})

@@ -80,9 +80,11 @@ class CollapseWatch:
         self.collapse, self.advice, self.aborting, self.speaking = collapse, advice, aborting, speaking
         self._collapsed = False
 
-    def look(self, line: dict[str, float]) -> None:
-        """Raises:
-        CommonError: training has collapsed and is to be stopped.
+    def check(self, line: dict[str, float]) -> None:
+        """Warn if a line of the log indicates a collapse.
+
+        Raises:
+            CommonError: training has collapsed and is to be stopped.
         """
         reason, step = self.collapse(line), line["step"]
         if reason and self.aborting:

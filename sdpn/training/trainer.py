@@ -106,11 +106,11 @@ class Trainer:
             self.usage.update(logits.softmax(dim=1))
             targets = sinkhorn(logits, config.sinkhorn_iterations).unflatten(0, teacher_points.shape[:2]).mean(dim=0)
 
-        def lose(embeddings: Tensor, points: Tensor, scores: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-            return self._losses(embeddings, points, scores, teacher_points, targets)
+        def compute_losses(embeddings: Tensor, points: Tensor, scores: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+            return self._compute_losses(embeddings, points, scores, teacher_points, targets)
 
         # The student, and the losses of the whole step
-        (embeddings, points, _), terms, log_p = self.descent.backward(student_views, lose)
+        (embeddings, points, _), terms, log_p = self.descent.backward(student_views, compute_losses)
         gradient_norm = self._clip()
         self.descent.step(self.learning_rate(step))
         update_teacher(self.teacher, self.student, self.teacher_momentum(step))
@@ -123,7 +123,7 @@ class Trainer:
             "targets": targets,
         }
 
-    def _losses(
+    def _compute_losses(
         self, embeddings: Tensor, points: Tensor, scores: Tensor, teacher_points: Tensor, targets: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of a step by name, their weighted sum as `loss`, and the student's log-assignments."""

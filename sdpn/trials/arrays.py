@@ -125,7 +125,8 @@ class TrialList:
     def speakers(self, utt2spk: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
         """The speakers of every trial's enrollment and of its test utterance: integers without gaps, twice (n_trials,).
 
-        Where `utt2spk` does not know every utterance, those are taken for one speaker whom target trials join.
+        If `utt2spk` lacks an utterance, speakers follow from the target trials: utterances that these connect are one
+        speaker's.
         """
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components

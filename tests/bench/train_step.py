@@ -259,7 +259,7 @@ def parts_of(trainer, teacher_views, student_views) -> dict[str, Callable]:
         with torch.no_grad():
             logits = trainer.prototypes(points[0]) / (config.student_temperature * config.teacher_sharpening)
             targets = sinkhorn(logits, config.sinkhorn_iterations)
-        trainer._losses(*outputs["student"], points, targets)[0]["loss"].backward()
+        trainer._compute_losses(*outputs["student"], points, targets)[0]["loss"].backward()
 
     def optimizer() -> None:
         trainer._clip()

@@ -147,7 +147,7 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences(start):
     def loss(embeddings, points, prototypes):
         points = torch.nn.functional.normalize(points, dim=2)
         scores = points @ torch.nn.functional.normalize(prototypes, dim=1).T
-        return trainer._losses(embeddings, points, scores, teacher_points, targets)[0]["loss"]
+        return trainer._compute_losses(embeddings, points, scores, teacher_points, targets)[0]["loss"]
 
     assert torch.autograd.gradcheck(loss, (embeddings, points, prototypes))
 
