@@ -10,7 +10,7 @@ from sdpn.corpus.config import CutsConfig
 from sdpn.errors import SdpnError
 from sdpn.extraction.config import ExtractionConfig
 from sdpn.features.config import FbankConfig
-from sdpn.training.config import TrainConfig
+from sdpn.training.config import TrainConfig, read_settings
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -96,7 +96,7 @@ def test_a_key_that_is_left_away_has_the_value_of_the_file_in_conf(name, kind):
 
 
 def test_a_key_of_a_training_that_is_left_away_has_the_paper_s_value():
-    paper = config.read(CONF / "sdpn/paper.yaml", TrainConfig)
+    paper = read_settings(CONF / "sdpn/paper.yaml").train
     assert paper == TrainConfig(channels=paper.channels)
     assert paper.channels == TrainConfig().width
 

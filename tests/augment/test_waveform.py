@@ -76,7 +76,7 @@ def test_settings_that_have_changed_since_stage_3_are_named(prepared, tmp_path, 
 
 def sampler(prepared, **config):
     index = open_features(prepared[0] / "train")
-    view_config = ViewConfig(augment="waveform", **config)
+    view_config = ViewConfig(augment="waveform", **{"p_equalize": 0.0, "p_band_limit": 0.0, **config})
     return make_sampler(index, open_banks(prepared[0], index, "waveform"), view_config, 1, **SIZES)
 
 
