@@ -176,7 +176,7 @@ def _densities(target: np.ndarray, nontarget: np.ndarray) -> dict[str, list[floa
     """
     low, high = np.percentile(np.concatenate((target, nontarget)), [0.1, 99.9])
     low, high = min(low, target.min()), max(high, np.percentile(target, 99.9))
-    margin = max(3 * kernel_width(target), 3 * kernel_width(nontarget), 1e-9 + 0.02 * (high - low))
+    margin = max(3 * kernel_width(target), 3 * kernel_width(nontarget), 0.02 * (high - low)) or 1.0
     edges = np.linspace(low - margin, high + margin, CELLS + 1)
     cell = edges[1] - edges[0]
     found = {"score": (edges[:-1] + cell / 2)[:: CELLS // POINTS]}

@@ -22,10 +22,11 @@ from tests.recipe.conftest import ROOT
 def called(*words, folder: Path) -> dict[str, list[str]]:
     """Return the words that each program receives; `folder` is where the data folder is to be."""
     run = check(read(["--data-dir", str(folder / "data"), *words]), Path.cwd(), 6)
-    script = shell(run) + "\n" + "\n".join(f'printf "%s\\n" "${{{name}[@]}}" --' for name in ("prepare", *PROGRAMS))
+    names = ("prepare", "rounds", *PROGRAMS)
+    script = shell(run) + "\n" + "\n".join(f'printf "%s\\n" "${{{name}[@]}}" --' for name in names)
     said = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
     parts = [part.split("\n")[:-1] for part in said.split("--\n")[:-1]]
-    return dict(zip(("prepare", *PROGRAMS), parts, strict=True))
+    return dict(zip(names, parts, strict=True))
 
 
 def test_a_setting_goes_to_the_programs_that_act_on_it_alone(tmp_path):
@@ -84,6 +85,23 @@ def test_a_corpus_that_is_there_keeps_its_seed_and_its_held_out_speakers(tmp_pat
     assert made["prepare"] == ["local/prepare_again.py", "--nj", "2"]
     assert made["train_sdpn"][-2:] == ["--dev-trials", "dev"]
     assert called("--dev-speakers", "6", folder=tmp_path)["prepare"][1:3] == ["--dev-speakers", "6"]
+
+
+def test_stages_7_and_8_receive_their_settings_and_the_rounds_their_names(tmp_path):
+    words = ["--finetune.clusters", "40", "--finetune.no-gate", "--augment.p-mask", "0.5", "--seed", "3"]
+    made = called(*words, "--rounds", "2", folder=tmp_path)
+    assert made["rounds"] == ["round1", "round2"]
+    assert made["make_pseudo_speakers"][:2] == ["--config", "conf/finetune/toy.yaml"]
+    assert "--clusters" in made["make_pseudo_speakers"] and "--no-gate" not in made["make_pseudo_speakers"]
+    for option in ("--no-gate", "--p-mask", "--seed"):
+        assert option in made["finetune"]
+    assert "--clusters" not in made["finetune"]
+    labels = tmp_path / "utt2spk"
+    labels.write_text("a b\n")
+    supervised = called("--labels", str(labels), "--init", str(tmp_path), folder=tmp_path)
+    assert supervised["rounds"] == ["supervised"]
+    assert str(labels) in supervised["make_pseudo_speakers"]
+    assert "--init" in supervised["train_sdpn"] and "--init" not in supervised["finetune"]
 
 
 def test_paths_are_relative_to_where_the_command_was_typed(tmp_path):

@@ -37,6 +37,7 @@ def test_a_row_comes_back_from_the_file_as_it_was_and_its_figures_stand_beside_i
 def test_a_label_names_what_makes_a_row(row):
     assert row.label == "sdpn lda-plda+as"
     assert ResultRow("eval", "sdpn", "cosine", quality=["norm"], experiment="toy").label == "toy: sdpn cosine+quality"
+    assert ResultRow("eval", "sdpn", "cosine", labelled=True).label == "sdpn labels cosine"
 
 
 def test_a_row_of_an_earlier_version_that_says_less_is_read(tmp_path):

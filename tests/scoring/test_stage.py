@@ -626,6 +626,16 @@ def test_oracle_labels_are_used_when_asked_for_and_marked(root):
     assert "oracle labels" in (root / "exp/results/report.html").read_text()
 
 
+def test_a_network_that_was_trained_on_labels_is_marked_in_every_table(root):
+    (root / "exp" / "config.yaml").write_text("learned_from: labels\n")
+    score(root, "--backends", "cosine", "--score-norm", "none")
+    rows = results(root)
+    assert {row["system"] for row in rows if row["labelled"]} == {"sdpn"}
+    assert all(row["oracle"] == row["labelled"] for row in rows)
+    for name in ("results.md", "report.html"):
+        assert "sdpn labels" in (root / "exp/results" / name).read_text()
+
+
 def test_clusters_are_compared_with_the_corpuss_own_speakers_and_the_figures_marked_oracle(root):
     ids = read_xvectors(root / "exp/xvectors/train").ids
     (root / "data/train").mkdir(parents=True)
