@@ -39,11 +39,12 @@ def main(data: Path, exp: Path, config_file: str, seed: int, where: Where, **ove
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))  # joblib warns where it cannot count cores
     from sdpn.report.embedding_map import embedding_map
     from sdpn.report.report import write_results
-    from sdpn.report.results import legend, plain_text, result_rows, sentences
+    from sdpn.report.results import card_lines, legend, plain_text, result_rows, sentences
     from sdpn.report.unlabelled import write_unlabelled
     from sdpn.scoring.plan import Plan
     from sdpn.scoring.stage import run_stage
     from sdpn.scoring.unlabelled import know_without_labels
+    from sdpn.training.card import write_results as write_card_results
 
     backends, norms = ", ".join(chosen.backend_names), ", ".join(chosen.norm_names)
     if corpus.trials:
@@ -63,6 +64,7 @@ def main(data: Path, exp: Path, config_file: str, seed: int, where: Where, **ove
             pairs, written = write_results(exp, data, corpus.name, rows, chosen, seed, points)
             table, *rest = plain_text(rows), *sentences(rows, pairs), *legend(rows)
             lines = [table, "", *(f"  {line}" for line in rest)]
+            write_card_results(exp, card_lines(rows))
             scored = {row.trials for row in rows if row.figures and not row.baseline}
             missing = [name for name in corpus.trials if name not in scored]
     say("\n" + "\n".join(lines))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An installation from scratch: `pip install .` in a new environment gives verbs that work, and nothing heavy.
-# Usage: tests/install.sh FOLDER (of the new environment; torch comes from the package index, or from pip's cache)
+# Usage: tests/install.sh FOLDER (of the new environment)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . ./path.sh
@@ -18,9 +18,13 @@ for voice in range(2):
 EOF
 sdpn export onnx "$folder/exp" --out "$folder/encoder.onnx"
 python -m venv "$folder/env"
-index=()
-command -v nvidia-smi >/dev/null || index=(--extra-index-url https://download.pytorch.org/whl/cpu)
-"$folder/env/bin/pip" install -q --disable-pip-version-check ${index[@]+"${index[@]}"} "${SDPN_TORCH:-torch==2.13.0}" .
+# torch, which with CUDA is gigabytes, is that of the recipe's environment; all else is installed
+packages=$(python -c 'import torch, pathlib; print(pathlib.Path(torch.__file__).parents[1])')
+inside=$("$folder/env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+for name in "$packages"/{torch,torchgen,functorch,nvidia,triton,cuda}{,[-_.]*}; do
+    [ ! -e "$name" ] || ln -s "$name" "$inside/"
+done
+"$folder/env/bin/pip" install -q --disable-pip-version-check .
 cd "$folder" # so that it is the installed package that is used
 PATH=$folder/env/bin:$PATH
 python -c 'import sdpn; assert "site-packages" in sdpn.__file__, sdpn.__file__'
@@ -38,6 +42,6 @@ echo "0.wav 1.wav nontarget" >trials
 sdpn score --trials trials --xvectors x.npz --train x.npz --backend cosine-raw --out scores
 [ -s scores ]
 pip install -q --disable-pip-version-check onnxruntime
-pip uninstall -q -y torch
+rm "$inside/torch"
 decided sdpn verify 0.wav 1.wav --model encoder.onnx
 echo "install.sh: installed, and works with and without torch"

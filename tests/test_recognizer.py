@@ -241,3 +241,11 @@ def test_a_back_end_of_x_vectors_and_statistics_takes_both_of_a_recording(tmp_pa
     assert recognizer.score(a, b) == pytest.approx(expected)
     with pytest.raises(SdpnError, match="xvector\\+fbank-stats/lda-plda"):
         sdpn.load(exp, "xvector+fbank-stats/plda")
+
+
+def test_the_environment_may_name_the_model(exp, monkeypatch):
+    monkeypatch.setenv("SDPN_MODEL", str(exp))
+    assert sdpn.load().dimension == sdpn.load(exp).dimension
+    monkeypatch.delenv("SDPN_MODEL")
+    with pytest.raises(SdpnError, match="SDPN_MODEL"):
+        sdpn.load()

@@ -35,7 +35,12 @@ KINDS: dict[str, Kind] = {
     "toy": Kind(
         config="conf/sdpn/toy.yaml",
         finetune="conf/finetune/toy.yaml",
-        settings={"extraction.views": "2", "extraction.view_frames": "200"},  # its utterances are short
+        settings={
+            "extraction.views": "2",  # its utterances are short
+            "extraction.view_frames": "200",
+            "augment.p_equalize": "0",  # its speakers come through several channels each
+            "augment.p_band_limit": "0",
+        },
     ),
     "voxceleb": Kind(
         own=("voxceleb1", "voxceleb2", "voxceleb-trials", *_TRIALS, "download", *_CLIPS),

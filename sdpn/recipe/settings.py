@@ -35,18 +35,26 @@ class Settings:
 
     def read(self, section: str) -> Any:
         """Read the settings of a section; see `config.read` for what it raises."""
-        return config.read(self.files[section], settings_class(SECTIONS[section].settings), self.given(section))
+        overrides = {**self._within_train(section), **self.given(section)}
+        return config.read(self.files[section], settings_class(SECTIONS[section].settings), overrides)
+
+    def _within_train(self, section: str) -> dict[str, Any]:
+        """Return what stage 4's file says below `augment`; it takes the place of what conf/augment.yaml says."""
+        return config.read_tree(self.files["train"]).get(section) or {} if section == "augment" else {}
 
     def lines(self) -> Iterator[str]:
         """Yield a line for every setting: its value, where that comes from, and what it means."""
         for section in SECTIONS.values():
             cls, file = settings_class(section.settings), self.files[section.name]
-            tree, given = config.read_tree(file), self.given(section.name)
+            given, within_train = self.given(section.name), self._within_train(section.name)
+            tree = config.read_tree(file) | within_train
             rows = []
             for field in dataclasses.fields(cls):
                 default = field.default if field.default is not dataclasses.MISSING else None
                 value = given.get(field.name, tree.get(field.name, default))
                 origin = "command line" if field.name in given else file if field.name in tree else "default"
+                if field.name in within_train and field.name not in given:
+                    origin = self.files["train"]
                 if f"{section.name}.{field.name}" in self._suited:
                     origin = f"for {self.corpus}"
                 rows.append((f"  {field.name}", _shown(value), origin, field.metadata.get("help", "")))

@@ -167,6 +167,16 @@ def columns(rows: list[ResultRow]) -> list[tuple[str, str]]:
     return [(heading, key) for heading, key in wanted if key in keys]
 
 
+def card_lines(rows: list[ResultRow]) -> list[str]:
+    """Return the error rates of the trained network as the lines of a table, for its model card."""
+    lines = []
+    for row in rows:
+        if row.figures and not row.baseline and row.system == "sdpn":
+            eer = cell(row, "eer_percent", interval=True)
+            lines.append(f"| {row.trials} | {row.backend} | {row.score_norm} | {eer} |")
+    return ["| trials | back-end | normalization | EER %, with its 95 % interval |", "|---|---|---|---:|", *lines]
+
+
 def cell(row: ResultRow, key: str, interval: bool = False) -> str:
     """A figure as text, with its 95 % interval where asked for; a dash where the row has none.
 

@@ -28,6 +28,11 @@ _FIGURES = {
 }
 
 
+RESULTS = "## Error rates"
+"""The heading of the section that `write_results` fills."""
+_NOT_YET = "Stage 6 has not been run yet."
+
+
 @dataclass(frozen=True)
 class Origin:
     """How a model came about, in words.
@@ -81,6 +86,24 @@ At the end of the training:
 {figures}
 These figures say that training was healthy, not how well speakers are told apart: that takes trials (stage 6).
 
+{RESULTS}
+
+{_NOT_YET}
+
+## Intended use and limits
+
+It compares voices: are two recordings of one speaker, or who of the enrolled speakers is it? It is not made to find out
+when who speaks in a recording, to detect synthetic, altered or replayed voices, or to recognize words, languages or
+people that it has no recording of. Expect more errors than above on recordings shorter than 2 seconds, on channels and
+languages that training lacked, on children, and among relatives. Do not let a score alone decide about a person.
+Voices are personal data in many countries: ask those whose voices you enroll.
+
+## Licence
+
+(to be filled in by whoever publishes this model: its own licence, and what the licence of the training data allows)
+
+## Files
+
 `sdpn.models.folder.read_model` reads this folder: weights.pt is a plain state_dict (tensors only), config.yaml says
 what network it belongs to.
 
@@ -92,3 +115,18 @@ what network it belongs to.
     path = exp_dir / "model" / "README.md"
     write_text(path, text)
     return path
+
+
+def write_results(exp_dir: Path, lines: list[str]) -> None:
+    """Put error rates into the card of an experiment's model, in the place of those there; nothing without a card."""
+    path = exp_dir / "model" / "README.md"
+    if not path.exists():
+        return
+    before = path.read_text(encoding="utf-8")
+    head, heading, rest = before.partition(f"{RESULTS}\n")
+    if not heading:  # of an earlier version
+        return
+    _, following, tail = rest.partition("\n## ")
+    text = "\n".join([f"{head}{RESULTS}", "", *lines, f"{following}{tail}"])
+    if text != before:
+        write_text(path, text)

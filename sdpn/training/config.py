@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sdpn.augment.config import ViewConfig
 from sdpn.config import build, read_tree, refuse_unknown_choices, value
 from sdpn.errors import SdpnError
 
@@ -191,7 +192,8 @@ class Settings(NamedTuple):
 
     Attributes:
         train: the settings themselves.
-        augment: how the experiment augmented views, settings of ViewConfig by name; empty for a file of conf/sdpn/.
+        augment: how views are augmented, settings of ViewConfig by name: all of them for an experiment; for a file of
+            conf/sdpn/ those that it has below `augment`, which take the place of conf/augment.yaml's.
         inputs: the fingerprints of the features and banks that it was trained on; empty likewise.
         init: the model that it began with; None where it began from scratch.
     """
@@ -213,7 +215,8 @@ def read_settings(path: str | Path, given: dict[str, Any] | None = None) -> Sett
     init = tree.pop("init", None)
     for name, found in zip(RECORDED, (augment, inputs), strict=True):
         if not isinstance(found, dict):
-            raise SdpnError(f"{path}: '{name}' is '{found}', but in the config.yaml of an experiment it holds settings")
-    if augment:  # an older version did not equalize, and did not say so
+            raise SdpnError(f"{path}: '{name}' is '{found}', where settings are expected below it")
+    build(ViewConfig, augment, str(path), "augment.")
+    if inputs:  # an older version did not equalize, and did not say so
         augment = {"p_equalize": 0.0, **augment}
     return Settings(build(TrainConfig, {**tree, **(given or {})}, str(path)), augment, inputs, init)

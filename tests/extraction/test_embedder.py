@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 
@@ -115,6 +116,24 @@ def test_jobs_change_nothing_but_the_time(model, tmp_path, monkeypatch):
         np.testing.assert_allclose(first.vector, second.vector, rtol=0, atol=1e-5)
 
 
+def test_tensors_and_lists_are_embedded_as_arrays_are(small, tmp_path):
+    samples = [voice(speaker, 1, seconds=1 + speaker / 2) for speaker in range(3)]
+    soundfile.write(tmp_path / "file.wav", samples[2], RATE, subtype="FLOAT")
+    expected = [small.embed(one, RATE) for one in samples]
+    np.testing.assert_array_equal(small.embed(torch.from_numpy(samples[0]), RATE), expected[0])
+    given = [samples[0], torch.from_numpy(samples[1]), tmp_path / "file.wav"]
+    np.testing.assert_allclose(small.embed(given, RATE), expected, rtol=0, atol=1e-5)
+    assert small.embed([]).shape == (0, small.dimension)
+
+
+def test_several_threads_get_what_one_gets(small):
+    samples = [voice(speaker, 1, seconds=1 + speaker / 4) for speaker in range(6)]
+    expected = [small.embed(one, RATE) for one in samples]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda one: small.embed(one, RATE), samples * 3))
+    np.testing.assert_allclose(found, expected * 3, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("audio", "rate", "sentence"),
     [
@@ -125,6 +144,8 @@ def test_jobs_change_nothing_but_the_time(model, tmp_path, monkeypatch):
         (np.zeros(16000, np.float32), None, "need their sampling rate"),
         (np.full(16000, np.nan, np.float32), 16000, "NaN"),
         ("nowhere.wav", None, "nowhere.wav: no such file"),
+        (3, None, "expected a file, samples .* got int"),
+        ([voice(0, 0), None], 16000, "recording 1 of the list: .* got NoneType"),
     ],
 )
 def test_what_cannot_be_embedded_is_a_sentence(small, audio, rate, sentence):

@@ -127,6 +127,8 @@ def test_a_card_says_what_the_model_was_trained_on_and_with_which_figures(undist
     assert "12 steps, 4 epochs" in card
     assert f"| loss | {lines(undisturbed)[-1]['loss']:.4g} |" in card
     assert "teacher_momentum: 0.9" in card
+    for heading in ("## Error rates", "## Intended use and limits", "## Licence"):
+        assert heading in card
 
 
 def test_the_examination_of_an_epochs_end_sees_the_teacher_at_rest_and_changes_nothing(
