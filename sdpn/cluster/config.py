@@ -18,8 +18,8 @@ _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 class SlurmConfig:
     """Where and how jobs run on a cluster."""
 
-    partition: str = value("", "of jobs that compute on CPUs; empty: the cluster's default")
-    gpu_partition: str = value("", "of jobs that compute on a GPU; empty: as partition")
+    partition: str = value("", "partition for jobs on CPUs; empty: the cluster's default")
+    gpu_partition: str = value("", "partition for jobs on a GPU; empty: as partition")
     gpu: str = value("--gres=gpu:{count}", "what asks for so many GPUs on each node, as typed")
     options: str = value("", "further options of sbatch, as typed")
     setup: list[str] = value(list, "lines of bash that every job runs first")  # noqa: RUF009  (as the others are)

@@ -29,18 +29,20 @@ def embed(
     channel: int | str | None,
     nj: int,
 ) -> None:
-    """Make an x-vector, which is a voice in numbers, of each of RECORDINGS: audio files of any format and sampling
-    rate, or folders of such.
+    """Compute an x-vector, a voice in numbers, for each of RECORDINGS: audio files of any format and sampling rate, or
+    folders of them.
 
     \b
     sdpn embed *.wav -o x.npz --model exp/toy
     sdpn embed wav/ -o vox1.ark --model exp/toy --nj 8
 
-    An x-vector has the name of its file as it is given here, or of its path below the folder given, so that trial
-    lists in these names can be scored: `sdpn score --xvectors x.npz`. npz and HDF5 hold `ids`, `vectors` and
-    `num_frames`; an ark has its scp and NAME.num_frames beside it, for which no other list is replaced (white space in
-    names becomes `_`). A recording that cannot be used is left out, with a
-    warning.
+    An x-vector is named by its file as given here, or by the path below the folder given: trial lists can use these
+    names, and `sdpn score --xvectors x.npz` scores them.
+
+    An .npz or .h5 holds `ids`, `vectors` and `num_frames`. An .ark gets its .scp and NAME.num_frames beside it; other
+    lists of that name are not overwritten. In an ark, white space in names becomes `_`.
+
+    A recording that cannot be used is left out, with a warning.
     """
     check_device(device)
     if out.suffix not in _FORMS:

@@ -94,7 +94,7 @@ def decision_options(command: Callable) -> Callable:
         ),
         click.option(
             "--backend",
-            help="of the experiment's, by name (lda-plda, xvector+fbank-stats/lda-plda); a fitted .h5; or a chain  "
+            help="back-end of the experiment by name (lda-plda, xvector+fbank-stats/lda-plda), a fitted .h5, a chain  "
             "[default: cosine]",
         ),
     ):
@@ -119,7 +119,7 @@ channel_option = click.option(
     "--channel",
     callback=_channel,
     metavar="N|mean",
-    help="of recordings with several: the one to hear, from 1, or the mean of all  [default: the first, with a warning "
+    help="channel to use if a recording has several, from 1, or the mean of all  [default: the first, with a warning "
     "where they differ]",
 )
 

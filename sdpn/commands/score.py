@@ -18,7 +18,7 @@ WHOLE = {"models", "compat", "intervals", "speakers"}
 
 @click.command()
 @click.option("--trials", required=True, type=PATH, help="`enroll test target|nontarget` lines, or without labels")
-@click.option("--xvectors", type=PATH, help="of the trials' utterances: .scp, .ark, .h5, .npz, or a folder")
+@click.option("--xvectors", type=PATH, help="x-vectors of the trials' utterances: .scp, .ark, .h5, .npz, or a folder")
 @click.option("--scores", type=PATH, help="instead: a score file in the trials' order, for its error rates alone")
 @click.option("--model", type=PATH, help="an experiment (exp/NAME): --backend is then the name of one of its back-ends")
 @click.option(

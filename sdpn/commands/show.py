@@ -11,7 +11,9 @@ _CONFIG = "conf/augment.yaml"
 
 @click.command()
 @click.argument("utterance", required=False)
-@click.option("--data", type=click.Path(path_type=Path), default="data", show_default=True, help="of the recipe")
+@click.option(
+    "--data", type=click.Path(path_type=Path), default="data", show_default=True, help="data folder of the recipe"
+)
 @click.option("--set", "set_name", help="the set it is in  [default: the first that has it]")
 @click.option(
     "-o", "--out", "--output", "out", type=click.Path(path_type=Path), help="the picture  [default: UTTERANCE.png]"
@@ -21,7 +23,7 @@ _CONFIG = "conf/augment.yaml"
 )
 @click.option("--augment-config", help=f"how views are augmented (YAML)  [default: {_CONFIG} where it is there]")
 @click.option("--frames", default=200, show_default=True, type=click.IntRange(10), help="length of a view")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of the views")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="seed of the views")
 @pipes_option
 @click.option("--epoch", default=0, show_default=True, type=click.IntRange(0), help="whose views, counted from 0")
 def show(

@@ -23,7 +23,7 @@ class LabelConfig:
         one_of=(XVECTORS, BOTH),
     )
     min_class_size: int = value(8, "smaller classes are dropped", at_least=2)
-    max_class_size: int = value(50, "of a larger class so many are drawn; 0: all stay", at_least=0)
+    max_class_size: int = value(50, "utterances drawn from a larger class; 0: all stay", at_least=0)
     min_silhouette: float = value(
         0.0, "members of a lower silhouette are left out as uncertain; -1: none is", at_least=-1, at_most=1
     )
@@ -46,12 +46,12 @@ class FineTuneConfig(LoopConfig):
     margin_warmup_epochs: float = value(5.0, "epochs over which the margin rises from 0", at_least=0)
     sub_centres: int = value(1, "centres of a class, of which the nearest counts", at_least=1)
 
-    gate: bool = value(True, "whether a high loss excludes an utterance from its step (dynamic loss gate)")
+    gate: bool = value(True, "exclude utterances with a high loss from their step (dynamic loss gate)")
     gate_from: int = value(5, "the first epoch with the gate, counted from 1", at_least=2)
-    correction: bool = value(True, "whether what the gate excludes may take the class that the network is sure of")
+    correction: bool = value(True, "give what the gate excludes the class that the network is sure of")
     correction_from: int = value(9, "the first epoch with label correction, counted from 1", at_least=2)
     correction_frames: int = value(400, "length of the clean view that is looked at", at_least=10)
-    correction_temperature: float = value(0.1, "of the softmax over cosines with the classes", above=0)
+    correction_temperature: float = value(0.1, "temperature of the softmax over cosines with the classes", above=0)
     correction_confidence: float = value(0.5, "the softmax must exceed it", at_least=0, below=1)
 
     large_margin_epochs: int = value(5, "further epochs with a large margin and long crops", at_least=0)

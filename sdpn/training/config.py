@@ -49,7 +49,9 @@ class LoopConfig:
 
     batch_size: int = value(384, "utterances in a step, over all GPUs", at_least=2)
     accumulate: int = value(1, "micro-batches that each GPU computes its share in, for want of memory", at_least=1)
-    precision: str = value("auto", "of the encoder; auto: bfloat16 on GPUs that have it", one_of=PRECISIONS)
+    precision: str = value(
+        "auto", "number format of the encoder; auto: bfloat16 on GPUs that have it", one_of=PRECISIONS
+    )
     compile: bool = value(False, "compile the encoder with torch.compile")
     sync_norms: bool = value(True, "batch norms count the views of all GPUs together")
 
@@ -58,8 +60,8 @@ class LoopConfig:
     lr: float = value(0.4, "peak learning rate for a batch of lr_batch_size utterances", above=0)
     lr_batch_size: int = value(256, "the learning rate is multiplied by batch_size / lr_batch_size", at_least=1)
     final_lr: float = value(1e-5, "learning rate at the end", at_least=0)
-    momentum: float = value(0.9, "of SGD", at_least=0, below=1)
-    weight_decay: float = value(5e-5, "none on biases, norms and prototypes", at_least=0)
+    momentum: float = value(0.9, "momentum of SGD", at_least=0, below=1)
+    weight_decay: float = value(5e-5, "weight decay; none on biases, norms and prototypes", at_least=0)
     clip_norm: float = value(3.0, "largest norm of the whole gradient", above=0)
 
     log_every: int = value(50, "steps between two lines of train.jsonl", at_least=1)
@@ -104,11 +106,15 @@ class TrainConfig(LoopConfig):
     )
     embedding_size: int = value(512, "dimensions of the x-vector", at_least=2)
     attention_channels: int = value(128, "hidden size of the pooling's attention", at_least=1)
-    global_context: bool = value(True, "whether that attention sees the utterance's mean and deviation")
-    pooling: str = value("attentive", "of frames: by attention, or plain statistics", one_of=POOLINGS)
-    padding: str = value("zeros", "at the ends of an utterance: zeros, or its frames mirrored", one_of=PADDINGS)
+    global_context: bool = value(True, "let the attention see the utterance's mean and deviation")
+    pooling: str = value("attentive", "how frames are pooled: by attention, or by plain statistics", one_of=POOLINGS)
+    padding: str = value(
+        "zeros", "what convolutions see beyond an utterance: zeros, or its frames mirrored", one_of=PADDINGS
+    )
     input_norm: str = value(
-        "instance", "of a view's bins: mean and deviation removed; mean; its level; nothing", one_of=INPUT_NORMS
+        "instance",
+        "what is removed from a view: mean and deviation of each bin; its mean; the level; nothing",
+        one_of=INPUT_NORMS,
     )
     input_mean_share: float = value(
         0.0, "share of each bin's own mean that `level` removes, too", at_least=0, at_most=1
@@ -129,16 +135,22 @@ class TrainConfig(LoopConfig):
     student_temperature: float = value(0.1, "tau: temperature of the student's assignments", above=0)
     teacher_sharpening: float = value(0.25, "T: the teacher's temperature is tau * T", above=0)
     sinkhorn_iterations: int = value(3, "0: the teacher's assignments are not balanced", at_least=0)
-    mean_entropy_weight: float = value(1.0, "of the loss that wants all prototypes used", at_least=0)
-    diversity_weight: float = value(0.1, "of the loss that keeps embeddings apart (KoLeo)", at_least=0)
-    dimension_weight: float = value(0.0, "of the dimension regularization", at_least=0)
+    mean_entropy_weight: float = value(
+        1.0, "weight of the loss that spreads utterances over all prototypes", at_least=0
+    )
+    diversity_weight: float = value(0.1, "weight of the loss that keeps embeddings apart (KoLeo)", at_least=0)
+    dimension_weight: float = value(0.0, "weight of the dimension regularization", at_least=0)
     dimension_norm: str = value("frobenius", "form of the dimension regularization", one_of=DIMENSION_NORMS)
 
     # What the public code does differently, see conf/sdpn/reference.yaml
     clip: str = value("global", "clip_norm is of the whole gradient, or of each tensor's", one_of=("global", "tensor"))
-    prototype_gradients: str = value("mean", "over GPUs: their mean, or their sum", one_of=("mean", "sum"))
+    prototype_gradients: str = value(
+        "mean", "gradient of the prototypes over GPUs: the mean, or the sum", one_of=("mean", "sum")
+    )
     diversity_over: str = value("step", "utterances among which KoLeo looks for neighbours", one_of=("step", "rank"))
-    prototype_init: str = value("sphere", "of length 1, or uniform coordinates", one_of=("sphere", "uniform"))
+    prototype_init: str = value(
+        "sphere", "prototypes at first: of length 1, or with uniform coordinates", one_of=("sphere", "uniform")
+    )
 
     average_checkpoints: int = value(1, "the model is the mean of the teachers of so many last checkpoints", at_least=1)
     min_prototypes_in_use: float = value(

@@ -1,7 +1,9 @@
 """The verbs with an exported model, in an environment without torch."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tests.voices import write_experiment, write_voice
 
 pytest.importorskip("onnxruntime")
 
+DOCUMENT = Path(sdpn.__file__).parent / "README.md"
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\nfrom sdpn.cli import main\nmain()\n"
 
 
@@ -82,6 +85,15 @@ def test_what_an_exported_model_has_not_is_a_sentence(exported, words, sentence)
     done = call("verify", "00.wav", "01.wav", "--model", "encoder.onnx", *words, folder=exported)
     assert done.returncode == 2
     assert sentence in done.stderr
+
+
+def test_the_example_in_the_documents_runs_without_torch(exported):
+    blocks = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    (example,) = (block for block in blocks if "onnxruntime" in block)
+    code = f"import sys; sys.modules['torch'] = None\n{example}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=exported, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(1, 12) 16000\n"
 
 
 def test_a_damaged_file_is_a_sentence(exported, tmp_path):
