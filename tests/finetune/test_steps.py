@@ -28,6 +28,7 @@ def experiment(data, tmp_path):
     exp = tmp_path / "exp"
     index = FeatureIndex.open(data / "train")
     write_model(exp / "model", build_encoder(**NETWORK), NETWORK, index.config.spectral())
+    (exp / "config.yaml").write_text(yaml.safe_dump({"augment": {"p_mask": 0.7, "p_equalize": 0.25}}))
     random = np.random.default_rng(4)
     heaps = random.standard_normal((4, 8))[np.arange(20) % 4] + 0.05 * random.standard_normal((20, 8))
     found = XVectors(index.ids, heaps.astype(np.float32), np.asarray(index.frames, dtype=np.int64))
@@ -95,7 +96,9 @@ def test_known_labels_take_the_place_of_clusters(step, data, experiment, tmp_pat
     assert (exp / "labels" / "utt2spk").read_text() == "".join(known.read_text().splitlines(True)[:-1])
     tuned = run(step("finetune", "--epochs", "1", "--large-margin-epochs", "0", data, exp))
     assert tuned.returncode == 0, tuned.stderr
-    assert yaml.safe_load((exp / "config.yaml").read_text())["learned_from"] == "labels"
+    recorded = yaml.safe_load((exp / "config.yaml").read_text())
+    assert recorded["learned_from"] == "labels"
+    assert (recorded["augment"]["p_mask"], recorded["augment"]["p_equalize"]) == (0.7, 0.25)  # as it was trained before
     assert "2 speakers that are known" in (exp / "model" / "README.md").read_text()
 
 
