@@ -105,12 +105,12 @@ def test_what_is_off_by_default_is_drawn_when_asked_for(sampler, caches):
 
 
 def test_an_equalizer_is_one_smooth_curve_a_view_and_changes_no_other_decision(sampler):
-    plain, equalized = (sampler(plain(p_equalize=share, p_mask=0.0), student_views=40) for share in (0.0, 1.0))
-    one, other = (each.student_plan(2, np.arange(8)).views for each in (plain, equalized))
+    before, equalized = (sampler(plain(p_equalize=share, p_mask=0.0), student_views=40) for share in (0.0, 1.0))
+    one, other = (each.student_plan(2, np.arange(8)).views for each in (before, equalized))
     assert all(
         np.array_equal(one[name], other[name], equal_nan=True) for name in one.dtype.names if name != "equalizer"
     )
-    curves = (equalized.views(2, np.arange(8)).student - plain.views(2, np.arange(8)).student).astype(np.float64)
+    curves = (equalized.views(2, np.arange(8)).student - before.views(2, np.arange(8)).student).astype(np.float64)
     assert np.abs(curves - curves[:, :, :1]).max() < 1e-4  # the same in every frame
     curves = curves[:, :, 0].reshape(-1, 80)
     bins = (np.arange(80) + 0.5) / 80
@@ -130,8 +130,8 @@ def test_a_share_of_the_views_is_equalized_as_strongly_as_asked_for(sampler):
 
 
 def test_the_teachers_views_are_not_equalized(sampler):
-    plain, equalized = (sampler(plain(p_equalize=share)).views(0, np.arange(10)) for share in (0.0, 1.0))
-    np.testing.assert_array_equal(plain.teacher, equalized.teacher)
+    before, equalized = (sampler(plain(p_equalize=share)).views(0, np.arange(10)) for share in (0.0, 1.0))
+    np.testing.assert_array_equal(before.teacher, equalized.teacher)
 
 
 def test_all_views_of_an_utterance_have_one_speed_in_an_epoch(caches):
