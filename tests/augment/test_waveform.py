@@ -180,7 +180,7 @@ def test_a_second_run_of_stage_3_with_other_options_stops_before_it_touches_a_ba
     before = sorted(path.name for path in folder.iterdir())
 
     def run(function, jobs):  # while a bank of the first run is made, the second one comes
-        with pytest.raises(SdpnError, match="augment .*: wait for it or stop it first"):
+        with pytest.raises(SdpnError, match=r"augment .*: wait for it or stop it first"):
             make_banks(tmp_path / "data", corpus, other, 1, run_here)
         return run_here(function, jobs)
 
