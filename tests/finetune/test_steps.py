@@ -14,6 +14,7 @@ import yaml
 
 from sdpn.extraction.store import XVectors, write_xvectors
 from sdpn.features.index import FeatureIndex
+from sdpn.finetune.state import describe
 from sdpn.models.folder import read_model, write_model
 from sdpn.models.registry import build_encoder
 from sdpn.shards import Work
@@ -109,6 +110,9 @@ def test_another_model_can_be_begun_with(step, data, experiment, tmp_path):
     tuned = run(step("finetune", "--init", tmp_path / "other", "--epochs", "1", data, tmp_path / "round1"))
     assert tuned.returncode == 0, tuned.stderr
     assert f"fine-tuning {tmp_path / 'other'} on 4 classes" in tuned.stdout
+    said = "\n".join(describe(tmp_path / "round1"))
+    assert f"{tmp_path / 'other'} fine-tuned on clusters" in said
+    assert "state: finished" in said and "loss gate: " in said and "\nhealth: " in said
     assert read_model(tmp_path / "round1" / "model")[1]["network"]["channels"] == 16
 
 
