@@ -4,11 +4,11 @@
     steps/finetune.py --config conf/finetune/toy.yaml data exp/toy/round1
 
 reads data/train, data/augment and ROUND/labels, begins with the model of the experiment that the labels are of (or
---init MODEL), and writes ROUND as stage 4 writes an experiment: config.yaml, checkpoints, train.jsonl, tensorboard,
-training.png and model. Killed at any moment, the same command goes on from the last checkpoint. SIGTERM and SIGUSR1
-save at the next step and end with status 85. A new classifier is trained by AAM-softmax on augmented crops; what has a
-high loss is excluded, or takes the class that the network is sure of; the last epochs have a large margin and long
-crops.
+--init MODEL), augments views as that one did, and writes ROUND as stage 4 writes an experiment: config.yaml,
+checkpoints, train.jsonl, tensorboard, training.png and model. Killed at any moment, the same command goes on from the
+last checkpoint. SIGTERM and SIGUSR1 save at the next step and end with status 85. A new classifier is trained by
+AAM-softmax on augmented crops; what has a high loss is excluded, or takes the class that the network is sure of; the
+last epochs have a large margin and long crops.
 
 Several GPUs: as for steps/train_sdpn.py.
 """
@@ -75,7 +75,6 @@ def main(
     given = config.given(FineTuneConfig, overrides)
     corpus = Corpus.read(data)
     chosen = config.read(config_file or kind_of(corpus.name).finetune, RoundConfig, given).part(FineTuneConfig)
-    augment = config.read(augment_config, AugmentConfig, config.given(ViewConfig, overrides))
     index = open_features(data / corpus.train)
     from sdpn.augment.banks import open_banks, warn_of_other_settings
     from sdpn.augment.sampling import make_sampler
@@ -85,11 +84,15 @@ def main(
     from sdpn.scoring.probe import examination
     from sdpn.training.devices import computing_with
     from sdpn.training.sitting import sit
+    from sdpn.training.state import recorded_augmentation
     from sdpn.training.warm_start import read_start
 
-    banks = open_banks(data, index, augment.augment)
     labels = read_labels(round, index.ids)
-    start = read_start(labels.experiment if init is None else init, index)
+    before = Path(labels.experiment) if init is None else init
+    as_recorded = recorded_augmentation(before)
+    augment = config.read(augment_config, AugmentConfig, {**as_recorded, **config.given(ViewConfig, overrides)})
+    banks = open_banks(data, index, augment.augment)
+    start = read_start(before, index)
 
     def act(device: "torch.device", ranks: "Ranks") -> int:
         fitted = fitting(chosen, given, labels.count, ranks)

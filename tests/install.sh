@@ -38,8 +38,8 @@ decided() { # the command's status is an answer, 0 or 1, and no error
 }
 decided sdpn verify 0.wav 1.wav --model exp
 sdpn embed 0.wav 1.wav -o x.npz --model exp --nj 1
-echo "0.wav 1.wav nontarget" >trials
-sdpn score --trials trials --xvectors x.npz --train x.npz --backend cosine-raw --out scores
+echo "0.wav 1.wav" >trials
+sdpn score --trials trials --xvectors x.npz --backend cosine-raw --out scores
 [ -s scores ]
 pip install -q --disable-pip-version-check onnxruntime
 rm "$inside/torch"

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,10 @@ from sdpn.corpus.config import CutsConfig
 from sdpn.errors import SdpnError
 from sdpn.extraction.config import ExtractionConfig
 from sdpn.features.config import FbankConfig
-from sdpn.training.config import TrainConfig
+from sdpn.training.config import TrainConfig, read_settings
 
+NEWER = ("p_equalize", "p_band_limit")
+"""Keys whose default is what experiments did that were recorded before there were such keys."""
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -92,11 +94,13 @@ def test_a_missing_file_is_a_sentence(tmp_path):
     ],
 )
 def test_a_key_that_is_left_away_has_the_value_of_the_file_in_conf(name, kind):
-    assert config.read(CONF / f"{name}.yaml", kind, {}) == kind()
+    read = config.read(CONF / f"{name}.yaml", kind, {})
+    newer = {key: getattr(read, key) for key in NEWER if hasattr(read, key)}
+    assert read == replace(kind(), **newer)
 
 
 def test_a_key_of_a_training_that_is_left_away_has_the_paper_s_value():
-    paper = config.read(CONF / "sdpn/paper.yaml", TrainConfig)
+    paper = read_settings(CONF / "sdpn/paper.yaml").train
     assert paper == TrainConfig(channels=paper.channels)
     assert paper.channels == TrainConfig().width
 

@@ -76,13 +76,13 @@ class ViewConfig:
     mask_bins: int = value(6, "widest frequency mask, bins", at_least=0)
 
     p_equalize: float = value(
-        0.0, "share of student views whose bins are raised and lowered by a random smooth curve", at_least=0, at_most=1
+        1.0, "share of student views whose bins are raised and lowered by a random smooth curve", at_least=0, at_most=1
     )
     equalize_strength: float = value(
         0.5, "neper of energy (1: 4.3 dB), deviation of the broadest of the curve's cosines", at_least=0
     )
     level: tuple[float, float] = value((0.0, 0.0), "dB by which a student view is louder, uniform")
-    p_band_limit: float = value(0.0, "share of student views limited to a telephone's band", at_least=0, at_most=1)
+    p_band_limit: float = value(0.2, "share of student views limited to a telephone's band", at_least=0, at_most=1)
     band_limit_low: tuple[float, float] = value((100.0, 400.0), "Hz, where such a band begins, uniform", at_least=0)
     band_limit_high: tuple[float, float] = value((3000.0, 3800.0), "Hz, where it ends", at_least=0)
     band_limit_loss: float = value(40.0, "dB, attenuation outside it", at_least=0)

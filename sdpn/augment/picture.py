@@ -69,7 +69,7 @@ def _find(data: Path, corpus: Corpus, utterance: str, set_name: str | None) -> t
         if row is not None:
             return name, index, row
         known += index.ids
-    near = difflib.get_close_matches(utterance, known, 3) if len(known) <= _MOST_COMPARED else []
+    near = difflib.get_close_matches(utterance, dict.fromkeys(known), 3) if len(known) <= _MOST_COMPARED else []
     hint = f"did you mean {', '.join(near)}?" if near else f"`sdpn show --data {data}` lists some"
     raise SdpnError(f"there is no utterance {utterance} in {', '.join(str(data / name) for name in names)}: {hint}")
 

@@ -38,7 +38,8 @@ def heartbeats(rank: int, count: int, address: str, port: int) -> Iterator[None]
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)  # written to at once, whatever Python is doing
     ended = threading.Event()
-    store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=30))
+    store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(minutes=2))
+    store.set_timeout(timedelta(seconds=BEAT))  # where its keeper is gone, nobody is to be kept waiting
     thread = threading.Thread(target=_watch, args=(rank, count, store, reading, ended), name="heartbeat", daemon=True)
     thread.start()
     try:

@@ -115,6 +115,13 @@ def augmentation_of(exp_dir: Path) -> dict[str, Any]:
     return settings
 
 
+def recorded_augmentation(folder: Path) -> dict[str, Any]:
+    """How views were augmented in the experiment `folder`, settings by name; empty where nothing tells."""
+    if not (folder / "config.yaml").exists() or (folder / "weights.pt").exists():
+        return {}
+    return {"p_equalize": 0.0, **augmentation_of(folder)}  # an older version did not equalize, and did not say so
+
+
 def trained_on_labels(exp_dir: Path) -> bool:
     """Whether the network in `exp_dir` was trained on speaker labels that a user gave (stage 8 with `--labels`)."""
     return (exp_dir / "config.yaml").exists() and settings_of(exp_dir).get("learned_from") == "labels"

@@ -42,7 +42,7 @@ FRAMES = 200
 SECONDS = 2.0
 NOISY = 0.7
 BATCH, VIEWS = 64, 4
-CONFIG = ViewConfig(p_clean=1 - NOISY, p_both=0.0, p_reverb_of_one=0.0)
+CONFIG = ViewConfig(p_clean=1 - NOISY, p_both=0.0, p_reverb_of_one=0.0, p_equalize=0.0, p_band_limit=0.0)
 EQUALIZED = "CM2, equalized"
 FORMS = {
     "float32": {"compress": "none"},

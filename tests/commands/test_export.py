@@ -29,7 +29,7 @@ def test_an_experiment_is_exported_into_its_model_folder(exp):
         assert done.stdout.startswith(f"{exp}/model/{name}: 0.") and "embeddings differ by" in done.stdout
         assert done.stderr == "" and done.stdout.count("\n") == 1
     assert sorted(path.name for path in (exp / "model").iterdir()) == [
-        "config.yaml", "encoder.onnx", "encoder.pt2", "weights.pt"
+        "SHA256SUMS", "config.yaml", "encoder.onnx", "encoder.pt2", "weights.pt"
     ]  # fmt: skip
 
 

@@ -46,6 +46,16 @@ def test_an_utterance_is_drawn_from_the_set_that_has_it(data, tmp_path, utteranc
     assert image.shape[0] > 800 and np.unique(image.reshape(-1, image.shape[2]), axis=0).shape[0] > 500
 
 
+def test_without_a_name_the_utterances_are_listed(data):
+    assert show("--data", data).output.splitlines() == ["train, 1 utterances: one", "eval, 2 utterances: one, two"]
+    assert show("--data", data, "--set", "eval").output.splitlines() == ["one", "two"]
+    assert "there are train, eval" in str(show("--data", data, "--set", "dev").exception)
+
+
+def test_an_unknown_name_is_answered_with_near_ones(data):
+    assert "did you mean one?" in str(show("onee", "--data", data).exception)
+
+
 @pytest.mark.parametrize(
     ("start", "rows", "speed", "where"),
     [

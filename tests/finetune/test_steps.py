@@ -14,6 +14,7 @@ import yaml
 
 from sdpn.extraction.store import XVectors, write_xvectors
 from sdpn.features.index import FeatureIndex
+from sdpn.finetune.state import describe
 from sdpn.models.folder import read_model, write_model
 from sdpn.models.registry import build_encoder
 from sdpn.shards import Work
@@ -28,6 +29,7 @@ def experiment(data, tmp_path):
     exp = tmp_path / "exp"
     index = FeatureIndex.open(data / "train")
     write_model(exp / "model", build_encoder(**NETWORK), NETWORK, index.config.spectral())
+    (exp / "config.yaml").write_text(yaml.safe_dump({"augment": {"p_mask": 0.7, "p_equalize": 0.25}}))
     random = np.random.default_rng(4)
     heaps = random.standard_normal((4, 8))[np.arange(20) % 4] + 0.05 * random.standard_normal((20, 8))
     found = XVectors(index.ids, heaps.astype(np.float32), np.asarray(index.frames, dtype=np.int64))
@@ -95,7 +97,9 @@ def test_known_labels_take_the_place_of_clusters(step, data, experiment, tmp_pat
     assert (exp / "labels" / "utt2spk").read_text() == "".join(known.read_text().splitlines(True)[:-1])
     tuned = run(step("finetune", "--epochs", "1", "--large-margin-epochs", "0", data, exp))
     assert tuned.returncode == 0, tuned.stderr
-    assert yaml.safe_load((exp / "config.yaml").read_text())["learned_from"] == "labels"
+    recorded = yaml.safe_load((exp / "config.yaml").read_text())
+    assert recorded["learned_from"] == "labels"
+    assert (recorded["augment"]["p_mask"], recorded["augment"]["p_equalize"]) == (0.7, 0.25)  # as it was trained before
     assert "2 speakers that are known" in (exp / "model" / "README.md").read_text()
 
 
@@ -106,6 +110,9 @@ def test_another_model_can_be_begun_with(step, data, experiment, tmp_path):
     tuned = run(step("finetune", "--init", tmp_path / "other", "--epochs", "1", data, tmp_path / "round1"))
     assert tuned.returncode == 0, tuned.stderr
     assert f"fine-tuning {tmp_path / 'other'} on 4 classes" in tuned.stdout
+    said = "\n".join(describe(tmp_path / "round1"))
+    assert f"{tmp_path / 'other'} fine-tuned on clusters" in said
+    assert "state: finished" in said and "loss gate: " in said and "\nhealth: " in said
     assert read_model(tmp_path / "round1" / "model")[1]["network"]["channels"] == 16
 
 

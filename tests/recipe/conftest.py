@@ -96,11 +96,14 @@ class Recipe:
     def content(self, part: str, root: Path | None = None) -> dict[str, bytes]:
         """All files of `data` or `exp` but locks and what tells of times."""
         folder = (root or self.folder) / part
-        logs = {".lock", "train.jsonl", "training.png", "curves.json", "README.md"}
+        logs = {"train.jsonl", "training.png", "curves.json", "README.md"}
         return {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in logs and "tensorboard" not in path.parts
+            if path.is_file()
+            and path.name not in logs
+            and not path.name.endswith(".lock")
+            and "tensorboard" not in path.parts
         }
 
 

@@ -101,7 +101,7 @@ def read_scores(path):
 
 def everything(root):
     """Every file with its content, without the paths of experiment and data, which its results name and digest."""
-    files = (path for path in sorted((root / "exp").rglob("*")) if path.is_file())
+    files = (path for path in sorted((root / "exp").rglob("*")) if path.is_file() and path.name != ".lock")
     files = (path for path in files if path.parent != root / "exp/results/done")
     return {path: re.sub(rb"[^ \"]*/(exp|data)\b", rb"\1", path.read_bytes()) for path in files}
 

@@ -58,10 +58,6 @@ def test_the_published_settings_normalize_their_input_as_published(name):
     assert read_settings(CONF / f"{name}.yaml").train.input_norm == "instance"
 
 
-def test_absent_keys_have_the_papers_value():
-    assert read_settings(CONF / "paper.yaml").train == read(None, TrainConfig, {"channels": 1024})
-
-
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_training_that_is_offered_can_be_read(path):
     read_settings(path)

@@ -48,7 +48,7 @@ def ranks():
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def test_a_rank_that_hangs_makes_the_others_leave_with_the_status_that_asks_for_another_start(ranks):
@@ -69,5 +69,5 @@ def test_a_rank_that_waits_in_vain_hears_that_it_is_to_stop(ranks):
 
 def test_ranks_that_end_leave_in_peace(ranks):
     for process in ranks(600.0, 600.0, "in Python"):
-        process.stdin.close()
-        assert process.wait(60) == 0
+        process.communicate(timeout=60)
+        assert process.returncode == 0
