@@ -66,8 +66,8 @@ def find_speech(
     scans = {name: found.find_usable(run_all, data / CACHE / name) for name, found in sets.items()}
     speech = {name: utterances for name, (utterances, _) in scans.items()}
     if list(speech) == ["train"]:
-        ids = {composed(utterance.id): utterance.id for utterance in speech["train"]}
-        speech = split_speakers(speech["train"], ids, given, options, str(sets["train"].folder), scans["train"][1])
+        own_ids = {composed(utterance.id): utterance.id for utterance in speech["train"]}
+        speech = split_speakers(speech["train"], own_ids, given, options, str(sets["train"].folder), scans["train"][1])
     ids = {
         name: {composed(utterance.id): utterance.id for utterance in mine}
         for name, mine in speech.items()

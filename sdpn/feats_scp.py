@@ -56,8 +56,13 @@ def read_feats_scp(path: Path) -> dict[str, MatrixPart]:
         SdpnError: the table cannot be read (see `tables.read_table`), or a line is of another form or a command.
     """
     table = read_table(path, "list of features")
-    parts = {name: MatrixPart.parse(text) for name, text in table.items()}
-    others = [name for name, part in parts.items() if part is None]
+    parts: dict[str, MatrixPart] = {}
+    others: list[str] = []
+    for name, text in table.items():
+        if part := MatrixPart.parse(text):
+            parts[name] = part
+        else:
+            others.append(name)
     if others:
         raise SdpnError(
             f"{path}: {len(others)} lines are not `utterance path:offset`, perhaps with a range of rows or columns, "

@@ -194,7 +194,7 @@ class Utterance:
 
     def supervision_entry(self) -> dict[str, Any]:
         """Its supervision in the recording, as `lhotse.SupervisionSegment.to_dict` gives it."""
-        channel = self.channel
+        channel: int | list[int] | None = self.channel
         if channel is None:
             channel = 0 if self.num_channels == 1 else list(range(self.num_channels))
         return {

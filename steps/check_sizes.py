@@ -35,6 +35,7 @@ def main(data: Path, config_file: str | None, fbank_config: str, ngpu: int, **ov
     settings = read_settings(config_file or kind_of(corpus.name).config, given).train
     fbank = config.read(fbank_config, FbankConfig)
     train = data / corpus.train
+    longest: int | None
     if corpus.parts:
         index = open_features(train)
         utterances, longest = len(index), int(index.frames.max())

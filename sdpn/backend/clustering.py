@@ -86,7 +86,7 @@ class PseudoSpeakers:
                 f"{self.min_size} vectors: ask for fewer clusters (clusters) or keep smaller ones (min_cluster_size)"
             )
         merged = f", merged to {self.merge_to}" if labels.max() + 1 < found else ""
-        dropped = np.count_nonzero(self.labels_ < 0)
+        dropped = int(np.count_nonzero(self.labels_ < 0))
         self.note_ = (
             f"{counted(len(X), 'vector')} in {counted(found, 'cluster')}{merged}: "
             f"{counted(self.n_classes_, 'pseudo-speaker')}, "

@@ -202,7 +202,8 @@ class _Pieces(io.RawIOBase):
     """Several files read as one."""
 
     def __init__(self, paths: list[Path]):
-        self._paths, self._opened = list(paths), io.BytesIO()
+        self._paths = list(paths)
+        self._opened: io.BufferedIOBase = io.BytesIO()
 
     def readable(self) -> bool:
         return True

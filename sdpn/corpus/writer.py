@@ -155,9 +155,9 @@ def refuse_shared_speakers(speakers: dict[str, set[str | None]], data: Path) -> 
     Raises:
         SdpnError: the training set and an evaluation set share speakers; some are named.
     """
-    trained = speakers["train"] - {None}
+    trained = {speaker for speaker in speakers["train"] if speaker is not None}
     for name, evaluated in speakers.items():
-        shared = sorted(trained & evaluated) if name != "train" else []
+        shared = sorted(trained.intersection(evaluated)) if name != "train" else []
         if shared:
             raise SdpnError(
                 f"{data}: {counted(len(shared), 'speaker is', 'speakers are')} both in train and in {name}: "

@@ -104,7 +104,9 @@ def extract_set(
     inputs = {"features": index.fingerprint, **system.fingerprint()}
     if views is not None:
         inputs |= views.fingerprint(index)
-    made_as = {} if views is None else {"augment": views.augmentation()}  # what the fingerprint has as a digest
+    made_as: dict[str, Any] = (
+        {} if views is None else {"augment": views.augmentation()}
+    )  # what the fingerprint has as a digest
     with exclusive(directory) if prepares(run) else nullcontext():
         works = {form: Work(directory, "xvectors", {**inputs, "form": form}) for form in FORMS}
         whole = works[system.form]

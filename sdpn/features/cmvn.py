@@ -11,7 +11,7 @@ Rows = Callable[[int, int], np.ndarray]
 
 def utterance_statistics(rows: Rows, count: int, at_once: int = 8192) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (population) of `count` rows, (bins,) float64 each; Kaldi's compute-cmvn-stats."""
-    total = squares = 0.0
+    total = squares = np.zeros(())
     for start in range(0, count, at_once):
         block = rows(start, min(start + at_once, count)).astype(np.float64)
         total = total + block.sum(axis=0)

@@ -1,12 +1,13 @@
 """The settings of stage 2, as conf/fbank.yaml gives them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sdpn.config import refuse_unknown_choices, value
 
 PROFILES = ("kaldi", "mel_3dspeaker")
 # What the published 3D-Speaker models were trained on; the other settings of a window and a filter follow from these
-_FIXED_BY_3DSPEAKER = {
+_FIXED_BY_3DSPEAKER: dict[str, Any] = {
     "frame_length": 25.0,
     "frame_shift": 10.0,
     "low_freq": 0.0,

@@ -174,7 +174,7 @@ class FeatureIndex:
         stored = KINDS.get(self.stored[self.files[utterance]].kind)
         if not crc and stored is not None and stored.kind == "f" and not is_finite(data.view(stored)):
             raise SdpnError(f"{self.path(utterance)}: the features of {self.ids[utterance]} are NaN or infinite")
-        if crc and zlib.crc32(data) != crc:
+        if crc and zlib.crc32(data.data) != crc:
             raise SdpnError(
                 f"{self.path(utterance)} is damaged (the features of {self.ids[utterance]} are not what was written): "
                 "remove it and run its stage again"
@@ -230,8 +230,9 @@ def open_features(directory: Path) -> FeatureIndex:
         if open_features(Path(part)).fingerprint != fingerprint:
             raise SdpnError(f"the features in {part} have changed since {directory} was combined: combine it again")
     made, cuts = Work.finished(directory, "cuts_feats"), directory / "cuts.jsonl.gz"
-    if cuts.exists() and not made:
-        raise SdpnError(f"{directory}: its features are not finished: run stage 2 again")
-    if cuts.exists() and made.fingerprint.get("cuts") != file_digest(cuts):
-        raise SdpnError(f"{cuts} has changed since its features were made: run stage 2 again")
+    if cuts.exists():
+        if made is None:
+            raise SdpnError(f"{directory}: its features are not finished: run stage 2 again")
+        if made.fingerprint.get("cuts") != file_digest(cuts):
+            raise SdpnError(f"{cuts} has changed since its features were made: run stage 2 again")
     return index

@@ -305,7 +305,7 @@ def legend(rows: list[ResultRow]) -> list[str]:
             continue
         learned = ""
         if row.chain and Chain(row.chain).needs_classes:
-            learned = f"; classes: {counted(row.pseudo_speakers, 'pseudo-speaker')}, no labels"
+            learned = f"; classes: {counted(row.pseudo_speakers or 0, 'pseudo-speaker')}, no labels"
             if row.classes == "speakers":
                 learned = "; classes: oracle, the speaker labels that the corpus has"
             elif row.classes == "utterances":
@@ -336,11 +336,10 @@ def legend(rows: list[ResultRow]) -> list[str]:
             )
     lines += [f"{row.label}: {row.doubt}" for row in rows if row.doubt]
     lines += _calibration_legend(rows)
-    few = [row for row in rows if row.speakers is not None and row.speakers < FEWEST_SPEAKERS]
-    for row in few:
+    few = {row.trials: row.speakers for row in rows if row.speakers is not None and row.speakers < FEWEST_SPEAKERS}
+    for trials, number in few.items():
         lines.append(
-            f"no intervals for {row.trials}: it has {counted(row.speakers, 'speaker')}, "
-            f"and fewer than {FEWEST_SPEAKERS} tell "
+            f"no intervals for {trials}: it has {counted(number, 'speaker')}, and fewer than {FEWEST_SPEAKERS} tell "
             "too little of others"
         )
     if any(row.intervals for row in rows):

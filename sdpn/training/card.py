@@ -77,7 +77,7 @@ with {channels} channels, {parameters / 1e6:.2f} million parameters: {origin.enc
 - trained {origin.labels} on {counted(len(index), "utterance")}, {hours:.1f} hours: {index.directory}
   (features {index.fingerprint})
 - {index.num_bins} mel bins at {index.config.sampling_rate} Hz; all settings of the features stand in config.yaml
-- {counted(last.get("step", 0), "step")}, {counted(last.get("epoch", 0), "epoch")}, finished on {ended}
+- {counted(int(last.get("step", 0)), "step")}, {counted(int(last.get("epoch", 0)), "epoch")}, finished on {ended}
 - sdpn {sdpn.__version__}; method: {origin.method}
 
 At the end of the training:

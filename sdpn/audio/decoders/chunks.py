@@ -90,7 +90,7 @@ def _wav(opened: BinaryIO, start: bytes, size: int) -> Sound | None:
             opened.seek(offset)
             per_second, unit = struct.unpack(f"{order}8xIH", opened.read(14))
         elif name == b"data":
-            if length == 0xFFFFFFFF and (long_length or 0) > 0:
+            if length == 0xFFFFFFFF and long_length is not None and long_length > 0:
                 length = long_length
             elif length == 0:  # a recorder that crashed, or indeed nothing
                 if _is_chain(opened, offset, size):
