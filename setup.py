@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.*)"', (ROOT / "sdpn" / "__init__.py").read_text(encoding="utf-8"))[1]
 
 TRAIN = [
-    "lhotse>=1.33",  # manifests of stages 0 to 2
+    "lhotse>=1.33,<2",  # manifests of stages 0 to 2
     "urllib3>=2",  # lhotse 1.33 imports it without declaring it
     "tensorboard>=2.17",  # training curves in the tool that clusters already serve
     "matplotlib>=3.9",  # the curves of a training, and sdpn show, as PNG
