@@ -1,6 +1,7 @@
 """The results of an experiment: results.md, results.json and report.html, whose page may hold several experiments."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -302,11 +303,12 @@ def _pairs(rows: list[ResultRow], pairs: list[dict[str, Any]]) -> str:
         for key in figures:
             found, digits = pair["differences"][key], 2 if key == "eer_percent" else 4
             interval = f"{found['low']:+.{digits}f} to {found['high']:+.{digits}f}"
+            known = not math.isnan(found["low"])  # there is none of few speakers
             shown = "more" if key in costs[1:] else ""
             value = f"{found['value']:+.{digits}f}"
-            cells.append(html.Cell(value, interval, found["value"], strong=found["shown"], only=shown))
+            cells.append(html.Cell(value, interval if known else "", found["value"], strong=found["shown"], only=shown))
             if key == "eer_percent":
-                cells.append(html.Cell(f"{found['p']:.2g}", "", found["p"]))
+                cells.append(html.Cell(f"{found['p']:.2g}" if known else "-", "", found["p"]))
         body.append(cells)
     head = ["comparison", "row", "verdict", "than", "trials", "EER", "p", *list(figures.values())[1:]]
     return html.table(head, body, "comparisons")
