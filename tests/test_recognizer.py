@@ -213,8 +213,8 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_the_lines_in_the_readme_run(exp, tmp_path):
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    readme = (Path(__file__).parents[1] / "sdpn" / "README.md").read_text(encoding="utf-8")
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "sdpn.load" in code)
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp" / "toy").symlink_to(exp)
     write_voice(tmp_path / "anna.wav", 0, 3)

@@ -73,7 +73,7 @@ found = XVectors([f"u{{n}}" for n in range(500)], np.ones((500, 64)), np.ones(50
 write_xvectors({str(tmp_path)!r}, found, {form!r})
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert "SdpnError: cannot write" in done.stderr and "the file size limit is reached" in done.stderr
+    assert "cannot write" in done.stderr and "the file size limit is reached" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {"utt2num_frames"}
 
 
