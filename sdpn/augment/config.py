@@ -1,7 +1,7 @@
 """The settings of stages 3 and 4 that say how views are augmented, as conf/augment.yaml gives them."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sdpn.config import refuse_unknown_choices, value
@@ -107,6 +107,14 @@ class ViewConfig:
             raise ValueError(f"cross_term is {list(self.cross_term)}; expected at least two values, lowest band first")
         if sum(self.noise_weights) <= 0:
             raise ValueError("noise_weights are all 0; expected at least one above 0")
+
+    def for_back_ends(self) -> "ViewConfig":
+        """Return the settings of the views that back-ends learn from: rooms and noises, and nothing that disguises.
+
+        Masks, equalization and band limits teach a network what not to rely on; a back-end takes them for what tells
+        the recordings of one speaker apart. On held-out speakers it was better without.
+        """
+        return replace(self, p_mask=0.0, p_equalize=0.0, p_band_limit=0.0)
 
     def snr(self, kind: str) -> tuple[float, float]:
         """The range of SNRs of a kind of noise, dB."""

@@ -30,7 +30,7 @@ class AugmentedViews:
 
     Attributes:
         data: the folder whose stage 3 has made the banks.
-        augment: how views are augmented; masks, which hide what a back-end is to learn from, are left out.
+        augment: how views are augmented; of it `ViewConfig.for_back_ends` counts.
         config: how many there are, and how long.
         seed: of the run.
     """
@@ -52,9 +52,8 @@ class AugmentedViews:
         """A sampler whose student views are these."""
         from sdpn.augment.sampling import make_sampler
 
-        unmasked = dataclasses.replace(self.augment, p_mask=0.0)
         counts = {"student_views": self.config.views, "student_frames": self.config.view_frames}
-        return make_sampler(index, self.banks(index), unmasked, self.seed, **counts)
+        return make_sampler(index, self.banks(index), self.augment.for_back_ends(), self.seed, **counts)
 
     def chosen(self, index: FeatureIndex) -> np.ndarray:
         """The numbers of the utterances that views are made of, rising: (n_chosen,).
@@ -70,7 +69,7 @@ class AugmentedViews:
 
     def augmentation(self) -> dict[str, Any]:
         """How views are augmented, as JSON has it."""
-        augment = {**dataclasses.asdict(self.augment), "p_mask": 0.0}
+        augment = dataclasses.asdict(self.augment.for_back_ends())
         return {name: list(v) if isinstance(v, tuple) else v for name, v in augment.items()}
 
     def fingerprint(self, index: FeatureIndex) -> dict[str, Any]:

@@ -43,15 +43,15 @@ def extract(data, model, folder, of, run=run_here):
     return read_xvectors(folder)
 
 
-def test_every_utterance_gets_its_views_which_are_those_of_the_sampler_without_masks(
+def test_every_utterance_gets_its_views_which_are_those_of_the_sampler_without_disguises(
     data, index, model, encoder, augmented, tmp_path
 ):
     found = extract(data, model, tmp_path / "views", augmented())
     assert found.ids == [f"{name}-view{view}" for name in index.ids for view in (1, 2)]
     assert [utterance_of(name) for name in found.ids] == [name for name in index.ids for _ in range(2)]
     assert (found.num_frames == 30).all()
-    unmasked = dataclasses.replace(ViewConfig(), p_mask=0.0)
-    sampler = make_sampler(index, open_banks(data, index), unmasked, 1, student_views=2, student_frames=30)
+    undisguised = dataclasses.replace(ViewConfig(), p_mask=0.0, p_equalize=0.0, p_band_limit=0.0)
+    sampler = make_sampler(index, open_banks(data, index), undisguised, 1, student_views=2, student_frames=30)
     of_seven = sampler.views(views._EPOCH, np.array([7])).student[:, 0]
     expected = Extractor(encoder, torch.device("cpu")).extract(Held(list(of_seven)), range(2))
     np.testing.assert_allclose(found.vectors[14:16], expected, rtol=0, atol=1e-5)
