@@ -47,7 +47,7 @@ def test_an_utterance_is_drawn_from_the_set_that_has_it(data, tmp_path, utteranc
 
 
 def test_without_a_name_the_utterances_are_listed(data):
-    assert show("--data", data).output.splitlines() == ["train, 1 utterances: one", "eval, 2 utterances: one, two"]
+    assert show("--data", data).output.splitlines() == ["train, 1 utterance: one", "eval, 2 utterances: one, two"]
     assert show("--data", data, "--set", "eval").output.splitlines() == ["one", "two"]
     assert "there are train, eval" in str(show("--data", data, "--set", "dev").exception)
 
