@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sdpn.console import Progress
 from sdpn.files import write_text
-from sdpn.training.config import TrainConfig
+from sdpn.training.config import LoopConfig, TrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,8 +189,14 @@ def collapse(line: dict[str, float], config: TrainConfig, epoch_steps: int) -> s
     entropy, largest = line["target_entropy"], math.log(config.prototypes)
     if counted and entropy > config.max_target_entropy * largest:
         reasons.append(f"targets that choose no prototype, entropy {entropy:.2f} of at most {largest:.2f}")
+    return ", ".join(reasons + embeddings_alike(line, config)) or None
+
+
+def embeddings_alike(line: dict[str, float], config: LoopConfig) -> list[str]:
+    """Return in what respects a line of the log says that all embeddings are alike, in words; none if they are not."""
+    reasons = []
     if line["effective_rank"] < min(config.min_effective_rank, (1 + config.batch_size) / 2):  # that of 2 is at most 2
         reasons.append(f"effective rank {line['effective_rank']:.2f}")
     if line["neighbour_distance"] < config.min_neighbour_distance:
         reasons.append(f"embeddings {line['neighbour_distance']:.3f} from their nearest neighbour")
-    return ", ".join(reasons) or None
+    return reasons
