@@ -6,7 +6,8 @@
 reads data/<set>'s cached features and EXP/model, and writes EXP/xvectors/<set>/{xvector.ark,xvector.scp} with the
 frames of each utterance in utt2num_frames, or with --vectors-type hdf5 all of it in xvector.h5. Where stage 3 has made
 banks, EXP/xvectors/train/views holds x-vectors of augmented views of training utterances (`<utterance>-view1`, ...),
-from which LDA and PLDA learn; conf/extraction.yaml says how many. Beside all this, for comparison,
+from which LDA and PLDA learn; conf/extraction.yaml says how many. They are augmented as those of stage 4, but without
+masks, equalization and band limits, whatever their options say. Beside all this, for comparison,
 EXP/systems/{untrained,fbank-stats}/xvectors: the network before training, and the mean and standard deviation of the
 fbank; in EXP/systems/xvector+fbank-stats/xvectors these stand beside the x-vectors of the trained network. With
 --baselines none the untrained network is left out, which takes as long as the trained one. The result does not depend
